@@ -1,0 +1,49 @@
+"""Compile `envs/*.in` into complete, hashed locks. Run by `make locks`; needs `uv` on PATH.
+
+`main.in` becomes three files, because one torch version has two builds with different needs:
+
+* `torch.lock`  torch by version alone, without a hash: a machine whose package index offers
+  a CPU build takes that one, a GPU machine takes the CUDA build;
+* `cuda.lock`   what only the CUDA build needs (installed when the build that came asks for it);
+* `main.lock`   everything else, with hashes.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ENVS = Path(__file__).parent
+CUDA_ONLY = re.compile(r"(nvidia|cuda)-|triton$")
+HEADER = "# Made by `make locks` from {source}; install with `pip install --no-deps`.\n"
+
+
+def compile_lock(source: Path) -> dict[str, str]:
+    """Resolve `source` for Python >= 3.11 on Linux; give package name -> its lock entry."""
+    command = ["uv", "pip", "compile", str(source), "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--quiet"]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    entries = re.findall(r"^[a-zA-Z0-9].*?(?=^[a-zA-Z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
+    return {re.split(r"[=<>~\s]", entry, maxsplit=1)[0]: entry for entry in entries}
+
+
+def write(name: str, source: Path, entries: list[str]) -> None:
+    """Write one lock file with its header."""
+    (ENVS / name).write_text(HEADER.format(source=f"envs/{source.name}") + "".join(entries))
+
+
+def main() -> int:
+    """Compile every `.in` file; return the exit code."""
+    for source in sorted(ENVS.glob("*.in")):
+        entries = compile_lock(source)
+        torch = entries.pop("torch", None)
+        cuda = [entries.pop(name) for name in list(entries) if torch and CUDA_ONLY.match(name)]
+        write(f"{source.stem}.lock", source, list(entries.values()))
+        if torch:
+            write("torch.lock", source, [torch.split()[0] + "\n"])
+            write("cuda.lock", source, cuda)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

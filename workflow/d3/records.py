@@ -1,0 +1,183 @@
+"""The columns of every table of the chain: stages never import each other, they meet in these."""
+
+import pyarrow as pa
+
+
+def _event_columns(event: str) -> list[tuple[str, pa.DataType]]:
+    """Give the eight columns that The Stack keeps of a repository's stars, issues or forks."""
+    prefix = f"max_{event}"
+    return [
+        (f"{prefix}_repo_path", pa.string()),
+        (f"{prefix}_repo_name", pa.string()),
+        (f"{prefix}_repo_head_hexsha", pa.string()),
+        (f"{prefix}_repo_licenses", pa.list_(pa.string())),
+        (f"{prefix}_count", pa.int64()),
+        (f"{prefix}_repo_{event}_event_min_datetime", pa.string()),
+        (f"{prefix}_repo_{event}_event_max_datetime", pa.string()),
+    ]
+
+
+STACK = pa.schema(
+    [
+        ("hexsha", pa.string()),
+        ("size", pa.int64()),
+        ("ext", pa.string()),
+        ("lang", pa.string()),
+        *_event_columns("stars"),
+        *_event_columns("issues"),
+        *_event_columns("forks"),
+        ("content", pa.string()),
+        ("avg_line_length", pa.float64()),
+        ("max_line_length", pa.int64()),
+        ("alphanum_fraction", pa.float64()),
+    ]
+)
+"""The 29 columns of the-stack-dedup, in its order."""
+
+METADATA = pa.struct([field for field in STACK if field.name != "content"])
+"""The 28 columns of The Stack without the content: the `metadata` of the released D3."""
+
+CORPUS = pa.schema(
+    [
+        ("id", pa.string()),  # content id of `text`
+        ("text", pa.string()),  # the normalised program
+        ("split", pa.string()),  # "midtrain", or "sft" for files held out from mid-training
+        ("shard", pa.string()),
+        ("row", pa.int64()),  # position in the source shard, from 0
+        ("source", pa.string()),  # name of the source data set
+        ("metadata", METADATA),
+    ]
+)
+
+REJECTED = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("row", pa.int64()),
+        ("hexsha", pa.string()),
+        ("reason", pa.string()),  # one word that counts are made of
+        ("detail", pa.string()),
+    ]
+)
+"""Rows that the corpus stage did not keep, each with its reason."""
+
+ANSWER = [
+    ("status", pa.string()),  # ok | too_long | unparsable | engine_error
+    ("detail", pa.string()),  # why the status is not ok, else null
+    ("raw", pa.string()),  # what the model wrote, to the letter
+    ("finish_reason", pa.string()),
+    ("prompt_tokens", pa.int32()),
+    ("answer_tokens", pa.int32()),
+]
+"""What every LLM stage keeps of every request."""
+
+GRADES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("score", pa.int8()),  # 0-4, null unless status is ok
+        ("expected_score", pa.float64()),  # mean over the probabilities of 0-4 (constrained read-out)
+        ("rationale", pa.string()),
+        *ANSWER,
+    ]
+)
+
+DIFFS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),  # k-th sequence of this file, from 0
+        ("status", pa.string()),  # ok, or why there is no sequence
+        ("detail", pa.string()),
+        ("edits", pa.list_(pa.list_(pa.int32()))),  # line numbers deleted by each backward step, from 0
+        ("diffs", pa.list_(pa.string())),  # forward unified diffs from the empty program to the file
+    ]
+)
+
+LABELS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),  # 0 is the whole program, 1.. the sub-trajectories
+        ("start", pa.int32()),  # the example begins with diffs[:start] applied
+        ("end", pa.int32()),  # and holds diffs[start:end]
+        ("label", pa.string()),  # one imperative sentence, null unless status is ok
+        *ANSWER,
+    ]
+)
+
+DATASET = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("program_start", pa.string()),
+        ("lines_changed", pa.int64()),
+        ("source_program_id", pa.int64()),
+        ("metadata", METADATA),
+        ("source", pa.string()),
+    ]
+)
+"""The seven columns of the released D3 (dataset card)."""
+
+ROW_IDS = pa.schema(
+    [
+        ("row", pa.int64()),  # position in the dataset file beside this one, from 0
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+    ]
+)
+"""The sidecar of a dataset file: our ids beside its row numbers."""
+
+UNUSED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),
+        ("reason", pa.string()),
+    ]
+)
+"""Sequences and labels that did not become dataset rows, each with its reason."""
+
+PAIRS = pa.schema(
+    [
+        ("id", pa.string()),  # content id of `text`
+        ("text", pa.string()),  # a function with the imports it needs, its docstring taken out
+        ("instruction", pa.string()),  # what its docstring said
+        ("name", pa.string()),  # the function's name
+        ("file_id", pa.string()),  # the corpus file that it comes from
+    ]
+)
+"""Docstring -> function pairs for supervised fine-tuning."""
+
+SFT = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),  # begins with the prompt; the loss falls on the rest
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        ("task_id", pa.string()),
+        ("sample", pa.int32()),
+        ("prompt", pa.string()),
+        ("raw", pa.string()),  # what the model wrote after the prompt, to the letter
+        ("program", pa.string()),  # the start file after the written diffs, null unless status is ok
+        ("status", pa.string()),  # ok | no_diff | malformed_diff | too_long | engine_error
+        ("detail", pa.string()),
+        ("finish_reason", pa.string()),
+        ("answer_tokens", pa.int32()),
+        ("seed", pa.int64()),
+    ]
+)
+
+VERDICTS = pa.schema(
+    [
+        ("task_id", pa.string()),
+        ("sample", pa.int32()),
+        ("verdict", pa.string()),  # passed | failed | error | timeout | memory | crashed | no_program
+        ("detail", pa.string()),
+    ]
+)
