@@ -18,13 +18,12 @@ CUDA_ONLY = re.compile(r"(nvidia|cuda)-|triton$")
 HEADER = "# Made by `make locks` from {source}; install with `pip install --no-deps`.\n"
 
 
-def compile_lock(source: Path) -> dict[str, str]:
-    """Resolve `source` for Python >= 3.11 on Linux; give package name -> its lock entry."""
+def compile_lock(source: Path) -> list[str]:
+    """Resolve `source` for Python >= 3.11 on Linux; give the entries, a package may have several."""
     command = ["uv", "pip", "compile", str(source), "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--quiet"]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    entries = re.findall(r"^[a-zA-Z0-9].*?(?=^[a-zA-Z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
-    return {re.split(r"[=<>~\s]", entry, maxsplit=1)[0]: entry for entry in entries}
+    return re.findall(r"^[a-zA-Z0-9].*?(?=^[a-zA-Z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
 
 
 def write(name: str, source: Path, entries: list[str]) -> None:
@@ -36,11 +35,11 @@ def main() -> int:
     """Compile every `.in` file; return the exit code."""
     for source in sorted(ENVS.glob("*.in")):
         entries = compile_lock(source)
-        torch = entries.pop("torch", None)
-        cuda = [entries.pop(name) for name in list(entries) if torch and CUDA_ONLY.match(name)]
-        write(f"{source.stem}.lock", source, list(entries.values()))
+        torch = [entry for entry in entries if entry.startswith("torch==")]
+        cuda = [entry for entry in entries if torch and CUDA_ONLY.match(entry.split("==")[0])]
+        write(f"{source.stem}.lock", source, [entry for entry in entries if entry not in torch + cuda])
         if torch:
-            write("torch.lock", source, [torch.split()[0] + "\n"])
+            write("torch.lock", source, [torch[0].split()[0] + "\n"])
             write("cuda.lock", source, cuda)
     return 0
 
