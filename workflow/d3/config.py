@@ -45,21 +45,32 @@ class Corpus(Section):
     language: str = "Python"
     """Value that the `lang` column must have."""
     min_lines: Positive = 12
-    """Fewest lines of a kept file."""
+    """Fewest lines of a file for mid-training."""
     max_lines: Positive = 60
-    """Most lines of a kept file."""
+    """Most lines of a file for mid-training."""
     max_bytes: Positive = 2500
-    """Largest kept file, in bytes of UTF-8."""
+    """Largest file for mid-training, in bytes of UTF-8."""
     max_line_length: Positive = 1000
     """Longest line of a kept file, in characters (StarCoder's filter)."""
     max_mean_line_length: PositiveFloat = 100
     """Largest mean line length of a kept file, in characters (StarCoder's filter)."""
     min_alphanumeric: Share = 0.25
     """Smallest share of letters and digits among the characters (StarCoder's filter)."""
-    sample: Positive | None = 32
-    """Files to keep of a shard, chosen by a hash of their content; null keeps all."""
+    sample: Positive | None = 24
+    """Files of a shard that go to mid-training, chosen by a hash of their content; null takes all."""
     held_out: Share = 0.25
     """Share of the files that are kept away from mid-training: their functions make the SFT pairs."""
+
+
+class Pairs(Section):
+    """Docstring -> function pairs out of the held-out files. The paper's set is not public."""
+
+    max_lines: Positive = 30
+    """Longest function, with the imports that it needs."""
+    min_words: Positive = 4
+    """Fewest words of the docstring's first paragraph."""
+    sample: Positive | None = 12
+    """Pairs of a shard, chosen by a hash of their content; null takes all."""
 
 
 class Engine(Section):
@@ -302,6 +313,7 @@ class Config(Section):
     """Every random number is derived from this one."""
     source: Source = Source()
     corpus: Corpus = Corpus()
+    pairs: Pairs = Pairs()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()
     labels: Labels = Labels()

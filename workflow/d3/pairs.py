@@ -1,0 +1,151 @@
+"""Pairs for supervised fine-tuning: docstring -> function, from files held out of mid-training.
+
+The paper's set is not public ("task-curated data" [abstract]); this one is our default for runs
+without another. A function qualifies if it stands alone: what it uses is its own, a builtin, or an
+import of its file, which is then put before it.
+"""
+
+import ast
+import builtins
+import symtable
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from d3 import records
+from d3.config import Config, Pairs
+from d3.diffs import apply_diffs
+from d3.errors import InputError
+from d3.identity import content_id, normalise, unit_interval
+from d3.progress import track
+from d3.stage import Job
+from d3.tables import Row, count_rows
+from d3.trajectory import example_completion, example_prompt, holds_marker
+
+BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+
+
+def write_pairs(config: Config, corpus: Path, output: Path) -> None:
+    """Write `records.PAIRS` for one shard of the corpus, ordered by id; only held-out files are used."""
+    settings = config.pairs
+    with Job("pairs", code="d3.pairs", params={"seed": config.seed, "pairs": settings.model_dump()}) as job:
+        table = job.table(output, records.PAIRS)
+        found: dict[str, Row] = {}
+        for row in track(job.rows(corpus, records.CORPUS), f"pairs {corpus.name}", count_rows(corpus), "files"):
+            if row["split"] != "sft":
+                job.drop("not_held_out")
+                continue
+            pairs = {pair["id"]: pair for pair in pairs_of(row["text"], row["id"], settings)}
+            found = pairs | found
+            if pairs:
+                job.keep()
+            else:
+                job.drop("no_function_stands_alone")
+        chosen = sorted(found, key=lambda identifier: unit_interval(config.seed, "pair", identifier))[: settings.sample]
+        for identifier in sorted(chosen):
+            table.write(found[identifier])
+        print(f"pairs {corpus.name}: {len(chosen)} of {len(found)} functions are in the sample", file=sys.stderr)
+
+
+def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
+    """Yield a `records.PAIRS` row for every function of a program that qualifies."""
+    tree = ast.parse(text)
+    lines = text.split("\n")
+    imports = {name: node for node in tree.body for name in imported_names(node)}
+    tables = {table.get_lineno(): table for table in symtable.symtable(text, "program", "exec").get_children()}
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        instruction = instruction_of(ast.get_docstring(node), settings.min_words)
+        body = without_docstring(node, lines)
+        used = outside_names(node, tables)
+        if instruction is None or body is None or not used <= BUILTINS | set(imports) | {node.name}:
+            continue
+        needed = sorted({imports[name].lineno for name in used & set(imports)})
+        heads = [ast.unparse(imports_at(tree, number)) for number in needed]
+        program = normalise("\n".join([*heads, "", "", *body] if heads else body))
+        if program.count("\n") < settings.max_lines and not holds_marker(program + instruction):
+            yield {
+                "id": content_id(program),
+                "text": program,
+                "instruction": instruction,
+                "name": node.name,
+                "file_id": identifier,
+            }
+
+
+def imported_names(node: ast.stmt) -> list[str]:
+    """Give the names that a top-level import binds; star imports bind none that can be known."""
+    if isinstance(node, ast.Import):
+        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [alias.asname or alias.name for alias in node.names if alias.name != "*"]
+    return []
+
+
+def imports_at(tree: ast.Module, line: int) -> ast.stmt:
+    """Give the top-level statement that begins at a line."""
+    return next(node for node in tree.body if node.lineno == line)
+
+
+def outside_names(node: ast.FunctionDef, tables: dict[int, symtable.SymbolTable]) -> set[str]:
+    """Give the global names that a function uses, in itself, its decorators, defaults and inner scopes."""
+    names = {name.id for part in surroundings(node) for name in ast.walk(part) if isinstance(name, ast.Name)}
+    first = min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]])
+    waiting = [tables[line] for line in {first, node.lineno} if line in tables]
+    while waiting:
+        table = waiting.pop()
+        names |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+        waiting += table.get_children()
+    return names
+
+
+def surroundings(node: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Yield the parts of a function that are evaluated outside its own scope."""
+    yield from node.decorator_list
+    yield from [default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None]
+    for argument in ast.walk(node.args):
+        if isinstance(argument, ast.arg) and argument.annotation is not None:
+            yield argument.annotation
+    if node.returns is not None:
+        yield node.returns
+
+
+def without_docstring(node: ast.FunctionDef, lines: list[str]) -> list[str] | None:
+    """Give a function's lines without its docstring, or None if nothing else would be left."""
+    doc = node.body[0]
+    first = min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]])
+    if len(node.body) < 2 or doc.end_lineno is None or node.body[1].lineno <= doc.end_lineno:
+        return None
+    if lines[doc.lineno - 1][: doc.col_offset].strip():
+        return None
+    return lines[first - 1 : doc.lineno - 1] + lines[doc.end_lineno : node.end_lineno]
+
+
+def instruction_of(docstring: str | None, min_words: int) -> str | None:
+    """Give the first paragraph of a docstring on one line, or None if it says too little."""
+    paragraph = (docstring or "").strip().split("\n\n")[0]
+    words = paragraph.split()
+    return " ".join(words) if len(words) >= min_words else None
+
+
+def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> None:
+    """Write `records.SFT`: each pair's sequence of diffs, from the empty program, as one example.
+
+    Raises InputError if a sequence does not lead to its function.
+    """
+    with Job("sft_data", code="d3.pairs", params={"seed": config.seed}) as job:
+        table = job.table(output, records.SFT)
+        by_id = {row["id"]: row for row in job.side_rows(pairs, records.PAIRS)}
+        for row in job.rows(diffs, records.DIFFS):
+            if row["status"] != "ok":
+                job.drop(row["status"])
+                continue
+            pair = by_id[row["id"]]
+            if apply_diffs("", row["diffs"]) != pair["text"]:
+                reason = f"the diffs of {row['id']} do not give its text"
+                raise InputError(reason, where=str(diffs), remedy="make the diffs again")
+            prompt = example_prompt(f"{pair['name']}_solution.py", "", pair["instruction"])
+            completion = example_completion(prompt, row["diffs"])
+            table.write({"id": row["id"], "sample": row["sample"], "prompt": prompt, "completion": completion})
+            job.keep()
