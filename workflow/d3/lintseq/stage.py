@@ -1,0 +1,177 @@
+"""The diffs stage: corpus files that were graded well enough become sequences of diffs.
+
+Reads tables with at least `id` and `text`, writes `records.DIFFS`: one row for every sample of every
+file that goes on, in the order of (id, sample), with a status instead of a sequence where there is
+none. Not sampled, and counted as dropped, are held-out files (`held_out`, tables with a `split`) and
+with grades those below the threshold (`below_threshold`) or without a score (`ungraded`).
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from d3 import records
+from d3.config import Config
+from d3.errors import InputError
+from d3.identity import derive_seed, digest_of, normalise
+from d3.journal import Journal
+from d3.lintseq.environment import environment_key
+from d3.lintseq.pool import Answer, Pool, Settings, Task
+from d3.progress import Progress
+from d3.provenance import code_digest
+from d3.stage import Job
+from d3.tables import Row, format_of, open_lines, open_parquet
+
+STAGE = "lintseq"
+FLUSH_SECONDS = 20.0
+"""How much work a killed job may lose."""
+COLUMNS = pa.schema([("id", pa.string()), ("text", pa.string())])
+SPLIT = pa.field("split", pa.string())
+GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
+
+
+def settings_of(config: Config) -> Settings:
+    """Give what the pool needs to know of a configuration."""
+    section = config.diffs
+    return Settings(
+        lint=section.lint,
+        unresolved_imports=section.unresolved_imports,
+        packages=tuple(sorted(section.packages)),
+        max_depth=section.max_depth,
+        max_lines=section.max_lines,
+        max_cpu_seconds=section.max_cpu_seconds,
+        max_memory_mb=section.max_memory_mb,
+    )
+
+
+def run(
+    config: Config,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    grades: Path | None = None,
+    workers: int = 1,
+    journal: Path | None = None,
+) -> None:
+    """Sample `config.diffs.samples` sequences of every file and write them; see the module's text.
+
+    Texts are normalised first (LF line ends, no white space around them). Finished sequences are
+    kept in the folder `journal`, and a later run takes them from there when nothing that decides
+    them has changed. Raises InputError for malformed inputs, ToolError when sampling cannot work.
+    """
+    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "threshold": config.grades.threshold}
+    with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
+        table = job.table(output, records.DIFFS)
+        scores = None if grades is None else dict(_scores(job, grades))
+        texts: dict[str, str] = {}
+        for row in _files(job, inputs):
+            reason = _reason(row, scores, config.grades.threshold)
+            if reason is None and row["id"] in texts:
+                reason = "duplicate"
+            if reason is not None:
+                job.drop(reason)
+                continue
+            job.keep()
+            texts[row["id"]] = normalise(row["text"])
+        answers = sample_all(config, texts, workers=workers, journal=journal)
+        for identifier in sorted(texts):
+            for sample in range(config.diffs.samples):
+                table.write({"id": identifier, "sample": sample, **answers[identifier, sample]})
+
+
+def sample_all(
+    config: Config, texts: dict[str, str], *, workers: int, journal: Path | None
+) -> dict[tuple[str, int], Answer]:
+    """Give the answer of every (id, sample), out of the journal or freshly sampled."""
+    settings = settings_of(config)
+    tasks = [
+        Task(
+            id=identifier,
+            sample=sample,
+            text=text,
+            seed=derive_seed(config.seed, STAGE, identifier, sample, bits=32),
+        )
+        for identifier, text in sorted(texts.items())
+        for sample in range(config.diffs.samples)
+    ]
+    answers: dict[tuple[str, int], Answer] = {}
+    base = digest_of(
+        {
+            "code": code_digest("d3.lintseq.worker"),
+            "linter": code_digest("d3.lintseq.linter"),
+            "environment": environment_key(settings.packages),
+            "settings": config.diffs.model_dump(exclude={"samples"}),
+        }
+    )
+    store = None if journal is None else Journal(journal)
+    try:
+        keys = {(task.id, task.sample): digest_of([base, task.id, task.text, task.seed]) for task in tasks}
+        for name, key in keys.items():
+            found = store.get(key) if store is not None else None
+            if found is not None:
+                answers[name] = found
+        progress = Progress(STAGE, len(tasks), "sequences")
+        progress.advance(len(answers))
+        flushed = time.monotonic()
+        with Pool(settings, workers) as pool:
+            for task, answer in pool.run(task for task in tasks if (task.id, task.sample) not in answers):
+                answers[task.id, task.sample] = answer
+                if store is not None:
+                    store.put(keys[task.id, task.sample], answer)
+                    if time.monotonic() - flushed > FLUSH_SECONDS:
+                        store.flush()
+                        flushed = time.monotonic()
+                progress.advance()
+        progress.close()
+    finally:
+        if store is not None:
+            store.close()
+    return answers
+
+
+def _scores(job: Job, grades: Path) -> Iterator[tuple[str, int | None]]:
+    for row in job.side_rows(grades, GRADE_COLUMNS):
+        yield row["id"], row["score"]
+
+
+def _reason(row: Row, scores: dict[str, int | None] | None, threshold: int) -> str | None:
+    """Say why a file is not sampled, or None."""
+    if row.get("split", "midtrain") != "midtrain":
+        return "held_out"
+    if scores is not None:
+        score = scores.get(row["id"])
+        if score is None:
+            return "ungraded"
+        if score < threshold:
+            return "below_threshold"
+    return None
+
+
+def _files(job: Job, inputs: Sequence[Path]) -> Iterator[Row]:
+    for path in inputs:
+        schema = COLUMNS.append(SPLIT) if _has_split(path) else COLUMNS
+        for row in job.rows(path, schema):
+            if not isinstance(row["id"], str) or not isinstance(row["text"], str):
+                raise InputError(
+                    "a row has no id or no text", where=str(path), remedy="give a file of the stage before"
+                )
+            yield row
+
+
+def _has_split(path: Path) -> bool:
+    """Tell whether a table has the column that keeps files away from mid-training."""
+    if not path.exists():
+        return False
+    if format_of(path) == ".parquet":
+        with open_parquet(path) as file:
+            return SPLIT.name in file.schema_arrow.names
+    with open_lines(path) as lines:
+        first: Any = next(iter(lines), b"{}")
+    try:
+        return SPLIT.name in json.loads(first)
+    except ValueError:
+        return False
