@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
+VENV := .venv/bin
+SNAKEMAKE := $(VENV)/snakemake --configfile config/config.yaml
+
+.PHONY: help
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
+
+.PHONY: demo
+demo: setup  ## build a small dataset from real files, train, evaluate, report
+	@$(SNAKEMAKE)
+	@echo
+	@$(VENV)/python -m d3 numbers --numbers results/runs/demo/numbers.json
+	@echo
+	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
+
+.PHONY: test
+test: setup  ## check style and types, then run all tests
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/snakefmt --check workflow
+	$(VENV)/mypy
+	$(VENV)/snakemake --lint
+	$(VENV)/python -m pytest
+
+# --- environments --------------------------------------------------------------------------------
+# pip says a wall of text when a download fails; what helps is one line.
+define install
+	@echo "installing $@ ($(1))"
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: python3-venv)"; exit 1; }
+	@for lock in $(1); do $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r $$lock \
+		|| { echo "error: could not install $$lock; check the connection to the package index and run the same command again"; exit 1; }; done
+endef
+
+.venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
+	$(call install,envs/torch.lock envs/main.lock)
+	@$(@D)/bin/python envs/needs_cuda.py || $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r envs/cuda.lock \
+		|| { echo "error: could not install envs/cuda.lock; check the connection to the package index and run the same command again"; exit 1; }
+	@echo $(CURDIR)/workflow > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/d3.pth
+	@touch $@
+
+.venv-dolma/.installed: envs/dolma.lock
+	$(call install,envs/dolma.lock)
+	@touch $@
+
+.PHONY: locks
+locks:  ## compile envs/*.in into locks again (needs uv: pip install uv)
+	python3 envs/compile.py

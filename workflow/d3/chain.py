@@ -1,0 +1,160 @@
+"""The chain of stages: what each depends on, where its files lie, and what makes them stale.
+
+A stage's files lie in `results/STAGE/KEY`, where KEY is a hash of everything in the configuration
+that decides them: its own settings, its prompts, and the keys of the stages before it. Two
+configurations live side by side and share each stage in which they agree; switching back
+recomputes nothing. A change of code leaves the key alone and reruns the stage in place.
+
+The Snakefile and the commands take all paths and parameters from here.
+"""
+
+from functools import cached_property
+from glob import glob
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.errors import ConfigError
+from d3.identity import canonical_json, digest_of
+from d3.provenance import code_digest, file_digest
+from d3.tables import table_name
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+
+
+class Stage(NamedTuple):
+    """One stage: the module that does it, the settings that it reads, and the stages before it."""
+
+    module: str
+    settings: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+
+
+STAGES = {
+    "source": Stage("d3.embedded", ("source.embedded_shards",)),
+    "model": Stage("d3.embedded"),
+    "benchmark": Stage("d3.embedded"),
+    "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
+    "grades": Stage(
+        "d3.grade",
+        ("seed", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
+        ("corpus",),
+        ("grades.prompt",),
+    ),
+    "diffs": Stage("d3.lintseq.stage", ("seed", "diffs", "grades.threshold"), ("grades",)),
+    "labels": Stage("d3.label", ("seed", "labels"), ("diffs",), ("labels.program_prompt", "labels.change_prompt")),
+    "dataset": Stage("d3.dataset", ("seed", "dataset"), ("labels",)),
+    "tokens": Stage("d3.tokens", ("tokens",), ("dataset",)),
+    "midtrain": Stage("d3.train.run", ("seed", "model", "midtrain"), ("tokens",)),
+    "pairs": Stage("d3.pairs", ("seed", "pairs"), ("corpus",)),
+    "pair_diffs": Stage("d3.lintseq.stage", ("seed", "diffs"), ("pairs",)),
+    "sft_data": Stage("d3.pairs", ("seed",), ("pair_diffs",)),
+    "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",)),
+    "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
+    "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
+    "scores": Stage("d3.evals.score", ("seed", "scores"), ("execute",)),
+    "report": Stage("d3.report.page", ("run", "seed"), ("scores",)),
+}
+
+
+class Chain:
+    """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
+
+    def __init__(self, config: Config, results: str = "results", resources: str = "resources") -> None:
+        self.config = config
+        self.values: dict[str, Any] = config.model_dump(mode="json")
+        self.results, self.resources = results, resources
+
+    # --- what decides a stage -------------------------------------------------------------------
+
+    def settings(self, stage: str, *more: str) -> dict[str, Any]:
+        """Give the part of the configuration that a stage reads, as nested dicts."""
+        chosen: dict[str, Any] = {}
+        for path in (*STAGES[stage].settings, *more):
+            *sections, last = path.split(".")
+            source, target = self.values, chosen
+            for section in sections:
+                source, target = source[section], target.setdefault(section, {})
+            target[last] = source[last]
+        return chosen
+
+    def key(self, stage: str) -> str:
+        """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
+        upstream = {name: self.key(name) for name in STAGES[stage].upstream}
+        if stage == "corpus" and self.embedded_source:
+            upstream["source"] = self.key("source")
+        settings = self.settings(stage)
+        settings.get("source", {}).pop("shards", None)  # a shard more leaves the others where they are
+        return digest_of([stage, settings, self.prompts(stage), upstream])[:12]
+
+    def prompts(self, stage: str) -> dict[str, str]:
+        """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
+        digests = {}
+        for name in STAGES[stage].prompts:
+            section, field = name.split(".")
+            path = prompt_path(self.values[section][field])
+            if not path.is_file():
+                raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
+            digests[name] = file_digest(path)
+        return digests
+
+    def config_text(self, stage: str, *more: str) -> str:
+        """Give a stage's part of the configuration as one line of JSON, for `--config`."""
+        return canonical_json(self.settings(stage, *more))
+
+    def code(self, stage: str) -> str:
+        """Give the digest of a stage's code."""
+        return code_digest(STAGES[stage].module)
+
+    def folder(self, stage: str) -> str:
+        """Give the folder of a stage's files."""
+        return f"{self.results}/{stage}/{self.key(stage)}"
+
+    # --- what the chain runs over ---------------------------------------------------------------
+
+    @property
+    def embedded_source(self) -> bool:
+        """Whether the source is the standard library of this Python."""
+        return not self.config.source.shards
+
+    @cached_property
+    def shards(self) -> dict[str, str]:
+        """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
+        if self.embedded_source:
+            count = self.config.source.embedded_shards
+            names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
+            return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
+        shards: dict[str, str] = {}
+        for pattern in self.config.source.shards:
+            found = sorted(glob(pattern)) or [pattern]
+            for path in found:
+                if not Path(path).is_file():
+                    raise ConfigError(f"source.shards: no file matches {pattern!r}", remedy="check the path")
+                name = table_name(Path(path))
+                if shards.setdefault(name, path) != path:
+                    raise ConfigError(f"source.shards: {shards[name]} and {path} share a name", remedy="rename one")
+        return shards
+
+    @cached_property
+    def arms(self) -> dict[str, tuple[str, Arm]]:
+        """Give (name, arm) by a name that also carries what the arm was trained on."""
+        arms = {}
+        for name, arm in self.config.arms.items():
+            history = self.key("midtrain") if arm.midtrain else ""
+            arms[f"{name}-{digest_of([arm.model_dump(), history])[:8]}"] = (name, arm)
+        return arms
+
+    @cached_property
+    def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
+        """Give (name, benchmark) by a name that also carries the benchmark's settings."""
+        items = self.config.benchmarks.items()
+        return {f"{name}-{digest_of(item.model_dump())[:8]}": (name, item) for name, item in items}
+
+    def model_path(self, name: str) -> str:
+        """Give the folder or hub id behind a model's name in the configuration."""
+        return f"{self.resources}/models/{MODEL_NAME}" if name == EMBEDDED else name
+
+    def tasks_path(self, benchmark: Benchmark) -> str:
+        """Give the file of a benchmark's tasks."""
+        return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path

@@ -1,0 +1,41 @@
+"""The corpus: source shards in, kept files and rejected rows with their reasons out."""
+
+
+rule corpus:
+    """Filter the source shard {wildcards.shard}."""
+    input:
+        shard_input,
+    output:
+        kept=f"{DIR['corpus']}/{{shard}}.parquet",
+        rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
+    log:
+        "logs/corpus/{shard}.log",
+    params:
+        stale=stale_when("corpus"),
+    shell:
+        """
+        {D3} corpus --config {params.stale[config]:q} \
+            --shard {input:q} \
+            --out {output.kept:q} \
+            --rejected {output.rejected:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pairs:
+    """Take docstring -> function pairs from the held-out files of {wildcards.shard}."""
+    input:
+        f"{DIR['corpus']}/{{shard}}.parquet",
+    output:
+        f"{DIR['pairs']}/{{shard}}.parquet",
+    log:
+        "logs/pairs/{shard}.log",
+    params:
+        stale=stale_when("pairs"),
+    shell:
+        """
+        {D3} pairs --config {params.stale[config]:q} \
+            --corpus {input:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,49 @@
+"""The dataset: labels and diffs become rows in the columns of the released D3, with our ids beside."""
+
+
+rule dataset_shard:
+    """Assemble the dataset rows of {wildcards.shard}."""
+    input:
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        diffs=f"{DIR['diffs']}/{{shard}}.parquet",
+        labels=f"{DIR['labels']}/{{shard}}.parquet",
+    output:
+        data=f"{DIR['dataset']}/data/{{shard}}.parquet",
+        rows=f"{DIR['dataset']}/rows/{{shard}}.parquet",
+        unused=f"{DIR['dataset']}/unused/{{shard}}.parquet",
+    log:
+        "logs/dataset/{shard}.log",
+    params:
+        stale=stale_when("dataset"),
+    shell:
+        """
+        {D3} dataset --config {params.stale[config]:q} \
+            --corpus {input.corpus:q} \
+            --diffs {input.diffs:q} \
+            --labels {input.labels:q} \
+            --out {output.data:q} \
+            --rows {output.rows:q} \
+            --unused {output.unused:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule sft_data:
+    """Make the fine-tuning examples of {wildcards.shard}."""
+    input:
+        pairs=f"{DIR['pairs']}/{{shard}}.parquet",
+        diffs=f"{DIR['pair_diffs']}/{{shard}}.parquet",
+    output:
+        f"{DIR['sft_data']}/{{shard}}.parquet",
+    log:
+        "logs/sft_data/{shard}.log",
+    params:
+        stale=stale_when("sft_data"),
+    shell:
+        """
+        {D3} sft-data --config {params.stale[config]:q} \
+            --pairs {input.pairs:q} \
+            --diffs {input.diffs:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

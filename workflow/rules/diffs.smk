@@ -1,0 +1,47 @@
+"""Diffs: LintSeq turns files, and the functions of the fine-tuning pairs, into diff sequences."""
+
+
+rule diffs:
+    """Sample diff sequences for the graded files of {wildcards.shard}."""
+    input:
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        grades=f"{DIR['grades']}/{{shard}}.parquet",
+    output:
+        f"{DIR['diffs']}/{{shard}}.parquet",
+    log:
+        "logs/diffs/{shard}.log",
+    params:
+        journal=f"{WORK}/journal/diffs/{{shard}}",
+        stale=stale_when("diffs"),
+    shell:
+        """
+        {D3} lintseq --config {params.stale[config]:q} \
+            --in {input.corpus:q} \
+            --grades {input.grades:q} \
+            --workers {threads} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pair_diffs:
+    """Sample diff sequences for the functions of {wildcards.shard}."""
+    input:
+        f"{DIR['pairs']}/{{shard}}.parquet",
+    output:
+        f"{DIR['pair_diffs']}/{{shard}}.parquet",
+    log:
+        "logs/pair_diffs/{shard}.log",
+    params:
+        journal=f"{WORK}/journal/pair_diffs/{{shard}}",
+        stale=stale_when("pair_diffs"),
+    shell:
+        """
+        {D3} lintseq --config {params.stale[config]:q} \
+            --in {input:q} \
+            --workers {threads} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

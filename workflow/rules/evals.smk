@@ -1,0 +1,75 @@
+"""Evaluation: every arm writes solutions, the sandbox judges them, scores with intervals come out."""
+
+
+rule generate:
+    """Let the arm {wildcards.arm} write solutions for {wildcards.benchmark}."""
+    input:
+        tasks=tasks_input,
+        model=f"{DIR['sft']}/{{arm}}",
+    output:
+        f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
+    log:
+        "logs/generate/{benchmark}/{arm}.log",
+    params:
+        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        journal=f"{WORK}/journal/generate/{{benchmark}}/{{arm}}",
+        stale=benchmark_settings("generate"),
+    shell:
+        """
+        {D3} generate --config {params.stale[config]:q} \
+            --benchmark {params.benchmark:q} \
+            --tasks {input.tasks:q} \
+            --model {input.model:q} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule execute:
+    """Run the solutions of {wildcards.arm} for {wildcards.benchmark} in the sandbox."""
+    input:
+        tasks=tasks_input,
+        samples=f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
+    output:
+        f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
+    log:
+        "logs/execute/{benchmark}/{arm}.log",
+    params:
+        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        stale=benchmark_settings("execute"),
+    shell:
+        """
+        {D3} execute --config {params.stale[config]:q} \
+            --benchmark {params.benchmark:q} \
+            --tasks {input.tasks:q} \
+            --samples {input.samples:q} \
+            --workers {threads} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule scores:
+    """Score the arm {wildcards.arm} on {wildcards.benchmark}."""
+    input:
+        samples=f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
+        verdicts=f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
+    output:
+        f"{DIR['scores']}/{{benchmark}}/{{arm}}.json",
+    log:
+        "logs/scores/{benchmark}/{arm}.log",
+    params:
+        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        arm=lambda wildcards: ARMS[wildcards.arm][0],
+        stale=benchmark_settings("scores"),
+    shell:
+        """
+        {D3} scores --config {params.stale[config]:q} \
+            --benchmark {params.benchmark:q} \
+            --arm {params.arm:q} \
+            --samples {input.samples:q} \
+            --verdicts {input.verdicts:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

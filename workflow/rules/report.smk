@@ -1,0 +1,62 @@
+"""The report: one page, its numbers as JSON, and the rows of every stage as a table."""
+
+
+localrules:
+    report,
+
+
+def shard_files(pattern):
+    """Give one file a shard."""
+    return expand(pattern, shard=SHARDS)
+
+
+def line_files(stage, suffix):
+    """Give one file for every (benchmark, arm), benchmarks outermost as in the configuration."""
+    return expand(f"{DIR[stage]}/{{benchmark}}/{{arm}}.{suffix}", benchmark=BENCHMARKS, arm=ARMS)
+
+
+rule report:
+    """Write the report of the run."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
+        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
+        diffs=shard_files(f"{DIR['diffs']}/{{shard}}.parquet"),
+        labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
+        dataset=shard_files(f"{DIR['dataset']}/data/{{shard}}.parquet"),
+        tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
+        midtrained=[f"{DIR['midtrain']}/model"] if any(arm.midtrain for _, arm in ARMS.values()) else [],
+        trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
+        samples=line_files("generate", "parquet"),
+        verdicts=line_files("execute", "parquet"),
+        scores=line_files("scores", "json"),
+    output:
+        page=REPORT,
+        numbers=f"{RUN}/numbers.json",
+        attrition=f"{RUN}/attrition.tsv",
+    log:
+        "logs/report.log",
+    params:
+        trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
+        midtrained=lambda wildcards, input: f"--midtrained {input.midtrained}" if input.midtrained else "",
+        stale=stale_when("report", *Config.model_fields),
+    shell:
+        """
+        {D3} report --config {params.stale[config]:q} \
+            --corpus {input.corpus:q} \
+            --rejected {input.rejected:q} \
+            --grades {input.grades:q} \
+            --diffs {input.diffs:q} \
+            --labels {input.labels:q} \
+            --dataset {input.dataset:q} \
+            --tokens {input.tokens:q} \
+            {params.midtrained} \
+            --trained {params.trained:q} \
+            --samples {input.samples:q} \
+            --verdicts {input.verdicts:q} \
+            --scores {input.scores:q} \
+            --out {output.page:q} \
+            --numbers {output.numbers:q} \
+            --attrition {output.attrition:q} \
+            2>&1 | tee {log:q}
+        """

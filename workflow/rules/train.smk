@@ -1,0 +1,50 @@
+"""Training: one mid-training on the dataset, then one fine-tuning for every arm."""
+
+
+rule midtrain:
+    """Mid-train the base model on the tokens of all shards."""
+    input:
+        tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
+        documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
+        model=model_input(CHAIN.config.model.path),
+    output:
+        directory(f"{DIR['midtrain']}/model"),
+    log:
+        "logs/midtrain.log",
+    params:
+        model=CHAIN.model_path(CHAIN.config.model.path),
+        work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
+        stale=stale_when("midtrain"),
+    shell:
+        """
+        {D3} midtrain --config {params.stale[config]:q} \
+            --tokens {input.tokens:q} \
+            --model {params.model:q} \
+            --work {params.work:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule sft:
+    """Fine-tune the model of the arm {wildcards.arm}."""
+    input:
+        examples=expand(f"{DIR['sft_data']}/{{shard}}.parquet", shard=SHARDS),
+        model=trained_on,
+    output:
+        directory(f"{DIR['sft']}/{{arm}}"),
+    log:
+        "logs/sft/{arm}.log",
+    params:
+        model=lambda wildcards, input: (input.get("model") or [CHAIN.model_path(CHAIN.config.model.path)])[0],
+        work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
+        stale=arm_settings,
+    shell:
+        """
+        {D3} sft --config {params.stale[config]:q} \
+            --examples {input.examples:q} \
+            --model {params.model:q} \
+            --work {params.work:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
