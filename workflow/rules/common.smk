@@ -9,25 +9,31 @@ from pathlib import Path
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from d3.chain import STAGES, Chain
+from d3.chain import MODEL_NAME, STAGES, Chain
 from d3.config import Config, parse_config
 from d3.errors import D3Error
 
 try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
+    GRADER, LABELER = (CHAIN.model_path(stage.engine.model, stage.engine.revision) for stage in (CHAIN.config.grades, CHAIN.config.labels))
+    BASE = CHAIN.model_path(CHAIN.config.model.path, CHAIN.config.model.revision)
+    TOKENIZER = CHAIN.model_path(CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision)
     SHARDS, ARMS, BENCHMARKS = CHAIN.shards, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:
     raise WorkflowError(str(error))
 
 RUN = f"results/runs/{CHAIN.config.run}"
 REPORT = f"{RUN}/report.html"
-MODELS = f"{CHAIN.resources}/models"
 WORK = "work"
 
 
 wildcard_constraints:
     shard=r"[^/]+",
+    version=r"[\d.]+",
+    owner=r"[\w.-]+?",
+    name=r"[\w.-]+",
+    revision=r"[\w.-]+",
     arm=r"[^/]+",
     benchmark=r"[^/]+",
 
@@ -46,10 +52,9 @@ def stale_when(stage, *more):
     return {"code": CHAIN.code(stage), "prompts": CHAIN.prompts(stage), "config": CHAIN.config_text(stage, *more)}
 
 
-def model_input(name):
-    """Give the embedded model's folder as a rule's input if a setting names it, else nothing."""
-    path = CHAIN.model_path(name)
-    return [path] if path.startswith(MODELS) else []
+def model_input(path):
+    """Give a model's folder as a rule's input if a rule makes it, else nothing."""
+    return [path] if path.startswith(CHAIN.models) else []
 
 
 def shard_input(wildcards):
@@ -61,7 +66,7 @@ def trained_on(wildcards):
     """Give the mid-trained model of an arm, or the embedded base model, or nothing to wait for."""
     if ARMS[wildcards.arm][1].midtrain:
         return [f"{DIR['midtrain']}/model"]
-    return model_input(CHAIN.config.model.path)
+    return model_input(BASE)
 
 
 def arm_settings(wildcards):

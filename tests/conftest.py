@@ -1,0 +1,19 @@
+"""Paths that tests import their helpers from, and what all tests share."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow")]
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a tiny random Llama with its tokenizer."""
+    from tiny import make_model
+
+    return make_model(tmp_path_factory.mktemp("model") / "tiny", length=2048)
