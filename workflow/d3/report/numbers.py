@@ -1,0 +1,377 @@
+"""Every number of the report, counted from the result files; the page is made of these alone.
+
+Counts of rows read, kept and dropped come from the footers that the jobs left in their tables,
+everything else from the rows themselves. Tables are read row by row and only in the columns that
+are needed, so that a full-size run fits in memory.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+
+from d3 import records
+from d3.config import EMBEDDED, Config
+from d3.diffs import DiffError, programs_of
+from d3.errors import InputError
+from d3.identity import derive_seed
+from d3.report.results import benchmarks as evaluated
+from d3.report.results import finite, read_json, training
+from d3.stage import Job
+from d3.tables import Row, count_rows, read_notes
+
+Numbers = dict[str, Any]
+
+SCORES = range(5)
+EMBEDDED_TASKS = 164
+"""Tasks of the whole HumanEval, which is the embedded benchmark."""
+EXAMPLE_KINDS = ("whole program", "from the empty program", "from a started program")
+UNITS = {
+    "corpus": "files",
+    "grades": "files",
+    "diffs": "files",
+    "labels": "sequences",
+    "dataset": "labels",
+    "tokens": "documents",
+}
+"""What a stage's rows read are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """The result files of one run."""
+
+    corpus: Sequence[Path]
+    rejected: Sequence[Path]
+    grades: Sequence[Path]
+    diffs: Sequence[Path]
+    labels: Sequence[Path]
+    dataset: Sequence[Path]
+    tokens: Sequence[Path]
+    """Manifests of the token shards."""
+    midtrain: Path | None
+    """Folder of the mid-trained model; None if no arm has one."""
+    sft: Mapping[str, Path]
+    """Arm -> folder of its model."""
+    samples: Mapping[tuple[str, str], Path]
+    """(benchmark, arm) -> what the model wrote."""
+    verdicts: Mapping[tuple[str, str], Path]
+    """(benchmark, arm) -> what the tests said."""
+    scores: Sequence[Path]
+    """One file for each benchmark and arm."""
+
+
+def collect(config: Config, job: Job, files: Files) -> Numbers:
+    """Give all numbers of a run as JSON values; raises InputError for a file that is not what it must be."""
+    numbers: Numbers = {"run": config.run, "seed": config.seed}
+    numbers["training"] = list(training(job, files.midtrain, files.sft))
+    numbers["attrition"] = list(_attrition(job, files, numbers["training"]))
+    numbers["corpus"] = _corpus(job, files)
+    numbers["rejected"] = {"reasons": _counts(job, files.rejected, records.REJECTED, "reason")}
+    numbers["grades"] = _grades(config, job, files)
+    numbers["diffs"] = _diffs(job, files)
+    numbers["labels"] = _labels(config, job, files)
+    numbers["dataset"] = _dataset(job, files)
+    numbers["tokens"] = _tokens(job, files)
+    numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores))
+    numbers["demo"] = demo_reasons(config, numbers["benchmarks"])
+    numbers["key"] = list(_key(numbers))
+    numbers["config"] = config.model_dump(mode="json")
+    cleaned: Numbers = finite(numbers)
+    return cleaned
+
+
+# --- rows through the stages ---------------------------------------------------------------------
+
+
+def _attrition(job: Job, files: Files, runs: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows read, kept and dropped by reason for every stage, in the chain's order."""
+    for stage in ("corpus", "grades", "diffs", "labels", "dataset"):
+        yield _noted(stage, UNITS[stage], getattr(files, stage))
+    manifests = _manifests(job, files.tokens)
+    dropped = Counter(str(row["reason"]) for manifest in manifests for row in manifest["dropped"])
+    documents = sum(manifest["documents"] for manifest in manifests)
+    yield _stage("tokens", UNITS["tokens"], documents + sum(dropped.values()), documents, dropped)
+    for run in runs:
+        name = run["stage"] if run["stage"] == "midtrain" else f"{run['stage']}/{run['name']}"
+        unit = "documents" if run["stage"] == "midtrain" else "examples"
+        yield _stage(name, unit, run["rows"]["read"], run["rows"]["kept"], run["rows"]["dropped"])
+    for stage, tables in (("generate", files.samples), ("execute", files.verdicts)):
+        for (benchmark, arm), path in tables.items():
+            yield _noted(f"{stage}/{benchmark}/{arm}", "samples", [path])
+
+
+def _stage(stage: str, unit: str, read: int, kept: int, dropped: Mapping[str, int]) -> Row:
+    ordered = dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0])))
+    return {"stage": stage, "unit": unit, "read": read, "kept": kept, "dropped": ordered}
+
+
+def _noted(stage: str, unit: str, tables: Iterable[Path]) -> Row:
+    """Add up what the jobs noted in the footers of their tables."""
+    read = kept = 0
+    dropped: Counter[str] = Counter()
+    for path in tables:
+        notes = read_notes(path)
+        if not {"read", "kept", "dropped"} <= set(notes):
+            raise InputError("has no row counts of its job in its footer", where=str(path), remedy="make it again")
+        read, kept = read + notes["read"], kept + notes["kept"]
+        dropped.update(notes["dropped"])
+    return _stage(stage, unit, read, kept, dropped)
+
+
+def _rows(job: Job, tables: Iterable[Path], schema: pa.Schema, *columns: str) -> Iterator[Row]:
+    """Read some columns of several tables."""
+    part = pa.schema([schema.field(column) for column in columns])
+    for path in tables:
+        yield from job.side_rows(path, part)
+
+
+def _counts(job: Job, tables: Iterable[Path], schema: pa.Schema, column: str) -> dict[str, int]:
+    """Count the values of a column, the most frequent first."""
+    counts = Counter(str(row[column]) for row in _rows(job, tables, schema, column))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _spread(values: Counter[int]) -> Row:
+    """Give the counts of some whole numbers with their smallest, median, mean and largest."""
+    ordered = sorted(values.elements())
+    return {
+        "counts": {str(value): values[value] for value in sorted(values)},
+        "lowest": ordered[0] if ordered else None,
+        "median": median(ordered) if ordered else None,
+        "mean": sum(ordered) / len(ordered) if ordered else None,
+        "highest": ordered[-1] if ordered else None,
+    }
+
+
+# --- the data ------------------------------------------------------------------------------------
+
+
+def _corpus(job: Job, files: Files) -> Row:
+    shards = []
+    for path in files.corpus:
+        notes = read_notes(path)
+        if notes["kept"] != count_rows(path):
+            raise InputError(
+                f"has {count_rows(path)} rows but its footer says {notes['kept']}",
+                where=str(path),
+                remedy="make it again",
+            )
+        shards.append({"shard": path.name, "read": notes["read"], "kept": notes["kept"]})
+    return {
+        "rows": sum(shard["kept"] for shard in shards),
+        "splits": _counts(job, files.corpus, records.CORPUS, "split"),
+        "shards": shards,
+    }
+
+
+def _grades(config: Config, job: Job, files: Files) -> Row:
+    scores: Counter[int] = Counter()
+    statuses: Counter[str] = Counter()
+    expected: list[float] = []
+    missing = 0
+    for row in _rows(job, files.grades, records.GRADES, "score", "expected_score", "status"):
+        statuses[row["status"]] += 1
+        if row["score"] is None:
+            missing += 1
+        else:
+            scores[row["score"]] += 1
+        if row["expected_score"] is not None:
+            expected.append(row["expected_score"])
+    graded, threshold = sum(scores.values()), config.grades.threshold
+    return {
+        "rows": graded + missing,
+        "graded": graded,
+        "missing": missing,
+        "scores": {str(score): scores[score] for score in sorted({*SCORES, *scores})},
+        "mean": sum(score * count for score, count in scores.items()) / graded if graded else None,
+        "mean_expected": math.fsum(expected) / len(expected) if expected else None,
+        "threshold": threshold,
+        "at_threshold": sum(count for score, count in scores.items() if score >= threshold),
+        "statuses": dict(sorted(statuses.items())),
+    }
+
+
+def _diffs(job: Job, files: Files) -> Row:
+    statuses: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    diffed: set[str] = set()
+    for row in _rows(job, files.diffs, records.DIFFS, "id", "status", "diffs"):
+        statuses[row["status"]] += 1
+        if row["status"] == "ok":
+            diffed.add(row["id"])
+            lengths[len(row["diffs"])] += 1
+    return {
+        "rows": sum(statuses.values()),
+        "files": len(diffed),
+        "sequences": statuses["ok"],
+        "statuses": dict(sorted(statuses.items())),
+        "per_sequence": _spread(lengths),
+    }
+
+
+def _labels(config: Config, job: Job, files: Files) -> Row:
+    statuses: dict[str, Counter[str]] = {kind: Counter() for kind in EXAMPLE_KINDS}
+    chosen: dict[str, tuple[int, Row]] = {}
+    for row in _rows(job, files.labels, records.LABELS, "id", "sample", "part", "start", "end", "label", "status"):
+        kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
+        statuses[kind][row["status"]] += 1
+        rank = derive_seed(config.seed, "report", row["id"], row["sample"], row["part"])
+        if row["status"] == "ok" and (kind not in chosen or rank < chosen[kind][0]):
+            chosen[kind] = (rank, row)
+    total = sum(statuses.values(), Counter[str]())
+    return {
+        "rows": sum(total.values()),
+        "statuses": dict(sorted(total.items())),
+        "kinds": {kind: dict(sorted(counts.items())) for kind, counts in statuses.items()},
+        "examples": list(_examples(job, files, {kind: row for kind, (_, row) in chosen.items()})),
+    }
+
+
+def _examples(job: Job, files: Files, chosen: Mapping[str, Row]) -> Iterator[Row]:
+    """Yield some labels with the program before their diffs and the diffs themselves."""
+    wanted = {(row["id"], row["sample"]) for row in chosen.values()}
+    sequences = {}
+    for row in _rows(job, files.diffs if wanted else (), records.DIFFS, "id", "sample", "diffs"):
+        if (row["id"], row["sample"]) in wanted:
+            sequences[row["id"], row["sample"]] = row["diffs"] or []
+    for kind, row in chosen.items():
+        steps = sequences.get((row["id"], row["sample"]), [])
+        try:
+            start = programs_of(steps)[row["start"]]
+        except (DiffError, IndexError):
+            continue
+        example = {"kind": kind, "label": row["label"], "start": start, "diffs": steps[row["start"] : row["end"]]}
+        yield {**{name: row[name] for name in ("id", "sample", "part")}, **example}
+
+
+def _dataset(job: Job, files: Files) -> Row:
+    changed: Counter[int] = Counter()
+    programs: set[int] = set()
+    empty = 0
+    for row in _rows(job, files.dataset, records.DATASET, "lines_changed", "source_program_id", "program_start"):
+        changed[row["lines_changed"]] += 1
+        programs.add(row["source_program_id"])
+        empty += not row["program_start"]
+    return {
+        "rows": sum(changed.values()),
+        "programs": len(programs),
+        "from_empty": empty,
+        "lines_changed": _spread(changed),
+    }
+
+
+def _manifests(job: Job, paths: Iterable[Path]) -> list[Row]:
+    """Read the manifests of the token shards."""
+    manifests = []
+    for path in paths:
+        manifest = read_json(job.input(path))
+        if not isinstance(manifest, dict) or not {"documents", "tokens", "dtype", "dropped"} <= set(manifest):
+            raise InputError("is no manifest of a token shard", where=str(path), remedy="make it again")
+        manifests.append(manifest)
+    return manifests
+
+
+def _tokens(job: Job, files: Files) -> Row:
+    manifests = _manifests(job, files.tokens)
+    documents = sum(manifest["documents"] for manifest in manifests)
+    tokens = sum(manifest["tokens"] for manifest in manifests)
+    return {
+        "shards": len(manifests),
+        "documents": documents,
+        "tokens": tokens,
+        "mean": tokens / documents if documents else None,
+        "dtypes": sorted({str(manifest["dtype"]) for manifest in manifests}),
+    }
+
+
+# --- what the page says first --------------------------------------------------------------------
+
+
+def demo_reasons(config: Config, benchmarks: Iterable[Row]) -> list[str]:
+    """Say why these numbers are no result; an empty list for a run of full size."""
+    reasons = []
+    for benchmark in benchmarks:
+        settings = config.benchmarks[benchmark["benchmark"]]
+        done = benchmark["tasks"]
+        if settings.tasks is not None and settings.tasks <= done:
+            full = f"of {EMBEDDED_TASKS}" if settings.path == EMBEDDED else "of the benchmark"
+            if settings.path != EMBEDDED or done < EMBEDDED_TASKS:
+                reasons.append(f"only the first {done} tasks {full} ({benchmark['benchmark']})")
+    if config.corpus.sample is not None:
+        reasons.append(f"at most {config.corpus.sample} files of a shard")
+    if EMBEDDED in (config.grades.engine.model, config.labels.engine.model):
+        reasons.append("grades and labels by the small embedded model")
+    if config.model.path == EMBEDDED:
+        reasons.append("training of the small embedded model")
+    if reasons:
+        limits = (("mid-training", config.midtrain.max_steps), ("fine-tuning", config.sft.max_steps))
+        reasons += [f"{name} stopped after {steps} steps" for name, steps in limits if steps is not None]
+    return reasons
+
+
+def _key(numbers: Numbers) -> Iterator[Row]:
+    """Yield the key numbers: counts, and rates with their interval."""
+    corpus = next(stage for stage in numbers["attrition"] if stage["stage"] == "corpus")
+    grades, diffs, dataset = numbers["grades"], numbers["diffs"], numbers["dataset"]
+    for name, label, value in (
+        ("files_read", "Source files read", corpus["read"]),
+        ("files_kept", "Source files kept", numbers["corpus"]["rows"]),
+        ("files_graded", "Files graded", grades["graded"]),
+        ("scores_missing", "Scores missing", grades["missing"]),
+        ("files_diffed", "Files diffed", diffs["files"]),
+        ("sequences", "Diff sequences", diffs["sequences"]),
+        ("labels", "Labels written", numbers["labels"]["statuses"].get("ok", 0)),
+        ("dataset_rows", "D3 rows", dataset["rows"]),
+        ("tokens", "Tokens", numbers["tokens"]["tokens"]),
+    ):
+        yield {"name": name, "label": label, "value": value}
+    for benchmark in numbers["benchmarks"]:
+        for arm in benchmark["arms"]:
+            for score in arm["pass"]:
+                yield {
+                    "name": f"pass@{score['k']}/{benchmark['benchmark']}/{arm['arm']}",
+                    "label": f"{benchmark['benchmark']} pass@{score['k']}, arm {arm['arm']}",
+                    **{name: score[name] for name in ("value", "low", "high")},
+                    "confidence": arm["confidence"],
+                    "tasks": arm["tasks"],
+                }
+
+
+def key_numbers(numbers: Path) -> str:
+    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
+    values = read_json(numbers)
+    lines = [(str(row["label"]), *said(row)) for row in values["key"]]
+    widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
+    table = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in lines]
+    head = f"Run {values['run']}, seed {values['seed']}"
+    warning = "A demo-size run: these numbers test the machinery, they are no result."
+    return "\n".join([head, *([warning] if values["demo"] else []), "", *table])
+
+
+def said(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Give a key number and what is to be known about it as text."""
+    if "tasks" not in row:
+        return f"{row['value']:,}", ""
+    tasks = f"{row['tasks']:,} task{'' if row['tasks'] == 1 else 's'}"
+    if row["value"] is None:
+        return "none", tasks
+    if row["low"] is None or row["high"] is None:
+        return percent(row["value"]), tasks
+    level = f"{100 * row['confidence']:g} % interval"
+    return percent(row["value"]), f"{level} {percent(row['low'])} to {percent(row['high'])}, {tasks}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """Write a difference of shares in percentage points with one decimal."""
+    return f"{100 * share:.1f} pp"

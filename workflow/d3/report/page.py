@@ -1,0 +1,140 @@
+"""The report stage: result files in, one self-contained HTML page, its numbers and an attrition table out.
+
+The page is rendered from the numbers file's values alone and holds no script, no outside resource
+and no time. Text out of source files and models is escaped, and characters that a reader cannot
+see (controls, changes of writing direction) are shown as their code.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d3.config import Config
+from d3.provenance import file_digest
+from d3.report.figures import draw
+from d3.report.numbers import Files, Numbers, collect, percent, points, said
+from d3.stage import Job
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+SHOWN_LINES = 30
+
+
+def run(
+    config: Config,
+    *,
+    corpus: Sequence[Path],
+    rejected: Sequence[Path],
+    grades: Sequence[Path],
+    diffs: Sequence[Path],
+    labels: Sequence[Path],
+    dataset: Sequence[Path],
+    tokens: Sequence[Path],
+    midtrain: Path | None,
+    sft: dict[str, Path],
+    samples: dict[tuple[str, str], Path],
+    verdicts: dict[tuple[str, str], Path],
+    scores: Sequence[Path],
+    report: Path,
+    numbers: Path,
+    attrition: Path,
+) -> None:
+    """Write the report's three files together; equal inputs give equal bytes.
+
+    `tokens` are the manifests of the token shards, `midtrain` and `sft` model folders with a
+    `training.json`; `samples` and `verdicts` go by (benchmark, arm). `report` is the HTML page,
+    `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
+    Raises InputError for a file that is not what it must be.
+    """
+    files = Files(
+        corpus=corpus,
+        rejected=rejected,
+        grades=grades,
+        diffs=diffs,
+        labels=labels,
+        dataset=dataset,
+        tokens=tokens,
+        midtrain=midtrain,
+        sft=sft,
+        samples=samples,
+        verdicts=verdicts,
+        scores=scores,
+    )
+    params = {"config": config.model_dump(mode="json"), "template": file_digest(TEMPLATE)}
+    with Job("report", code="d3.report.page", params=params) as job:
+        page, values, table = job.file(report), job.file(numbers), job.file(attrition)
+        text = json.dumps(collect(config, job, files), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        values.write_text(text, encoding="utf-8")
+        written = json.loads(text)
+        table.write_text(attrition_table(written), encoding="utf-8")
+        page.write_text(render(written), encoding="utf-8")
+
+
+def attrition_table(numbers: Numbers) -> str:
+    """Give the attrition of all stages as tab-separated text: one row for each reason of a stage.
+
+    A stage that dropped nothing has one row with an empty reason and 0 rows, so that the rows of a
+    stage always add up to read - kept.
+    """
+    file = io.StringIO()
+    table = csv.writer(file, delimiter="\t", lineterminator="\n")
+    table.writerow(("stage", "read", "kept", "reason", "rows"))
+    for stage in numbers["attrition"]:
+        for reason, rows in (stage["dropped"] or {"": 0}).items():
+            table.writerow((stage["stage"], stage["read"], stage["kept"], reason, rows))
+    return file.getvalue()
+
+
+def render(numbers: Numbers) -> str:
+    """Give the page for the numbers of a run."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters: dict[str, Callable[..., Any]] = {
+        "number": lambda value: _data(value, _number),
+        "percent": lambda value: _data(value, percent),
+        "points": lambda value: _data(value, points),
+        "visible": visible,
+        "excerpt": excerpt,
+        "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
+        "said": said,
+    }
+    environment.filters |= filters
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    figures = {name: Markup(svg) for name, svg in draw(numbers).items()}  # our own SVG, escaped where it was drawn
+    return template.render(numbers=numbers, figures=figures) + "\n"
+
+
+def _data(value: float | None, write: Callable[[float], str]) -> str:
+    """Give a number as an element that also carries its exact value."""
+    from markupsafe import Markup
+
+    return "–" if value is None else Markup('<data value="{}">{}</data>').format(value, write(value))
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return f"{value:.2e}"
+
+
+def visible(text: Any) -> str:
+    """Show characters that a reader cannot see as their code, such as <U+202E>."""
+    return HIDDEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", str(text))
+
+
+def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
+    """Give a text's first lines and how many are left out; lines are cut at 200 characters."""
+    parts = [line if len(line) <= 200 else f"{line[:199]}…" for line in text.split("\n")]
+    more = len(parts) - lines
+    shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
+    return visible("\n".join(shown))

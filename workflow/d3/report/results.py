@@ -1,0 +1,196 @@
+"""What training and evaluation came to: loss curves, scores, verdicts and how arms differ."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from d3 import records
+from d3.errors import InputError
+from d3.stage import Job
+from d3.tables import Row
+
+VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
+"""Verdicts in the order in which figures show them; others follow."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises InputError for one that is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), remedy="check the path") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"is no JSON ({error})", where=str(path), remedy="make it again") from None
+
+
+def finite(value: Any) -> Any:
+    """Give a JSON value with null in place of floats that JSON has no way to write."""
+    if isinstance(value, dict):
+        return {str(name): finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def training(job: Job, midtrain: Path | None, sft: Mapping[str, Path]) -> Iterator[Row]:
+    """Yield one row for each training run out of the `training.json` in its model folder."""
+    runs = [("midtrain", "mid-training", midtrain)] if midtrain is not None else []
+    for stage, name, folder in [*runs, *(("sft", arm, folder) for arm, folder in sft.items())]:
+        path = folder / "training.json"
+        record = read_json(job.input(path))
+        try:
+            names = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
+            history = [{name: step[name] for name in names} for step in record["record"]]
+            yield {
+                "stage": stage,
+                "name": name,
+                "rows": record["rows"],
+                "steps": record["steps"],
+                "tokens": record["tokens"],
+                "loss_tokens": record["loss_tokens"],
+                "first_loss": history[0]["loss"] if history else None,
+                "last_loss": history[-1]["loss"] if history else None,
+                "peak_learning_rate": max((step["learning_rate"] for step in history), default=None),
+                "history": history,
+            }
+        except (KeyError, TypeError) as error:
+            reason = f"is no record of a training run ({error})"
+            raise InputError(reason, where=str(path), remedy="make it again") from None
+
+
+def benchmarks(
+    job: Job,
+    samples: Mapping[tuple[str, str], Path],
+    verdicts: Mapping[tuple[str, str], Path],
+    scores: Sequence[Path],
+) -> Iterator[Row]:
+    """Yield one row for each benchmark: its arms with their scores, and how the arms differ."""
+    scored = _scored(job, scores)
+    lines = list(dict.fromkeys([*samples, *verdicts, *scored]))
+    for benchmark in dict.fromkeys(name for name, _ in lines):
+        arms: list[Row] = []
+        solved: dict[str, dict[str, float]] = {}
+        for arm in [arm for name, arm in lines if name == benchmark]:
+            statuses = _column(job, samples.get((benchmark, arm)), records.SAMPLES, "status")
+            judged = _column(job, verdicts.get((benchmark, arm)), records.VERDICTS, "verdict")
+            counts = Counter(verdict for _, verdict in judged)
+            rates = solve_rates(judged)
+            solved[arm] = rates
+            score = scored.get((benchmark, arm))
+            if score and judged and score["verdicts"] != dict(counts):
+                where = str(verdicts[benchmark, arm])
+                reason = f"has other verdicts than the scores of {benchmark}, arm {arm}: {dict(counts)}"
+                raise InputError(reason, where=where, remedy="give verdicts and scores of the same run")
+            arms.append(
+                {
+                    "arm": arm,
+                    "tasks": score["tasks"] if score else len(rates),
+                    "samples": len(statuses),
+                    "confidence": score["confidence"] if score else None,
+                    "built": score["built"] if score else None,
+                    "pass": _passes(score) if score else [],
+                    "verdicts": {name: counts[name] for name in _in_order(counts)},
+                    "statuses": dict(sorted(Counter(status for _, status in statuses).items())),
+                }
+            )
+        kinds = Counter(name for arm in arms for name in arm["verdicts"])
+        statuses_seen = {name for arm in arms for name in arm["statuses"]}
+        tasks = max((arm["tasks"] for arm in arms), default=0)
+        yield {
+            "benchmark": benchmark,
+            "tasks": tasks,
+            "arms": arms,
+            "verdict_kinds": _in_order(kinds),
+            "status_kinds": sorted(statuses_seen, key=lambda name: (name != "ok", name)),
+            **resolution(tasks),
+            "differences": [difference(*pair, *(solved[arm] for arm in pair)) for pair in combinations(solved, 2)],
+        }
+
+
+def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
+    """Read the score files, by (benchmark, arm)."""
+    found: dict[tuple[str, str], Row] = {}
+    for path in scores:
+        score = read_json(job.input(path))
+        try:
+            _passes(score)
+            found[score["benchmark"], score["arm"]] = {
+                **{name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "verdicts")},
+                "built": score["built"]["share"],
+            }
+        except (KeyError, TypeError) as error:
+            raise InputError(f"is no score file ({error})", where=str(path), remedy="make it again") from None
+    return found
+
+
+def _column(job: Job, path: Path | None, schema: pa.Schema, column: str) -> list[tuple[str, str]]:
+    """Give (task, value of a column) for every row of a table."""
+    if path is None:
+        return []
+    part = pa.schema([schema.field("task_id"), schema.field(column)])
+    return [(row["task_id"], str(row[column])) for row in job.side_rows(path, part)]
+
+
+def _in_order(names: Mapping[str, Any]) -> list[str]:
+    return [name for name in VERDICTS if name in names] + sorted(set(names) - set(VERDICTS))
+
+
+def _passes(score: Row) -> list[Row]:
+    return [
+        {"k": int(k), "value": value["value"], "low": value["low"], "high": value["high"]}
+        for k, value in sorted(score["pass_at_k"].items(), key=lambda item: int(item[0]))
+    ]
+
+
+def solve_rates(judged: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Give the share of passed samples of every task."""
+    tasks: dict[str, list[bool]] = defaultdict(list)
+    for task, verdict in judged:
+        tasks[task].append(verdict == "passed")
+    return {task: sum(passed) / len(passed) for task, passed in sorted(tasks.items())}
+
+
+def resolution(tasks: int) -> Row:
+    """Say what so many tasks can show at the 95 % level, as shares.
+
+    `one_task` is the smallest step of pass@1 with one sample, `half_width` the normal
+    approximation's half interval where it is widest (a rate of one half), `unseen` the largest
+    rate at which no task at all is solved with a chance of 5 %.
+    """
+    if not tasks:
+        return {"one_task": None, "half_width": None, "unseen": None}
+    return {"one_task": 1 / tasks, "half_width": 1.96 * math.sqrt(0.25 / tasks), "unseen": 1 - 0.05 ** (1 / tasks)}
+
+
+def difference(one: str, other: str, before: Mapping[str, float], after: Mapping[str, float]) -> Row:
+    """Compare two arms task by task; `difference` is the mean of `other` minus `one` in solve rates.
+
+    `p_value` is the two-sided exact sign test over the tasks that are not tied: the chance of a
+    split at least this uneven between arms that are equally good.
+    """
+    shared = sorted(set(before) & set(after))
+    better = sum(after[task] > before[task] for task in shared)
+    worse = sum(after[task] < before[task] for task in shared)
+    return {
+        "one": one,
+        "other": other,
+        "tasks": len(shared),
+        "better": better,
+        "worse": worse,
+        "tied": len(shared) - better - worse,
+        "difference": math.fsum(after[task] - before[task] for task in shared) / len(shared) if shared else None,
+        "p_value": sign_test(better, worse),
+    }
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Give the two-sided p-value of the exact sign test for so many wins and losses."""
+    untied = better + worse
+    tail = sum(math.comb(untied, wins) for wins in range(max(better, worse), untied + 1))
+    return min(1.0, tail / 2 ** (untied - 1)) if untied else 1.0
