@@ -1,4 +1,4 @@
-"""What all rules share: the checked configuration, the folders of the stages, the interpreters.
+"""What all rules share: the checked configuration, the folders of the stages, the command `d3`.
 
 Paths and parameters come from `d3.chain`, so that rules, commands and lineage agree on them.
 """
@@ -12,13 +12,19 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from d3.chain import MODEL_NAME, STAGES, Chain
 from d3.config import Config, parse_config
 from d3.errors import D3Error
+from d3.images import image_key
 
 try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
-    GRADER, LABELER = (CHAIN.model_path(stage.engine.model, stage.engine.revision) for stage in (CHAIN.config.grades, CHAIN.config.labels))
+    GRADER, LABELER = (
+        CHAIN.model_path(stage.engine.model, stage.engine.revision)
+        for stage in (CHAIN.config.grades, CHAIN.config.labels)
+    )
     BASE = CHAIN.model_path(CHAIN.config.model.path, CHAIN.config.model.revision)
-    TOKENIZER = CHAIN.model_path(CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision)
+    TOKENIZER = CHAIN.model_path(
+        CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
+    )
     SHARDS, ARMS, BENCHMARKS = CHAIN.shards, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:
     raise WorkflowError(str(error))
@@ -38,23 +44,21 @@ wildcard_constraints:
     benchmark=r"[^/]+",
 
 
-def d3(environment="venv"):
-    """Give the command that runs a stage with the interpreter of one environment of `envs/`."""
-    return f"PYTHONPATH={ROOT / 'workflow'} {ROOT / f'.{environment}'}/bin/python -m d3"
+shell.prefix(f"set -euo pipefail; export PATH='{ROOT}/workflow/bin':\"$PATH\"; ")
 
 
-D3 = d3()
-D3_DOLMA = d3("venv-dolma")
+def image(name):
+    """Give the path of an image; its name carries the hash of its definition and its locks."""
+    return f"{ROOT}/containers/{name}-{image_key(name)}.sif"
 
 
 def stale_when(stage, *more):
     """Give what reruns a stage when it changes, as one dict whose order never does."""
-    return {"code": CHAIN.code(stage), "prompts": CHAIN.prompts(stage), "config": CHAIN.config_text(stage, *more)}
-
-
-def model_input(path):
-    """Give a model's folder as a rule's input if a rule makes it, else nothing."""
-    return [path] if path.startswith(CHAIN.models) else []
+    return {
+        "code": CHAIN.code(stage),
+        "prompts": CHAIN.prompts(stage),
+        "config": CHAIN.config_text(stage, *more),
+    }
 
 
 def shard_input(wildcards):
@@ -63,10 +67,10 @@ def shard_input(wildcards):
 
 
 def trained_on(wildcards):
-    """Give the mid-trained model of an arm, or the embedded base model, or nothing to wait for."""
+    """Give the model that an arm's fine-tuning begins with."""
     if ARMS[wildcards.arm][1].midtrain:
-        return [f"{DIR['midtrain']}/model"]
-    return model_input(BASE)
+        return f"{DIR['midtrain']}/model"
+    return BASE
 
 
 def arm_settings(wildcards):
@@ -76,9 +80,23 @@ def arm_settings(wildcards):
 
 def benchmark_settings(stage):
     """Give a function of the wildcards: what reruns a stage of the evaluation."""
-    return lambda wildcards: stale_when(stage, f"benchmarks.{BENCHMARKS[wildcards.benchmark][0]}")
+    return lambda wildcards: stale_when(
+        stage, f"benchmarks.{BENCHMARKS[wildcards.benchmark][0]}"
+    )
 
 
 def tasks_input(wildcards):
     """Give the task file of a benchmark."""
     return CHAIN.tasks_path(BENCHMARKS[wildcards.benchmark][1])
+
+
+def shard_files(pattern):
+    """Give one file a shard."""
+    return expand(pattern, shard=SHARDS)
+
+
+def line_files(stage, suffix):
+    """Give one file for every (benchmark, arm), benchmarks outermost as in the configuration."""
+    return expand(
+        f"{DIR[stage]}/{{benchmark}}/{{arm}}.{suffix}", benchmark=BENCHMARKS, arm=ARMS
+    )

@@ -14,7 +14,7 @@ rule corpus:
         stale=stale_when("corpus"),
     shell:
         """
-        {D3} corpus --config {params.stale[config]:q} \
+        d3 corpus --config {params.stale[config]:q} \
             --shard {input:q} \
             --out {output.kept:q} \
             --rejected {output.rejected:q} \
@@ -34,7 +34,7 @@ rule pairs:
         stale=stale_when("pairs"),
     shell:
         """
-        {D3} pairs --config {params.stale[config]:q} \
+        d3 pairs --config {params.stale[config]:q} \
             --corpus {input:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

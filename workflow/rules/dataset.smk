@@ -17,7 +17,7 @@ rule dataset_shard:
         stale=stale_when("dataset"),
     shell:
         """
-        {D3} dataset --config {params.stale[config]:q} \
+        d3 dataset --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             --labels {input.labels:q} \
@@ -41,7 +41,7 @@ rule sft_data:
         stale=stale_when("sft_data"),
     shell:
         """
-        {D3} sft-data --config {params.stale[config]:q} \
+        d3 sft-data --config {params.stale[config]:q} \
             --pairs {input.pairs:q} \
             --diffs {input.diffs:q} \
             --out {output:q} \

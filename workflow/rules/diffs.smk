@@ -15,7 +15,7 @@ rule diffs:
         stale=stale_when("diffs"),
     shell:
         """
-        {D3} lintseq --config {params.stale[config]:q} \
+        d3 lintseq --config {params.stale[config]:q} \
             --in {input.corpus:q} \
             --grades {input.grades:q} \
             --workers {threads} \
@@ -38,7 +38,7 @@ rule pair_diffs:
         stale=stale_when("pair_diffs"),
     shell:
         """
-        {D3} lintseq --config {params.stale[config]:q} \
+        d3 lintseq --config {params.stale[config]:q} \
             --in {input:q} \
             --workers {threads} \
             --journal {params.journal:q} \

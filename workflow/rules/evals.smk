@@ -16,7 +16,7 @@ rule generate:
         stale=benchmark_settings("generate"),
     shell:
         """
-        {D3} generate --config {params.stale[config]:q} \
+        d3 generate --config {params.stale[config]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --model {input.model:q} \
@@ -40,7 +40,7 @@ rule execute:
         stale=benchmark_settings("execute"),
     shell:
         """
-        {D3} execute --config {params.stale[config]:q} \
+        d3 execute --config {params.stale[config]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --samples {input.samples:q} \
@@ -65,7 +65,7 @@ rule scores:
         stale=benchmark_settings("scores"),
     shell:
         """
-        {D3} scores --config {params.stale[config]:q} \
+        d3 scores --config {params.stale[config]:q} \
             --benchmark {params.benchmark:q} \
             --arm {params.arm:q} \
             --samples {input.samples:q} \

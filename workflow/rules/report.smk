@@ -5,16 +5,6 @@ localrules:
     report,
 
 
-def shard_files(pattern):
-    """Give one file a shard."""
-    return expand(pattern, shard=SHARDS)
-
-
-def line_files(stage, suffix):
-    """Give one file for every (benchmark, arm), benchmarks outermost as in the configuration."""
-    return expand(f"{DIR[stage]}/{{benchmark}}/{{arm}}.{suffix}", benchmark=BENCHMARKS, arm=ARMS)
-
-
 rule report:
     """Write the report of the run."""
     input:
@@ -25,7 +15,11 @@ rule report:
         labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
         dataset=shard_files(f"{DIR['dataset']}/data/{{shard}}.parquet"),
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
-        midtrained=[f"{DIR['midtrain']}/model"] if any(arm.midtrain for _, arm in ARMS.values()) else [],
+        midtrained=(
+            [f"{DIR['midtrain']}/model"]
+            if any(arm.midtrain for _, arm in ARMS.values())
+            else []
+        ),
         trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
@@ -38,11 +32,13 @@ rule report:
         "logs/report.log",
     params:
         trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
-        midtrained=lambda wildcards, input: f"--midtrained {input.midtrained}" if input.midtrained else "",
+        midtrained=lambda wildcards, input: (
+            f"--midtrained {input.midtrained}" if input.midtrained else ""
+        ),
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
-        {D3} report --config {params.stale[config]:q} \
+        d3 report --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
             --grades {input.grades:q} \

@@ -6,20 +6,19 @@ rule midtrain:
     input:
         tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
         documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
-        model=model_input(BASE),
+        model=BASE,
     output:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
     params:
-        model=BASE,
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
     shell:
         """
-        {D3} midtrain --config {params.stale[config]:q} \
+        d3 midtrain --config {params.stale[config]:q} \
             --tokens {input.tokens:q} \
-            --model {params.model:q} \
+            --model {input.model:q} \
             --work {params.work:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -36,14 +35,13 @@ rule sft:
     log:
         "logs/sft/{arm}.log",
     params:
-        model=lambda wildcards, input: (input.get("model") or [BASE])[0],
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
     shell:
         """
-        {D3} sft --config {params.stale[config]:q} \
+        d3 sft --config {params.stale[config]:q} \
             --examples {input.examples:q} \
-            --model {params.model:q} \
+            --model {input.model:q} \
             --work {params.work:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
