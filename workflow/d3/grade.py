@@ -1,0 +1,111 @@
+"""Phase I-C: a language model judges how useful every file is to learn from, 0 to 4 points."""
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from d3 import records
+from d3.config import Config
+from d3.identity import derive_seed
+from d3.journal import Journal
+from d3.llm.ask import Outcome, Question, ask_all
+from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.prompt import Prompt, find_template, join_choices
+from d3.stage import Job
+from d3.tables import read_rows
+
+POINTS = ("0", "1", "2", "3", "4")
+SCORE = "Final score:"
+"""What stands before the score when the template does not set `score`."""
+SCORE_LINE = re.compile(r"final\s+score\W{0,5}([0-4])(?![0-9]|\.[0-9])", re.IGNORECASE)
+
+
+def run(config: Config, corpus: Path, output: Path, *, model: str, journal: Path | None = None) -> None:
+    """Grade the files of a corpus shard that may be used for mid-training; rows in the order of ids.
+
+    `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
+    held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
+    (`repeated`). A file that cannot be graded keeps a row with its status. Raises D3Error.
+    """
+    settings = config.grades
+    engine = open_engine(settings.engine, model)
+    template = find_template(settings.prompt)
+    prompt = Prompt(template, engine.tokenizer, ("code",))
+    params = {"grades": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
+    with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+        job.input(template)
+        table = job.table(output, records.GRADES)
+        questions = _questions(config, job, corpus, engine, prompt)
+        rows = [
+            grade_row(outcome, settings.read_out)
+            for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus))
+        ]
+        for row in sorted(rows, key=lambda row: str(row["id"])):
+            table.write(row)
+
+
+def _count(corpus: Path) -> int:
+    """Count the files to grade."""
+    return sum(row["split"] == "midtrain" for row in read_rows(corpus, pa.schema([records.CORPUS.field("split")])))
+
+
+def _questions(config: Config, job: Job, corpus: Path, engine: Engine, prompt: Prompt) -> Iterator[Question[str]]:
+    """Yield one question per file, and count every row of the corpus."""
+    settings = config.grades
+    options: dict[str, Any] = {}
+    if settings.read_out == "constrained":
+        score = prompt.setting("score") or SCORE
+        lead, choices = join_choices(engine.tokenizer, f"\n{score}", POINTS)
+        options = {"stop": (score,), "lead": lead, "choices": choices}
+    seen: set[str] = set()
+    for row in job.rows(corpus, records.CORPUS):
+        identifier = row["id"]
+        if row["split"] != "midtrain":
+            job.drop("held_out")
+            continue
+        if identifier in seen:
+            job.drop("repeated")
+            continue
+        seen.add(identifier)
+        job.keep()
+        rendered = prompt.render({"code": row["text"]})
+        request = Request(
+            key=identifier,
+            ids=rendered.ids,
+            shared=rendered.shared,
+            max_tokens=settings.sampling.max_tokens,
+            temperature=settings.sampling.temperature,
+            top_p=settings.sampling.top_p,
+            seed=derive_seed(config.seed, "grades", identifier),
+            **options,
+        )
+        yield Question(row=identifier, request=request)
+
+
+def grade_row(outcome: Outcome[str], read_out: str) -> dict[str, Any]:
+    """Give the row of `d3.records.GRADES` for an answer.
+
+    `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones.
+    `parse`: it is the last `Final score: N` that the model wrote; an answer without is `unparsable`.
+    """
+    row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, **outcome.columns()}
+    if outcome.answer is None:
+        return row
+    text = outcome.answer.text
+    if read_out == "constrained":
+        chances = outcome.answer.choice_probabilities or ()
+        row["score"] = max(range(len(POINTS)), key=lambda points: chances[points])
+        row["expected_score"] = sum(points * chance for points, chance in enumerate(chances))
+        row["rationale"] = text.strip()
+        return row
+    found = list(SCORE_LINE.finditer(text))
+    if found:
+        row["score"] = int(found[-1][1])
+        row["rationale"] = text[: found[-1].start()].strip(" \n*#-")
+    else:
+        row |= {"status": "unparsable", "detail": "no final score"}
+    return row

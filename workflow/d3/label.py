@@ -1,0 +1,226 @@
+"""Phase II-B: a language model writes the instruction of every example.
+
+Part 0 of a diff sequence is the whole program, the others are sub-trajectories; each gets one
+imperative sentence. What a model writes around that sentence is cut away by `clean`.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from d3 import records
+from d3.config import Config
+from d3.diffs import make_diff, programs_of
+from d3.errors import InputError
+from d3.identity import derive_seed
+from d3.journal import Journal
+from d3.llm.ask import Outcome, Question, ask_all
+from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.prompt import Prompt, find_template
+from d3.stage import Job
+from d3.tables import Row, read_rows
+from d3.trajectory import Part, draw_parts, holds_marker
+
+PROGRAM = ("program",)
+CHANGE = ("start", "end", "change")
+
+FRAME = re.compile(r"(?:^|\n|[.:!] )\W*(?:commit message|instruction|label|task|answer)\s*:", re.IGNORECASE)
+PREFACE = re.compile(
+    r"(?:sure|certainly|of course|okay|ok|here(?:'s| is| are)|the following|below is)\b", re.IGNORECASE
+)
+SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?][\"'`)*]*(?=\s|$)")
+FIRST_PERSON = re.compile(r"\b(?:I|I'(?:m|ve|ll|d)|[Ww]e|[Mm]y|[Oo]ur)\b(?!/)")
+QUOTES = " \t\"'`*_#>-–—“”‘’"
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Piece:
+    """What a label is for, and how its answer was begun."""
+
+    identifier: str
+    sample: int
+    part: Part
+    begun: str = ""
+    """What the template wrote at the beginning of the answer."""
+
+
+def run(config: Config, corpus: Path, diffs: Path, output: Path, *, model: str, journal: Path | None = None) -> None:
+    """Label the diff sequences of a shard; rows in the order of (id, sample, part).
+
+    Every sequence must belong to a file of `corpus` that is not held out, otherwise the two files
+    are of different shards: InputError. Sequences without diffs are dropped with their status. A
+    sub-trajectory that was drawn before for the same sequence gets the status `repeated` and is not
+    asked. Programs too long for the engine are cut at a line end; `too_long` is what has no room
+    even then.
+    """
+    settings = config.labels
+    engine = open_engine(settings.engine, model)
+    templates = [find_template(settings.program_prompt), find_template(settings.change_prompt)]
+    program = Prompt(templates[0], engine.tokenizer, PROGRAM)
+    change = Prompt(templates[1], engine.tokenizer, CHANGE)
+    params = {"labels": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
+    with Job("labels", code="d3.label", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+        for template in dict.fromkeys(templates):
+            job.input(template)
+        table = job.table(output, records.LABELS)
+        files = _files(job, corpus)
+        questions = _questions(config, job, diffs, files, engine, program, change)
+        echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
+        rows = [
+            label_row(outcome, echoes[outcome.row.part.number == 0])
+            for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs))
+        ]
+        for row in sorted(rows, key=lambda row: (row["id"], row["sample"], row["part"])):
+            table.write(row)
+
+
+def _files(job: Job, corpus: Path) -> set[str]:
+    """Give the ids of the files that may be used for mid-training."""
+    columns = pa.schema([records.CORPUS.field(name) for name in ("id", "split")])
+    return {row["id"] for row in job.side_rows(corpus, columns) if row["split"] == "midtrain"}
+
+
+def _count(config: Config, diffs: Path) -> int:
+    """Count the labels that will be asked for or repeated, roughly: short sequences have fewer."""
+    sequences = sum(row["status"] == "ok" for row in read_rows(diffs, pa.schema([records.DIFFS.field("status")])))
+    return sequences * (config.labels.whole_program + config.labels.sub_trajectories)
+
+
+def _questions(
+    config: Config, job: Job, diffs: Path, files: set[str], engine: Engine, program: Prompt, change: Prompt
+) -> Iterator[Question[Piece]]:
+    """Yield one question per part of every sequence, and count every sequence."""
+    for row in job.rows(diffs, records.DIFFS):
+        if row["status"] != "ok":
+            job.drop(row["status"])
+            continue
+        if row["id"] not in files:
+            raise InputError(
+                f"sequence of {row['id']}, which is no file of the corpus shard that may be used",
+                where=str(diffs),
+                remedy="give the corpus shard that these diffs were made of",
+            )
+        job.keep()
+        programs = programs_of(row["diffs"])
+        seen: set[tuple[int, int]] = set()
+        for part in parts_of(config, row):
+            piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
+            if part.number and part[1:] in seen:
+                yield Question(row=piece, status="repeated", detail="drawn before for this sequence")
+                continue
+            seen.add((part.start, part.end))
+            if part.number == 0:
+                prompt, texts = program, {"program": programs[-1]}
+            else:
+                start, end = programs[part.start], programs[part.end]
+                prompt, texts = change, {"start": start, "end": end, "change": make_diff(start, end)}
+            yield _question(config, engine, piece, prompt, texts)
+
+
+def parts_of(config: Config, row: Row) -> list[Part]:
+    """Give the parts of a sequence that become examples: the whole program, then sub-trajectories."""
+    length = len(row["diffs"])
+    whole = [Part(0, 0, length)] if config.labels.whole_program else []
+    drawn = draw_parts(
+        config.seed,
+        row["id"],
+        row["sample"],
+        length,
+        count=config.labels.sub_trajectories,
+        ends=config.labels.ends,
+    )
+    return whole + drawn
+
+
+def _question(config: Config, engine: Engine, piece: Piece, prompt: Prompt, texts: dict[str, str]) -> Question[Piece]:
+    sampling = config.labels.sampling
+    rendered = prompt.render_within(texts, engine.max_length - sampling.max_tokens)
+    if rendered is None:
+        return Question(row=piece, status="too_long", detail=f"no room for code in {engine.max_length} tokens")
+    names = (piece.identifier, piece.sample, piece.part.number)
+    request = Request(
+        key="#".join(str(name) for name in names),
+        ids=rendered.ids,
+        shared=rendered.shared,
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=derive_seed(config.seed, "labels", *names),
+        stop=("\n",) if rendered.begun else (),
+    )
+    return Question(row=replace(piece, begun=rendered.begun), request=request)
+
+
+def label_row(outcome: Outcome[Piece], echo: str) -> Row:
+    """Give the row of `d3.records.LABELS` for an answer; `echo` is the template as `_words` gives it."""
+    piece = outcome.row
+    row: Row = {
+        "id": piece.identifier,
+        "sample": piece.sample,
+        "part": piece.part.number,
+        "start": piece.part.start,
+        "end": piece.part.end,
+        "label": None,
+        **outcome.columns(),
+    }
+    if outcome.answer is None:
+        return row
+    label, reason = clean(outcome.answer.text, piece.begun, outcome.answer.finish_reason, echo)
+    if reason:
+        row |= {"status": "unparsable", "detail": reason}
+    else:
+        row["label"] = label
+    return row
+
+
+def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str]:
+    """Give (the one sentence that was asked for, "") or ("", why there is none).
+
+    What stands around the sentence is cut away: a frame such as `Instruction:`, quotes, a preface
+    such as `Sure, here is ...:`, code fences and every sentence after the first one. `begun` is how
+    the template began the answer; it belongs to the sentence, its frame does not. Reasons:
+
+    - `empty`: the model wrote nothing;
+    - `code_fence`: nothing but code;
+    - `several_sentences`: the first one is shorter than three words, so it is not the label;
+    - `cut_off`: the tokens ran out inside the first sentence;
+    - `first_person`: the model speaks of itself;
+    - `prompt_echo`: a sentence of the template;
+    - `marker`: it holds a piece of the example's structure.
+    """
+    if not re.search(r"\w", raw):
+        return "", "empty"
+    text = begun + raw if raw[:1].isspace() or not begun else f"{begun} {raw}"
+    text = FRAME.split(text)[-1]
+    prose, fence, _ = text.partition("```")
+    if not re.search(r"\w", prose):
+        return "", "code_fence" if fence else "empty"
+    lines = [line.strip(QUOTES) for line in prose.split("\n")]
+    lines = [line for line in lines if re.search(r"\w", line)]
+    if len(lines) > 1 and PREFACE.match(lines[0]):
+        lines = lines[1:]
+    line = lines[0]
+    end = SENTENCE_END.search(line)
+    sentence = " ".join((line[: end.end()] if end else line).strip(QUOTES).split())
+    if len(sentence.split()) < 3:
+        more = len(lines) > 1 or (end is not None and line[end.end() :].strip())
+        return "", "several_sentences" if more else "empty"
+    if finish_reason == "length" and end is None and len(lines) == 1 and not fence:
+        return "", "cut_off"
+    if FIRST_PERSON.search(sentence):
+        return "", "first_person"
+    if _words(sentence) in echo:
+        return "", "prompt_echo"
+    if holds_marker(sentence):
+        return "", "marker"
+    return sentence[0].upper() + sentence[1:], ""
+
+
+def _words(text: str) -> str:
+    """Give a text's words in small letters with one space before and after each."""
+    return f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "

@@ -1,0 +1,111 @@
+"""What a language model is asked and what it answers, whatever runs it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from d3 import config
+from d3.errors import D3Error
+
+
+class EngineError(D3Error):
+    """A model that cannot be loaded, or a request that no engine could answer."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Request:
+    """One question: a prompt as token ids, and how the answer is drawn.
+
+    The answer is free text of at most `max_tokens` tokens. If there are `choices`, `lead` is then
+    written after it and the probabilities of the choices as the next text are read off.
+    """
+
+    key: str
+    """Names the request in errors; does not change the answer."""
+    ids: tuple[int, ...]
+    """The whole prompt, special tokens included."""
+    max_tokens: int
+    """Most tokens of the free text; 0 to read off choices only."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Nucleus sampling: smallest set of tokens with this probability."""
+    seed: int = 0
+    """Decides every draw of this request, and of no other."""
+    stop: tuple[str, ...] = ()
+    """The free text ends before the first of these."""
+    lead: tuple[int, ...] = ()
+    """Token ids between the free text and the choice."""
+    choices: tuple[str, ...] | None = None
+    """Texts to choose from, none the beginning of another."""
+    shared: int = 0
+    """So many first ids are the same for many requests: engines compute them once. Never all."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a request that asks for nothing or shares more than it has."""
+        if not 0 <= self.shared < len(self.ids):
+            raise ValueError(f"{self.key}: {self.shared} shared ids of {len(self.ids)}")
+        if self.max_tokens < (0 if self.choices else 1):
+            raise ValueError(f"{self.key}: asks for no token")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Answer:
+    """What came back for one request."""
+
+    text: str
+    """The free text, without the stop text and the end-of-text token; other special tokens stay."""
+    finish_reason: str
+    """`stop` (the model ended, or a stop text came), `length`, or `error`."""
+    prompt_tokens: int
+    """Tokens of the prompt."""
+    answer_tokens: int
+    """Tokens that were drawn, the end-of-text token included."""
+    choice_probabilities: tuple[float, ...] | None = None
+    """One a choice, in the order of the request; they sum to 1."""
+
+
+class Engine(Protocol):
+    """Runs one model."""
+
+    tokenizer: Any
+    """The model's tokenizer of transformers, with its chat template."""
+    max_length: int
+    """Most tokens of prompt, answer, lead and choice together."""
+    chunk: int
+    """How many requests to give at once so that the machine is kept busy."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything about the engine that decides answers; goes into journal keys and statements."""
+
+    def ask(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests, in their order; raises EngineError for one over `max_length`."""
+
+
+def room_needed(tokenizer: Any, request: Request) -> int:
+    """Give the tokens that a request takes at most: prompt, answer, lead and longest choice."""
+    longest = max((len(choice_ids(tokenizer, choice)) for choice in request.choices or ()), default=0)
+    return len(request.ids) + request.max_tokens + len(request.lead) + longest
+
+
+def choice_ids(tokenizer: Any, choice: str) -> list[int]:
+    """Give the token ids of a choice."""
+    ids: list[int] = tokenizer.encode(choice, add_special_tokens=False)
+    return ids
+
+
+def open_engine(settings: config.Engine, model: str) -> Engine:
+    """Open the engine that `settings.kind` names for `model`, a folder or a hub id.
+
+    `settings.model` is not read: the caller has resolved it. `settings.revision` is used for a hub
+    id. Weights are loaded at the first question, so a run whose answers all lie in the journal never
+    loads them. Raises EngineError.
+    """
+    if settings.kind == "vllm":
+        from d3.llm.vllm_engine import VllmEngine
+
+        return VllmEngine(settings, model)
+    from d3.llm.transformers_engine import TransformersEngine
+
+    return TransformersEngine(settings, model)
