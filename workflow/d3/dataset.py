@@ -9,6 +9,7 @@ from pathlib import Path
 from d3 import records
 from d3.config import Config
 from d3.diffs import DiffError, lines_changed, programs_of
+from d3.errors import InputError
 from d3.identity import program_number
 from d3.progress import track
 from d3.stage import Job
@@ -29,8 +30,12 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, r
         sequences = {(row["id"], row["sample"]): row for row in job.side_rows(diffs, records.DIFFS)}
         ordered = sorted(job.rows(labels, records.LABELS), key=lambda row: (row["id"], row["sample"], row["part"]))
         for label in track(ordered, f"dataset {labels.name}", count_rows(labels)):
-            file, sequence = files[label["id"]], sequences[label["id"], label["sample"]]
-            built = build_row(config, label, file, sequence["diffs"])
+            file, sequence = files.get(label["id"]), sequences.get((label["id"], label["sample"]))
+            if file is None or sequence is None:
+                lacking = corpus if file is None else diffs
+                reason = f"labels of {label['id']}#{label['sample']}, which is not in {lacking}"
+                raise InputError(reason, where=str(labels), remedy="give the three tables of one shard")
+            built = build_row(config, label, file, sequence["diffs"] or [])
             if isinstance(built, str):
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
                 job.drop(built)
@@ -52,11 +57,14 @@ def build_row(config: Config, label: Row, file: Row, diffs: list[str]) -> Row | 
         return "malformed_diff"
     if programs[-1] != file["text"]:
         return "not_replayed"
+    if not 0 <= label["start"] < label["end"] <= len(diffs):
+        return "part_outside_sequence"
     start, steps = programs[label["start"]], diffs[label["start"] : label["end"]]
-    if config.dataset.names == "path":
-        name = str(file["metadata"]["max_stars_repo_path"]).rsplit("/", 1)[-1]
-    else:
+    name = (file["metadata"]["max_stars_repo_path"] or "").rsplit("/", 1)[-1]
+    if config.dataset.names == "random" or not name:
         name = random_name(config.seed, label["id"], label["sample"], label["part"])
+    elif holds_marker(name) or not name.isprintable():
+        return "format_marker"
     prompt = example_prompt(name, start, label["label"])
     return {
         "prompt": prompt,

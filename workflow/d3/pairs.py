@@ -9,6 +9,7 @@ import ast
 import builtins
 import symtable
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,23 +49,33 @@ def write_pairs(config: Config, corpus: Path, output: Path) -> None:
 
 
 def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
-    """Yield a `records.PAIRS` row for every function of a program that qualifies."""
+    """Yield a `records.PAIRS` row for every function that qualifies, if the program compiles."""
+    if not compiles(text):
+        return
     tree = ast.parse(text)
     lines = text.split("\n")
-    imports = {name: node for node in tree.body for name in imported_names(node)}
-    tables = {table.get_lineno(): table for table in symtable.symtable(text, "program", "exec").get_children()}
+    imports: dict[str, set[int]] = {}
+    for at, node in enumerate(tree.body):
+        for name in imported_names(node):
+            imports.setdefault(name, set()).add(at)
+    top = symtable.symtable(text, "program", "exec")
+    tables = {table.get_lineno(): table for table in top.get_children()}
+    own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
+    own |= {symbol.get_name() for symbol in top.get_symbols() if symbol.is_imported()} - set(imports)
+    known = (BUILTINS | set(imports)) - own
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef):
             continue
         instruction = instruction_of(ast.get_docstring(node), settings.min_words)
         body = without_docstring(node, lines)
         used = outside_names(node, tables)
-        if instruction is None or body is None or not used <= BUILTINS | set(imports) | {node.name}:
+        if instruction is None or body is None or not used <= known | {node.name}:
             continue
-        needed = sorted({imports[name].lineno for name in used & set(imports)})
-        heads = [ast.unparse(imports_at(tree, number)) for number in needed]
+        needed = sorted({at for name in used & set(imports) for at in imports[name]})
+        heads = [ast.unparse(tree.body[at]) for at in needed]
         program = normalise("\n".join([*heads, "", "", *body] if heads else body))
-        if program.count("\n") < settings.max_lines and not holds_marker(program + instruction):
+        fits = program.count("\n") < settings.max_lines and not holds_marker(program + instruction)
+        if fits and compiles(program):
             yield {
                 "id": content_id(program),
                 "text": program,
@@ -74,6 +85,17 @@ def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
             }
 
 
+def compiles(program: str) -> bool:
+    """Tell whether Python compiles a program: the parser alone lets `def f(a, a)` and `break` anywhere pass."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(program, "program", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
 def imported_names(node: ast.stmt) -> list[str]:
     """Give the names that a top-level import binds; star imports bind none that can be known."""
     if isinstance(node, ast.Import):
@@ -81,11 +103,6 @@ def imported_names(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.ImportFrom) and not node.level:
         return [alias.asname or alias.name for alias in node.names if alias.name != "*"]
     return []
-
-
-def imports_at(tree: ast.Module, line: int) -> ast.stmt:
-    """Give the top-level statement that begins at a line."""
-    return next(node for node in tree.body if node.lineno == line)
 
 
 def outside_names(node: ast.FunctionDef, tables: dict[int, symtable.SymbolTable]) -> set[str]:
@@ -123,10 +140,14 @@ def without_docstring(node: ast.FunctionDef, lines: list[str]) -> list[str] | No
 
 
 def instruction_of(docstring: str | None, min_words: int) -> str | None:
-    """Give the first paragraph of a docstring on one line, or None if it says too little."""
+    """Give the first paragraph of a docstring on one line.
+
+    None if it says too little or holds what cannot be printed, such as half a character.
+    """
     paragraph = (docstring or "").strip().split("\n\n")[0]
     words = paragraph.split()
-    return " ".join(words) if len(words) >= min_words else None
+    sentence = " ".join(words)
+    return sentence if len(words) >= min_words and sentence.isprintable() else None
 
 
 def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> None:
@@ -141,7 +162,9 @@ def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> No
             if row["status"] != "ok":
                 job.drop(row["status"])
                 continue
-            pair = by_id[row["id"]]
+            pair = by_id.get(row["id"])
+            if pair is None:
+                raise InputError(f"{row['id']} is not in {pairs}", where=str(diffs), remedy="give tables of one shard")
             if apply_diffs("", row["diffs"]) != pair["text"]:
                 reason = f"the diffs of {row['id']} do not give its text"
                 raise InputError(reason, where=str(diffs), remedy="make the diffs again")

@@ -45,27 +45,35 @@ def module_path(module: str) -> Path | None:
 
 @cache
 def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Give the digest of a module's parsed code, without docstrings, and what it imports from d3."""
+    """Give the digest of a module's parsed code, without docstrings, and what it imports from d3.
+
+    Every statement that is only a string is left out: docstrings, and the texts under fields that
+    describe the configuration.
+    """
     tree = ast.parse(path.read_bytes())
+    package = ["d3", *path.parent.relative_to(PACKAGE).parts]
     imported: list[str] = []
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[0].value.value = ""
+        for block in ("body", "orelse", "finalbody"):
+            statements = getattr(node, block, None)
+            if isinstance(statements, list):
+                statements[:] = [statement for statement in statements if not _is_text(statement)]
         if isinstance(node, ast.Import):
-            imported += [alias.name for alias in node.names if alias.name.split(".")[0] == "d3"]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "d3":
-            imported.append(str(node.module))
-            imported += [f"{node.module}.{alias.name}" for alias in node.names]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(set(imported)))
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            imported += [module, *[f"{module}.{alias.name}" for alias in node.names]]
+    ours = {name for name in imported if name.split(".")[0] == "d3"}
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours))
 
 
-def _is_docstring(node: ast.stmt) -> bool:
+def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def code_modules(module: str) -> Iterator[tuple[str, str]]:
-    """Yield (module, digest) for a module and everything of this package that it imports."""
+    """Yield (module, digest) for a module, the packages it lies in, and all that they import from d3."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -77,11 +85,17 @@ def code_modules(module: str) -> Iterator[tuple[str, str]]:
         digest, imported = _parse(path)
         yield name, digest
         waiting += imported
+        waiting += [name.rpartition(".")[0]] if "." in name else []
 
 
 @cache
 def code_digest(module: str) -> str:
-    """Give one digest for a stage's code: comments, formatting and docstrings do not count."""
+    """Give one digest for a stage's code: comments, formatting and docstrings do not count.
+
+    Raises ValueError for a module that is not there, whose edits nobody would notice.
+    """
+    if module_path(module) is None:
+        raise ValueError(f"no module {module}")
     listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(code_modules(module)))
     return hashlib.sha256(listing.encode()).hexdigest()
 

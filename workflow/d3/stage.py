@@ -8,8 +8,8 @@
             job.keep()          # or job.drop("too_long")
 
 Outputs get their names only when the block ends without an error and every row that was read is
-either kept or dropped with a reason; then the statement is written. A killed job leaves nothing
-that looks finished.
+either kept or dropped with a reason. The old statement goes first and the new one comes last, so
+that outputs without a statement are not finished. A killed job leaves nothing that looks finished.
 """
 
 import time
@@ -44,7 +44,8 @@ class Job:
         """Register a file or folder that decides the result; gives it back."""
         if not path.exists():
             raise D3Error("no such file or folder", where=str(path), remedy="check the path")
-        self._inputs.append(path)
+        if path not in self._inputs:
+            self._inputs.append(path)
         return path
 
     def rows(self, path: Path, schema: pa.Schema) -> Iterator[Row]:
@@ -118,14 +119,16 @@ class Job:
             outputs.append({"name": str(table.path), "digest": {"sha256": digest}, "annotations": {"rows": table.rows}})
         outputs += [{"name": str(path), "digest": {"sha256": file_digest(part)}} for part, path in self._files]
         inputs = [{"name": str(path), "digest": {"sha256": file_digest(path)}} for path in self._inputs]
-        for table in self._tables:
-            table.publish()
-        for part, path in self._files:
-            publish(part, path)
         if outputs:
             first = Path(str(outputs[0]["name"]))
+            statement = first.parent / f"{first.name}.prov.json"
+            remove(statement)  # it comes last: outputs of which some are old have no statement
+            for table in self._tables:
+                table.publish()
+            for part, path in self._files:
+                publish(part, path)
             write_statement(
-                first.parent / f"{first.name}.prov.json",
+                statement,
                 stage=self.stage,
                 outputs=outputs,
                 inputs=inputs,

@@ -1,13 +1,15 @@
 """Tables on disk: Parquet and JSON lines, read row by row, written whole or not at all."""
 
+import glob
 import gzip
 import hashlib
 import io
 import json
 import os
+import re
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -31,36 +33,68 @@ def format_of(path: Path) -> str:
     raise InputError("not a table", where=str(path), remedy=f"name it with one of {', '.join(FORMATS)}")
 
 
+def table_name(path: Path) -> str:
+    """Give a table's name: its file name without the format."""
+    return path.name.removesuffix(format_of(path))
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file; raises InputError when it is missing, truncated or something else."""
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn what reading a missing, truncated or damaged file raises into an InputError that names it."""
     try:
-        return pq.ParquetFile(path)
+        yield
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({error})", where=str(path), remedy="fetch or make it again"
-        ) from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = f"cannot be read, truncated or damaged ({error})"
+        raise InputError(reason, where=str(path), remedy="fetch or make it again") from None
 
 
-def open_lines(path: Path) -> IO[bytes]:
-    """Open a JSON-lines file for reading bytes, compressed or not, by its name."""
-    if path.name.endswith(".gz"):
-        return io.BufferedReader(gzip.open(path, "rb"))
-    if path.name.endswith(".zst"):
-        import zstandard
+STAGE_BEFORE = "give a file of the stage before"
 
-        return io.BufferedReader(zstandard.open(path, "rb"))
-    return path.open("rb")
+
+def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BEFORE) -> pq.ParquetFile:
+    """Open a Parquet file that has each of `columns` once.
+
+    Raises InputError when it has not, or is missing, truncated or something else.
+    """
+    with damage_named(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        names = file.schema_arrow.names
+    for what, faulty in (
+        ("no column", [name for name in columns if name not in names]),
+        ("more than one column", [name for name in columns if names.count(name) > 1]),
+    ):
+        if faulty:
+            file.close()
+            raise InputError(f"has {what} {', '.join(faulty)}", where=str(path), remedy=remedy)
+    return file
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[IO[bytes]]:
+    """Open a JSON-lines file for reading bytes, compressed or not, by its name.
+
+    Raises InputError for a damaged file. Arrow unpacks, since it notices a stream that stops early
+    and reads on after a first frame; the zstandard package does neither.
+    """
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    with damage_named(path):
+        if compression is None:
+            with path.open("rb") as plain:
+                yield plain
+        else:
+            with io.BufferedReader(pa.input_stream(path, compression=compression)) as unpacked:
+                yield cast(IO[bytes], unpacked)
 
 
 def read_rows(path: Path, schema: pa.Schema) -> Iterator[Row]:
     """Yield the rows of a table as dicts with exactly the columns of `schema`, in file order.
 
-    Raises InputError that names a missing column, or the line of malformed JSON.
+    Raises InputError that names a missing or wrongly typed column, or the faulty line of JSON.
     """
     if format_of(path) == ".parquet":
         yield from _read_parquet(path, schema)
@@ -69,17 +103,23 @@ def read_rows(path: Path, schema: pa.Schema) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[Row]:
-    with open_parquet(path) as file:
-        missing = [name for name in schema.names if name not in file.schema_arrow.names]
-        if missing:
-            raise InputError(
-                f"has no column {', '.join(missing)}", where=str(path), remedy="give a file of the stage before"
-            )
+    with open_parquet(path, schema.names) as file, damage_named(path):
+        for batch in file.iter_batches(batch_size=256, columns=schema.names):
+            yield from cast_batch(batch, schema, path).to_pylist()
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema, path: Path, remedy: str = STAGE_BEFORE) -> pa.RecordBatch:
+    """Give a batch the types of `schema`; raises InputError for a column that cannot have its type."""
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
         try:
-            for batch in file.iter_batches(batch_size=256, columns=schema.names):
-                yield from batch.to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"damaged ({error})", where=str(path), remedy="make it again") from None
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except pa.ArrowException:
+            wanted = str(field.type).replace("binary", "string")  # text that is not decoded yet
+            reason = f"column {field.name} is {column.type}, not {wanted}"
+            raise InputError(reason, where=str(path), remedy=remedy) from None
+    return pa.record_batch(columns, schema=schema)
 
 
 def _read_lines(path: Path, schema: pa.Schema) -> Iterator[Row]:
@@ -87,10 +127,38 @@ def _read_lines(path: Path, schema: pa.Schema) -> Iterator[Row]:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-                yield {name: row[name] for name in schema.names}
-            except (ValueError, KeyError, TypeError) as error:
-                what = f"has no {error}" if isinstance(error, KeyError) else f"is no JSON object ({error})"
+                row = {name: row[name] for name in schema.names}
+                check_types(row, schema)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                what = f"has no {error}" if isinstance(error, KeyError) else f"is no row of this table ({error})"
                 raise InputError(f"line {number} {what}", where=str(path), remedy="mend or drop the line") from None
+            yield row
+
+
+def check_types(row: Row, schema: pa.Schema) -> None:
+    """Raise TypeError for a value that is not of its column's type, UnicodeEncodeError for half characters.
+
+    Arrow itself would take `1.5` as the integer 1 and the string "MIT" as a list of three letters.
+    """
+    for field in schema:
+        if not _fits(row[field.name], field.type):
+            raise TypeError(f"column {field.name} is {row[field.name]!r:.80}, not {field.type}")
+    json.dumps(row, ensure_ascii=False).encode()
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    if value is None:
+        return True
+    if pa.types.is_list(kind):
+        return isinstance(value, list) and all(_fits(item, kind.value_type) for item in value)
+    if pa.types.is_struct(kind):
+        return isinstance(value, dict) and all(_fits(value.get(field.name), field.type) for field in kind)
+    if pa.types.is_integer(kind):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return whole and not isinstance(value, bool) and abs(value) < 2 ** (kind.bit_width - 1)
+    if pa.types.is_floating(kind):
+        return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, bool if pa.types.is_boolean(kind) else str)
 
 
 def count_rows(path: Path) -> int:
@@ -119,6 +187,7 @@ class HashingFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("wb")
         self._sha256 = hashlib.sha256()
+        self._abandoned = False
         self.size = 0
 
     def writable(self) -> bool:
@@ -128,6 +197,8 @@ class HashingFile(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Write and hash some bytes."""
         view = memoryview(data).cast("B")
+        if self._abandoned:
+            return len(view)
         self._file.write(view)
         self._sha256.update(view)
         self.size += len(view)
@@ -139,11 +210,17 @@ class HashingFile(io.RawIOBase):
 
     def close(self) -> None:
         """Bring the bytes to the disk and close."""
-        if not self.closed:
+        if not self.closed and not self._abandoned:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
         super().close()
+
+    def abandon(self) -> None:
+        """Let the bytes go: an encoder that is closed later writes its last ones to nowhere."""
+        self._abandoned = True
+        with suppress(OSError):  # a full disk
+            self._file.close()
 
     def hexdigest(self) -> str:
         """Give the SHA-256 of what was written."""
@@ -156,12 +233,12 @@ def part_name(path: Path) -> Path:
     Leftovers of dead processes of this host are removed on the way.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    for old in path.parent.glob(f".{path.name}.{host}-*.part"):
-        pid = int(old.name.removesuffix(".part").rsplit("-", 1)[1])
-        if not Path(f"/proc/{pid}").exists():
+    begin = f".{path.name}.{socket.gethostname()}-"
+    for old in path.parent.glob(f"{glob.escape(begin)}*.part"):
+        process = re.fullmatch(r"(\d+)(-old)?\.part", old.name.removeprefix(begin))
+        if process and not Path(f"/proc/{process[1]}").exists():
             remove(old)
-    return path.parent / f".{path.name}.{host}-{os.getpid()}.part"
+    return path.parent / f"{begin}{os.getpid()}.part"
 
 
 def remove(path: Path) -> None:
@@ -175,15 +252,29 @@ def remove(path: Path) -> None:
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give a finished temporary file or folder its real name, in one step that survives a crash."""
-    if part.is_dir():
-        remove(path)
+    """Give a finished temporary file or folder its real name, in one step that survives a crash.
+
+    An older folder of that name is put aside first, so that no half of it is ever seen.
+    """
+    for written in [*part.rglob("*"), part] if part.is_dir() else [part]:
+        if not written.is_symlink():
+            _sync(written)
+    aside = part.with_name(part.name.removesuffix(".part") + "-old.part")
+    if path.is_dir() or (part.is_dir() and path.exists()):
+        remove(aside)
+        os.replace(path, aside)
     os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+    remove(aside)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -216,7 +307,7 @@ class TableWriter:
         self._parquet: pq.ParquetWriter | None = None
         self._lines: Any = self._file
         if self.format == ".parquet":
-            self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd")
+            self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
         elif self.format == ".jsonl.gz":
             self._lines = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, mtime=0)
         elif self.format == ".jsonl.zst":
@@ -265,5 +356,10 @@ class TableWriter:
 
     def discard(self) -> None:
         """Remove the temporary file, finished or not."""
+        self._file.abandon()
+        if self._parquet is not None:
+            self._parquet.close()
+        elif self._lines is not self._file:
+            self._lines.close()
         self._file.close()
         remove(self._part)

@@ -5,15 +5,18 @@ be read comes as `Broken` with a reason.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from d3.errors import InputError
 from d3.records import STACK
-from d3.tables import Row, format_of, open_lines, open_parquet
+from d3.tables import Row, cast_batch, check_types, damage_named, format_of, open_lines, open_parquet
+
+SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+"""Half a character outside the basic plane, as some encoders write it; no valid UTF-8."""
 
 REMEDY = "give a shard in the schema of The Stack (29 columns, see README)"
 
@@ -47,27 +50,9 @@ BYTES_SCHEMA = pa.schema([(field.name, _as_bytes(field.type)) for field in STACK
 
 
 def _read_parquet(path: Path) -> Iterator[Row | Broken]:
-    with open_parquet(path) as file:
-        missing = [name for name in STACK.names if name not in file.schema_arrow.names]
-        if missing:
-            raise InputError(f"has no column {', '.join(missing)}", where=str(path), remedy=REMEDY)
-        try:
-            for batch in file.iter_batches(batch_size=128, columns=STACK.names):
-                yield from map(_decode_row, _cast(batch, path).to_pylist())
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"damaged ({error})", where=str(path), remedy="fetch or make it again") from None
-
-
-def _cast(batch: pa.RecordBatch, path: Path) -> pa.RecordBatch:
-    columns = []
-    for name in STACK.names:
-        column, wanted = batch.column(name), BYTES_SCHEMA.field(name).type
-        try:
-            columns.append(column.cast(wanted))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            reason = f"column {name} is {column.type}, not {STACK.field(name).type}"
-            raise InputError(reason, where=str(path), remedy=REMEDY) from None
-    return pa.record_batch(columns, schema=BYTES_SCHEMA)
+    with open_parquet(path, STACK.names, REMEDY) as file, damage_named(path):
+        for batch in file.iter_batches(batch_size=128, columns=STACK.names):
+            yield from map(_decode_row, cast_batch(batch, BYTES_SCHEMA, path, REMEDY).to_pylist())
 
 
 def _decode(value: Any) -> Any:
@@ -84,18 +69,15 @@ def _decode_row(row: Row) -> Row | Broken:
         try:
             decoded[name] = _decode(value)
         except UnicodeDecodeError as error:
-            surrogate = 0xED in error.object[error.start : error.start + 1]
+            surrogate = SURROGATE.match(error.object, error.start)
             reason = "lone_surrogate" if surrogate else "invalid_utf8"
             return Broken(reason, f"column {name}, byte {error.start}", decoded.get("hexsha"))
     return decoded
 
 
 def _read_lines(path: Path) -> Iterator[Row | Broken]:
-    try:
-        with open_lines(path) as lines:
-            yield from map(_parse_line, lines)
-    except (EOFError, OSError) as error:
-        raise InputError(f"damaged ({error})", where=str(path), remedy="fetch or make it again") from None
+    with open_lines(path) as lines:
+        yield from map(_parse_line, lines)
 
 
 def _parse_line(line: bytes) -> Row | Broken:
@@ -114,9 +96,9 @@ def _parse_line(line: bytes) -> Row | Broken:
         return Broken("missing_column", ", ".join(missing), hexsha)
     row = {name: row[name] for name in STACK.names}
     try:
-        pa.RecordBatch.from_pylist([row], schema=STACK)
+        check_types(row, STACK)
     except UnicodeEncodeError:
         return Broken("lone_surrogate", "a string holds half a character", hexsha)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+    except TypeError as error:
         return Broken("wrong_type", str(error)[:200], hexsha)
     return row

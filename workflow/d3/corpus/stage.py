@@ -11,7 +11,7 @@ from d3.corpus.read import Broken, read_shard
 from d3.identity import content_id, unit_interval
 from d3.progress import track
 from d3.stage import Job
-from d3.tables import Row, count_rows
+from d3.tables import Row, count_rows, table_name
 
 MIDTRAIN, SFT = "midtrain", "sft"
 
@@ -23,9 +23,10 @@ def run(config: Config, shard: Path, kept: Path, rejected: Path) -> None:
     """
     params = {"seed": config.seed, "source": config.source.name, "corpus": config.corpus.model_dump()}
     with Job("corpus", code="d3.corpus.stage", params=params) as job:
-        rows = track(read_shard(job.input(shard)), f"corpus {shard.name}", count_rows(shard), "files")
+        total = count_rows(job.input(shard))
+        rows = track(read_shard(shard), f"corpus {shard.name}", total, "files")
         kept_table, rejected_table = job.table(kept, records.CORPUS), job.table(rejected, records.REJECTED)
-        sorter = Sorter(config, shard_name(shard))
+        sorter = Sorter(config, table_name(shard))
         for row in sorter.sort(rows):
             if "reason" in row:
                 rejected_table.write(row)
@@ -33,15 +34,7 @@ def run(config: Config, shard: Path, kept: Path, rejected: Path) -> None:
             else:
                 kept_table.write(row)
                 job.keep()
-        job.read = sorter.rows
-
-
-def shard_name(path: Path) -> str:
-    """Give a shard's name: its file name without the table format."""
-    name = path.name
-    for suffix in (".zst", ".gz", ".jsonl", ".parquet"):
-        name = name.removesuffix(suffix)
-    return name
+        job.read = total
 
 
 class Sorter:
@@ -49,7 +42,6 @@ class Sorter:
 
     def __init__(self, config: Config, shard: str) -> None:
         self.config, self.shard = config, shard
-        self.rows = 0
         self.seen: set[str] = set()
         self.held_back: list[Row] = []  # kept for good, but written after the shard is read
         self.sampled: list[tuple[float, int, Row]] = []  # a heap: the row to give up next is first
@@ -60,7 +52,6 @@ class Sorter:
         Without a sample rows come as they are read, with one the kept rows come last.
         """
         for number, row in enumerate(rows):
-            self.rows += 1
             if isinstance(row, Broken):
                 yield self.rejection(number, row.hexsha, Rejection(row.reason, row.detail))
                 continue
