@@ -1,0 +1,1 @@
+"""Evaluation: what the trained models write, run in a sandbox and scored."""

@@ -1,0 +1,119 @@
+"""Judge every sample by its task's tests, in the sandbox: one verdict a sample, in the samples' order."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+
+from d3 import records
+from d3.config import Config
+from d3.errors import ConfigError, InputError, ToolError
+
+# The two inner sides are text to the sandbox; imported here, they count as code of this stage.
+from d3.evals import program_side, sandbox, tests_side  # noqa: F401
+from d3.evals.tasks import Task, load_tasks
+from d3.progress import Progress
+from d3.stage import Job
+from d3.tables import Row
+
+NO_PROGRAM = "no_program"
+TEST_PACKAGES = ("numpy",)
+"""Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
+
+
+def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: str, workers: int = 1) -> None:
+    """Write a `records.VERDICTS` row for every `records.SAMPLES` row.
+
+    `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
+    that programs miss their deadline. Raises ToolError when there is no working sandbox.
+    """
+    if benchmark not in config.benchmarks:
+        raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
+    section = config.benchmarks[benchmark]
+    params = {"seed": config.seed, "benchmark": section.model_dump(), "execute": config.execute.model_dump()}
+    with Job("execute", code="d3.evals.execute", params=params) as job:
+        by_id = {task.task_id: task for task in load_tasks(section, job.input(tasks), seed=config.seed)}
+        verdicts = job.table(output, records.VERDICTS)
+        rows = [_needed(row, by_id, samples) for row in job.rows(samples, records.SAMPLES)]
+        limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
+        progress = Progress(f"execute {benchmark}", len(rows), "programs")
+        try:
+            for row, verdict in zip(rows, judge_all(rows, by_id, limits, workers), strict=True):
+                verdicts.write(
+                    {
+                        "task_id": row["task_id"],
+                        "sample": row["sample"],
+                        "verdict": verdict.verdict,
+                        "detail": verdict.detail or None,
+                    }
+                )
+                job.keep()
+                progress.advance()
+        except sandbox.SandboxError as error:
+            raise ToolError(error.reason, where="sandbox", remedy=error.remedy) from None
+        progress.close()
+
+
+def _needed(row: Row, by_id: dict[str, Task], samples: Path) -> Row:
+    """Give the columns of a sample that are used here; raises InputError for an unknown task."""
+    if row["task_id"] not in by_id:
+        raise InputError(
+            f"sample {row['sample']} is of task {row['task_id']!r}, which the benchmark does not have",
+            where=str(samples),
+            remedy="generate the samples again",
+        )
+    return {name: row[name] for name in ("task_id", "sample", "program", "status")}
+
+
+def package_folders(names: Iterable[str]) -> list[Path]:
+    """Give the folders of installed packages and of the shared libraries that their wheels bring along."""
+    folders: list[Path] = []
+    for name in names:
+        spec = find_spec(name)
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            folders += [path for path in (Path(place), Path(f"{place}.libs")) if path.is_dir()]
+    return folders
+
+
+def judge_all(
+    rows: Iterable[Row], by_id: dict[str, Task], limits: sandbox.Limits, workers: int
+) -> Iterator[sandbox.Verdict]:
+    """Yield the verdict of each row, in order; equal programs of a task are run once.
+
+    Rows need `task_id`, `status` and `program`. Raises SandboxError.
+    """
+    idle: SimpleQueue[sandbox.Sandbox] = SimpleQueue()
+    opened: list[sandbox.Sandbox] = []
+    pool = ThreadPoolExecutor(workers)
+    packages = package_folders(TEST_PACKAGES)
+
+    def judge(task: Task, program: str) -> sandbox.Verdict:
+        place = idle.get()
+        try:
+            return place.judge(program, task.test, task.entry_point)
+        finally:
+            idle.put(place)
+
+    try:
+        known: dict[tuple[str, str], Future[sandbox.Verdict]] = {}
+        waiting: list[Future[sandbox.Verdict] | sandbox.Verdict] = []
+        for row in rows:
+            program = row["program"]
+            if program is None:
+                waiting.append(sandbox.Verdict(NO_PROGRAM, str(row["status"])))
+                continue
+            if not opened:  # at least one program: now a sandbox has to be there
+                for _ in range(workers):
+                    opened.append(sandbox.Sandbox(limits, packages=packages).__enter__())
+                    idle.put(opened[-1])
+            key = (row["task_id"], program)
+            if key not in known:
+                known[key] = pool.submit(judge, by_id[row["task_id"]], program)
+            waiting.append(known[key])
+        for result in waiting:
+            yield result.result() if isinstance(result, Future) else result
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for place in opened:
+            place.close()

@@ -1,0 +1,132 @@
+"""Let a trained model solve a benchmark: prompts in the D3 format, diffs applied strictly.
+
+A sample's seed comes from the run's seed, the benchmark, the task and the sample's number, and not
+from the arm, so two arms are compared with the same randomness.
+
+**What an answer is worth.** The diffs are taken in their order; each must be well formed and fit,
+else the sample has no program (the authors' script skips malformed hunks). When the model was cut
+off at `max_tokens`, the last diff is torn, and where cannot be told: it is left out, and the program
+is what the diffs before it make, which is what LintSeq trains for: every step leaves a whole
+program. A torn diff that is the only one leaves none.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+from d3 import records
+from d3.config import Config
+from d3.diffs import DiffError, apply_diffs
+from d3.errors import ConfigError
+from d3.evals.tasks import Task, load_tasks
+from d3.identity import derive_seed
+from d3.journal import Journal
+from d3.llm.ask import Outcome, Question, ask_all
+from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.prompt import plain_ids
+from d3.stage import Job
+from d3.tables import Row
+from d3.trajectory import CODE_END, example_prompt, written_diffs
+
+STOP = (f"\n{CODE_END}",)
+
+
+class Sample(NamedTuple):
+    """One sample to draw."""
+
+    task: Task
+    number: int
+    prompt: str
+    seed: int
+
+
+class Built(NamedTuple):
+    """What became of an answer."""
+
+    status: str
+    detail: str | None
+    program: str | None
+
+
+def run(config: Config, tasks: Path, output: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
+    """Write `records.SAMPLES`: `generate.samples` rows for every task, in the tasks' order.
+
+    `model` is a folder or hub id; `journal` a folder in which finished answers are kept, so that a
+    killed run pays only for what is left. Answers do not depend on the order of the questions beyond
+    what the engine's batches do to floating-point sums.
+    """
+    if benchmark not in config.benchmarks:
+        raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
+    section = config.benchmarks[benchmark]
+    params = {"seed": config.seed, "benchmark": section.model_dump(), "generate": config.generate.model_dump()}
+    with Job("generate", code="d3.evals.generate", params=params) as job:
+        todo = load_tasks(section, job.input(tasks), seed=config.seed)
+        if Path(model).exists():
+            job.input(Path(model))
+        samples = job.table(output, records.SAMPLES)
+        engine = open_engine(config.generate.engine, model)
+        total = job.read = len(todo) * config.generate.samples
+        questions = (
+            question(config, engine, benchmark, task, number)
+            for task in todo
+            for number in range(config.generate.samples)
+        )
+        what = f"generate {benchmark}"
+        with Journal(journal) if journal else nullcontext() as kept:
+            for outcome in ask_all(engine, questions, kept, what=what, total=total, empty_again=False):
+                samples.write(sample_row(outcome))
+                job.keep()
+
+
+def question(config: Config, engine: Engine, benchmark: str, task: Task, number: int) -> Question[Sample]:
+    """Write the prompt and request of one sample."""
+    prompt = example_prompt(task.name, task.start, task.instruction)
+    seed = derive_seed(config.seed, "generate", benchmark, task.task_id, number)
+    request = Request(
+        key=f"{task.task_id}#{number}",
+        ids=tuple(plain_ids(engine.tokenizer, prompt)),
+        max_tokens=config.generate.max_tokens,
+        temperature=config.generate.temperature,
+        top_p=config.generate.top_p,
+        seed=seed,
+        stop=STOP,
+    )
+    return Question(row=Sample(task, number, prompt, seed), request=request)
+
+
+def sample_row(outcome: Outcome[Sample]) -> Row:
+    """Give the row of one sample."""
+    sample, answer = outcome.row, outcome.answer
+    if answer is None:
+        built = Built(outcome.status, outcome.detail, None)
+    else:
+        built = build(sample.task.start, answer.text, answer.finish_reason)
+    return {
+        "task_id": sample.task.task_id,
+        "sample": sample.number,
+        "prompt": sample.prompt,
+        "raw": answer and answer.text,
+        "program": built.program,
+        "status": built.status,
+        "detail": built.detail,
+        "finish_reason": answer and answer.finish_reason,
+        "answer_tokens": answer and answer.answer_tokens,
+        "seed": sample.seed,
+    }
+
+
+def build(start: str, text: str, finish_reason: str) -> Built:
+    """Apply what a model wrote to the start program; see the module's text for torn diffs."""
+    diffs = written_diffs(text)
+    if not diffs:
+        return Built("no_diff", None, None)
+    detail = None
+    if finish_reason == "length":
+        diffs = diffs[:-1]
+        detail = "cut off at max_tokens: the last diff is left out"
+        if not diffs:
+            return Built("malformed_diff", "cut off at max_tokens in the only diff", None)
+    try:
+        return Built("ok", detail, apply_diffs(start, diffs))
+    except DiffError as error:
+        return Built("malformed_diff", error.reason, None)

@@ -1,0 +1,113 @@
+"""Scores of one arm on one benchmark: pass@k with an interval, and where samples were lost.
+
+pass@k of a task with n samples, c of which pass, is `1 - C(n-c, k) / C(n, k)`: the chance that k
+samples drawn without replacement hold one that passes. It is the unbiased estimator of M. Chen et
+al., "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), section 2.1. A
+benchmark's pass@k is the mean over its tasks.
+
+The interval is a percentile bootstrap: tasks are drawn with replacement. All arms and all k of a
+benchmark use the same draws, so differences between arms are not blurred by them.
+"""
+
+import json
+import random
+from collections import Counter
+from math import comb, floor
+from pathlib import Path
+from typing import Any
+
+from d3 import records
+from d3.config import Config
+from d3.errors import InputError
+from d3.identity import derive_seed
+from d3.stage import Job
+
+
+def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmark: str, arm: str) -> None:
+    """Write the scores as JSON; equal inputs give equal bytes.
+
+    Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
+    `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
+    and `statuses`; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
+    `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
+    fewer samples than the largest k.
+    """
+    params = {"seed": config.seed, "benchmark": benchmark, "arm": arm, "scores": config.scores.model_dump()}
+    with Job("scores", code="d3.evals.score", params=params) as job:
+        statuses: dict[tuple[str, int], str] = {}
+        for row in job.side_rows(samples, records.SAMPLES):
+            statuses[row["task_id"], row["sample"]] = row["status"]
+        counts: dict[str, Counter[str]] = {}
+        found: Counter[str] = Counter()
+        for row in job.rows(verdicts, records.VERDICTS):
+            status = statuses.pop((row["task_id"], row["sample"]), None)
+            if status is None or (status == "ok") != (row["verdict"] != "no_program"):
+                reason = f"task {row['task_id']}, sample {row['sample']} is another or none in {samples.name}"
+                raise InputError(reason, where=str(verdicts), remedy="execute the samples again")
+            found[status] += 1
+            task = counts.setdefault(row["task_id"], Counter())
+            task.update(["samples", row["verdict"]] + ["built"] * (status == "ok"))
+            job.keep()
+        if statuses or not counts:
+            reason = f"has no verdict for {len(statuses)} samples" if statuses else "holds no verdict"
+            raise InputError(reason, where=str(verdicts), remedy="execute the samples again")
+        few = min(counts, key=lambda name: counts[name]["samples"])
+        if counts[few]["samples"] < max(config.scores.k):
+            reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
+            raise InputError(reason, where=str(verdicts), remedy="raise generate.samples or lower scores.k")
+        result = scores(config, counts, benchmark)
+        result |= {"benchmark": benchmark, "arm": arm, "built": built(found)}
+        text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        job.file(output).write_text(text, encoding="utf-8")
+
+
+def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> dict[str, Any]:
+    """Compute pass@k, intervals and counts from what was counted of every task."""
+    settings = config.scores
+    draws = random.Random(derive_seed(config.seed, "scores", benchmark))
+    places = [draws.choices(range(len(counts)), k=len(counts)) for _ in range(settings.resamples)]
+    pass_at_k_: dict[str, dict[str, float]] = {}
+    for k in sorted(set(settings.k)):
+        values = [pass_at_k(task["samples"], task["passed"], k) for task in counts.values()]
+        means = sorted(sum(values[place] for place in drawn) / len(values) for drawn in places)
+        tail = (1 - settings.confidence) / 2
+        pass_at_k_[str(k)] = {
+            "value": sum(values) / len(values),
+            "low": quantile(means, tail),
+            "high": quantile(means, 1 - tail),
+        }
+    verdicts: Counter[str] = Counter()
+    for task in counts.values():
+        verdicts.update({name: count for name, count in task.items() if name not in ("samples", "built")})
+    return {
+        "tasks": len(counts),
+        "samples": sum(task["samples"] for task in counts.values()),
+        "confidence": settings.confidence,
+        "resamples": settings.resamples,
+        "pass_at_k": pass_at_k_,
+        "verdicts": dict(verdicts),
+        "per_task": [
+            {"task_id": name, "samples": task["samples"], "built": task["built"], "passed": task["passed"]}
+            for name, task in counts.items()
+        ],
+    }
+
+
+def built(statuses: Counter[str]) -> dict[str, Any]:
+    """Give the share of samples that became a program, and the counts of all statuses."""
+    return {"share": statuses["ok"] / statuses.total(), "statuses": {name: statuses[name] for name in statuses}}
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """Give the unbiased estimate for one task; raises ValueError for fewer samples than k."""
+    if not 0 <= passed <= samples or not 0 < k <= samples:
+        raise ValueError(f"pass@{k} of {passed} passes in {samples} samples")
+    return 1 - comb(samples - passed, k) / comb(samples, k)
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Give the quantile of ordered values, linear between neighbours."""
+    place = share * (len(ordered) - 1)
+    below = floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
