@@ -26,12 +26,16 @@ import astroid
 from astroid import nodes
 from astroid.builder import AstroidBuilder, _parse_string
 from astroid.rebuilder import TreeRebuilder
-from pylint.checkers import BaseRawFileChecker, BaseTokenChecker
+from pylint.checkers.format import FormatChecker
+from pylint.checkers.typecheck import TypeChecker
+from pylint.checkers.unicode import BAD_CHARS, BIDI_UNICODE
 from pylint.lint import PyLinter
 from pylint.lint.run import Run
 from pylint.reporters.base_reporter import BaseReporter
-from pylint.utils import ASTWalker, FileState
+from pylint.utils import FileState
 
+from d3.errors import ToolError
+from d3.lintseq.checkers import events, walk
 from d3.lintseq.environment import sealed
 from d3.lintseq.sampler import Trace
 
@@ -150,6 +154,38 @@ def _traces(msg_id: str, line: int, column: int, text: str) -> list[Trace]:
     return []
 
 
+ODD_INDENT = re.compile(r"^ *\t|^[ \t]*\\$", re.MULTILINE)
+"""Lines that begin with a tab, or that hold nothing but a continuation mark."""
+
+
+def _indented_by_fours(tree: ast.Module, text: str) -> bool:
+    """Tell whether W0311 is ruled out: every statement begins a multiple of four spaces deep, the
+    right one. Then the tokens of the text, which are slow to get, are not needed. No other token
+    checker gives a kept message, and a text that parses has sound tokens unless it ends in a
+    continuation mark.
+    """
+    if ODD_INDENT.search(text) or text.rstrip().endswith("\\"):
+        return False
+    lines = text.split("\n")
+    waiting: list[tuple[list[Any], int]] = [(tree.body, 0)]
+    while waiting:
+        body, column = waiting.pop()
+        for node in body:
+            inner = column + 4
+            if not isinstance(node, ast.match_case):
+                line = lines[node.lineno - 1]
+                begins_line = not line[: node.col_offset].strip()
+                if begins_line and node.col_offset != column:
+                    if not (node.col_offset == column - 4 and line.startswith("elif", node.col_offset)):
+                        return False
+                    inner = column
+            for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+                part = getattr(node, name, None)
+                if isinstance(part, list) and part:
+                    waiting.append((part, column if name == "handlers" else inner))
+    return True
+
+
 class Linter:
     """Lints one program after the other in this process; imports resolve in `search_path` only.
 
@@ -157,6 +193,8 @@ class Linter:
     """
 
     def __init__(self, folder: Path, search_path: Sequence[str], *, ignore_unresolved: bool = False) -> None:
+        if not all(RARE.search(mark) for mark in (*BIDI_UNICODE, *(bad.unescaped for bad in BAD_CHARS))):
+            raise ToolError("it knows bad characters that are new", where="pylint", remedy="install the pinned pylint")
         self.path = folder / f"{MODULE}.py"
         self.search_path = [str(folder), *search_path]
         self.ignored = UNRESOLVED if ignore_unresolved else ()
@@ -171,14 +209,13 @@ class Linter:
         self._lean = lean
         checkers = [lean, *(c for c in lean.get_checkers()[1:] if any(m in lean.kept for m in c.msgs))]
         self._checkers = checkers
-        self._token_checkers = [c for c in checkers if isinstance(c, BaseTokenChecker)]
-        self._raw_checkers = [c for c in checkers if isinstance(c, BaseRawFileChecker)]
+        self._format = next(c for c in checkers if isinstance(c, FormatChecker))
+        self._types = next(c for c in checkers if isinstance(c, TypeChecker))
+        self._generated = self._types._compiled_generated_members
         lean.set_current_module(MODULE, str(self.path))
         for checker in checkers:
             checker.open()
-        self._walker = ASTWalker(lean)
-        for checker in checkers:
-            self._walker.add_checker(checker)
+        self._events = events(lean, checkers)
 
     def __call__(self, text: str) -> list[Trace]:
         """Give the kept messages of a program, in the order in which pylint gives them."""
@@ -194,9 +231,6 @@ class Linter:
         traces: list[Trace] = []
         lean.traces = traces
         manager = astroid.MANAGER
-        lean.set_current_module(MODULE, str(self.path))
-        for checker in self._checkers:
-            checker.open()
         try:
             tree = _parse_string(text, modname=MODULE)
         except (TypeError, ValueError, SyntaxError, MemoryError) as error:
@@ -219,13 +253,11 @@ class Linter:
                 lean.file_state = FileState(MODULE, lean.msgs_store, module)
                 lean.current_file = module.file
                 try:
-                    self._check(module, text)
+                    self._check(module, tree, text)
                 except Exception:
                     lean.add_message("F0002", args=(str(self.path), FATAL))
             finally:
                 manager.astroid_cache.pop(MODULE, None)
-            for checker in reversed(self._checkers):
-                checker.close()
         return traces
 
     def _build(self, tree: ast.Module, text: str) -> nodes.Module:
@@ -236,17 +268,17 @@ class Linter:
         module.file_bytes = text.encode()
         return AstroidBuilder(manager)._post_build(module, rebuilder, "utf-8")
 
-    def _check(self, module: nodes.Module, text: str) -> None:
-        try:
-            tokens = list(tokenize.tokenize(io.BytesIO(text.encode()).readline))
-        except tokenize.TokenError as error:
-            self._lean.add_message("E0001", line=error.args[1][0], col_offset=error.args[1][1], args=error.args[0])
-            return
-        for raw in self._raw_checkers:
-            raw.process_module(module)
-        for token in self._token_checkers:
-            token.process_tokens(tokens)
-        self._walker.walk(module)
+    def _check(self, module: nodes.Module, tree: ast.Module, text: str) -> None:
+        if not _indented_by_fours(tree, text):
+            try:
+                tokens = list(tokenize.tokenize(io.BytesIO(text.encode()).readline))
+            except tokenize.TokenError as error:
+                where, column = error.args[1]
+                self._lean.add_message("E0001", line=where, col_offset=column, args=error.args[0])
+                return
+            self._format.process_tokens(tokens)
+        self._types._compiled_generated_members = () if "cv2" not in text and text.isascii() else self._generated
+        walk(module, self._events)
 
     def _lint_fully(self, full: PyLinter, text: str) -> list[Trace]:
         """Write the text to a file as pylintseq does, and run pylint on that with all its checkers."""
