@@ -483,7 +483,7 @@ def test_arms_are_compared_task_by_task(result):
     assert (pair["better"], pair["worse"], pair["tied"]) == (2, 0, 6)
     assert pair["difference"] == 2 / 8
     assert pair["p_value"] == 0.5
-    assert "25.0 pp" in "".join(result.page.text)
+    assert "+25.0 pp" in "".join(result.page.text)
 
 
 def test_the_sign_test_is_exact():
@@ -621,3 +621,10 @@ def test_hidden_characters_are_shown_and_long_texts_cut():
 
 def test_the_default_configuration_is_a_demo():
     assert numbers_of.demo_reasons(Config(), [])
+
+
+@pytest.mark.parametrize(("asked", "done", "limited"), [(8, 8, True), (164, 164, False), (500, 164, False)])
+def test_a_benchmark_is_limited_only_if_tasks_are_left_out(asked, done, limited):
+    config = parse_config({"benchmarks": {"humaneval": {"tasks": asked}}})
+    reasons = numbers_of.demo_reasons(config, [{"benchmark": "humaneval", "tasks": done}])
+    assert any("only the first" in reason for reason in reasons) == limited

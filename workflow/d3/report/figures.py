@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from d3.report.results import VERDICTS
+
 INK, GRID = "#000001", "#000002"
 """Placeholders of the text colour and of the pale lines."""
 SERIES = ("#00000a", "#00000b", "#00000c", "#00000d", "#00000e", "#00000f")
@@ -100,7 +102,9 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Svg]:
     import matplotlib
 
     figures: dict[str, Svg] = {}
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a matplotlibrc on this machine says
+        matplotlib.rcParams.update(STYLE)
         if numbers["attrition"]:
             figures["attrition"] = attrition(numbers["attrition"])
         if numbers["grades"]["rows"]:
@@ -220,7 +224,7 @@ def losses(kind: str, runs: Sequence[Mapping[str, Any]]) -> Svg:
     _whole(axes.xaxis)
     axes.margins(x=0.03, y=0.12)
     if len(runs) > 1:
-        axes.legend(loc="upper right", handlelength=3)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=3)
     return _svg(figure, f"loss-{kind}", f"Line chart of training loss: {'; '.join(said)}.")
 
 
@@ -257,15 +261,16 @@ def passes(name: str, benchmark: Mapping[str, Any]) -> Svg:
 def verdicts(name: str, benchmark: Mapping[str, Any]) -> Svg:
     """Draw what became of every arm's programs, as shares of all its samples."""
     kinds = list(benchmark["verdict_kinds"])
+    colours = dict(zip(VERDICTS, SERIES, strict=False))
     arms = benchmark["arms"]
     figure, axes = _new(0.9 + 0.42 * len(arms))
     said = []
     for row, arm in enumerate(arms):
         total, left = sum(arm["verdicts"].values()), 0.0
-        for number, kind in enumerate(kinds):
+        for kind in kinds:
             count = arm["verdicts"].get(kind, 0)
             share = 100 * count / total if total else 0.0
-            colour = SERIES[number] if number < len(SERIES) else PALE
+            colour = colours.get(kind, PALE)
             label = _plain(kind) if row == 0 else None
             axes.barh(row, share, left=left, height=0.62, color=colour, edgecolor=INK, linewidth=0.4, label=label)
             if share >= 4:

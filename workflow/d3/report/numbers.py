@@ -297,12 +297,13 @@ def demo_reasons(config: Config, benchmarks: Iterable[Row]) -> list[str]:
     """Say why these numbers are no result; an empty list for a run of full size."""
     reasons = []
     for benchmark in benchmarks:
-        settings = config.benchmarks[benchmark["benchmark"]]
-        done = benchmark["tasks"]
-        if settings.tasks is not None and settings.tasks <= done:
-            full = f"of {EMBEDDED_TASKS}" if settings.path == EMBEDDED else "of the benchmark"
-            if settings.path != EMBEDDED or done < EMBEDDED_TASKS:
-                reasons.append(f"only the first {done} tasks {full} ({benchmark['benchmark']})")
+        name, done = benchmark["benchmark"], benchmark["tasks"]
+        settings = config.benchmarks.get(name)
+        if settings is None or settings.tasks is None or done < settings.tasks:
+            continue  # all tasks: of those that were asked for, some do not exist
+        whole = EMBEDDED_TASKS if settings.path == EMBEDDED and not settings.complete else None
+        if whole is None or done < whole:
+            reasons.append(f"only the first {done} tasks of {whole or 'the benchmark'} ({name})")
     if config.corpus.sample is not None:
         reasons.append(f"at most {config.corpus.sample} files of a shard")
     if EMBEDDED in (config.grades.engine.model, config.labels.engine.model):
@@ -370,8 +371,3 @@ def said(row: Mapping[str, Any]) -> tuple[str, str]:
 def percent(share: float) -> str:
     """Write a share as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
-
-
-def points(share: float) -> str:
-    """Write a difference of shares in percentage points with one decimal."""
-    return f"{100 * share:.1f} pp"

@@ -18,7 +18,7 @@ import yaml
 from d3.config import Config
 from d3.provenance import file_digest
 from d3.report.figures import draw
-from d3.report.numbers import Files, Numbers, collect, percent, points, said
+from d3.report.numbers import Files, Numbers, collect, percent, said
 from d3.stage import Job
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -100,7 +100,9 @@ def render(numbers: Numbers) -> str:
     filters: dict[str, Callable[..., Any]] = {
         "number": lambda value: _data(value, _number),
         "percent": lambda value: _data(value, percent),
-        "points": lambda value: _data(value, points),
+        "points": lambda value: _data(value, lambda share: f"{100 * share:.1f} pp"),
+        "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp"),
+        "loss": lambda value: _data(value, lambda loss: f"{loss:.3f}"),
         "visible": visible,
         "excerpt": excerpt,
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
@@ -124,7 +126,7 @@ def _number(value: float) -> str:
         return f"{value:,}"
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         return f"{value:,.3f}".rstrip("0").rstrip(".")
-    return f"{value:.2e}"
+    return f"{value:.3g}"
 
 
 def visible(text: Any) -> str:
