@@ -72,23 +72,33 @@ def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_outputs_and_nothing_else(tmp_path: Path) -> None:
     run(tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
-    for error in (RuntimeError, KeyboardInterrupt, SystemExit):
-        with pytest.raises(error), Job("test", code=CODE, params=None) as job:
+
+    def fail(error: type[BaseException]) -> None:
+        with Job("test", code=CODE, params=None) as job:
             job.table(tmp_path / "a.parquet", SCHEMA).write({"id": "new"})
             job.file(tmp_path / "c.txt").mkdir()
             raise error
+
+    for error in (RuntimeError, KeyboardInterrupt, SystemExit):
+        with pytest.raises(error):
+            fail(error)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 
 @pytest.mark.parametrize(("kept", "dropped"), [(4, 0), (4, 2), (0, 0)])
 def test_lost_and_invented_rows_stop_the_job(tmp_path: Path, kept: int, dropped: int) -> None:
     path = source(tmp_path)
-    with pytest.raises(D3Error, match="neither kept nor dropped"), Job("test", code=CODE, params=None) as job:
-        table = job.table(tmp_path / "a.parquet", SCHEMA)
-        for row in job.rows(path, SCHEMA):
-            table.write(row)
-        job.keep(kept)
-        job.drop("why", dropped)
+
+    def miscount() -> None:
+        with Job("test", code=CODE, params=None) as job:
+            table = job.table(tmp_path / "a.parquet", SCHEMA)
+            for row in job.rows(path, SCHEMA):
+                table.write(row)
+            job.keep(kept)
+            job.drop("why", dropped)
+
+    with pytest.raises(D3Error, match="neither kept nor dropped"):
+        miscount()
     assert names(tmp_path) == ["source.jsonl"]
 
 

@@ -160,9 +160,14 @@ def test_a_discarded_table_leaves_nothing_and_says_nothing(tmp_path: Path, suffi
 def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as part:
-        part.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with written_whole(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     with written_whole(path) as part:
         part.write_text("new")

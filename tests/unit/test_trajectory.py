@@ -1,5 +1,6 @@
 """Sub-trajectories are drawn as documented, and examples have the documented bytes."""
 
+import itertools
 import string
 from collections import Counter
 
@@ -109,7 +110,7 @@ PROGRAM = st.lists(LINE, max_size=6).map("\n".join)
 @given(st.lists(PROGRAM, min_size=1, max_size=5))
 def test_what_was_written_is_read_back(programs: list[str]) -> None:
     programs = [""] + [program for program in programs if not holds_marker(program)]
-    diffs = [make_diff(*pair) for pair in zip(programs, programs[1:], strict=False) if pair[0] != pair[1]]
+    diffs = [make_diff(*pair) for pair in itertools.pairwise(programs) if pair[0] != pair[1]]
     prompt = example_prompt("a.py", "", "Do.")
     answer = example_completion(prompt, diffs).removeprefix(prompt)
     assert written_diffs(answer) == (diffs or None)
