@@ -13,9 +13,9 @@ from d3.provenance import code_digest, code_modules, file_digest, module_path, w
 MODULES = {
     "__init__.py": '"""The package."""\n',
     "stage.py": (
-        '"""A stage."""\n\nfrom d3.inner import helper\nfrom d3.inner.deep import double\nimport d3.plain\nimport json\n'
-        '\n\ndef run(x):\n    """Run it."""\n    # twice\n    return double(x) + helper.ONE\n\n\nclass A:\n    """A."""\n\n'
-        '    size = 1\n    """Its size."""\n'
+        '"""A stage."""\n\nfrom d3.inner import helper\nfrom d3.inner.deep import double\nimport d3.plain\n'
+        'import json\n\n\ndef run(x):\n    """Run it."""\n    # twice\n    return double(x) + helper.ONE\n'
+        '\n\nclass A:\n    """A."""\n\n    size = 1\n    """Its size."""\n'
     ),
     "plain.py": "def late():\n    from d3.late import z\n    return z\n",
     "late.py": "z = 1\n",
