@@ -18,7 +18,7 @@ from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.errors import ConfigError
 from d3.identity import canonical_json, digest_of
 from d3.pins import pins
-from d3.provenance import code_digest, file_digest
+from d3.provenance import PACKAGE, code_digest, file_digest
 from d3.tables import table_name
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -27,12 +27,16 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Stage(NamedTuple):
-    """One stage: the module that does it, the settings that it reads, and the stages before it."""
+    """One stage: the module that does it, the settings that it reads, and the stages before it.
+
+    `prompts` names the settings that hold prompt templates, `templates` files of the package.
+    """
 
     module: str
     settings: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
 
 STAGES = {
@@ -59,7 +63,7 @@ STAGES = {
     "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
     "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
     "scores": Stage("d3.evals.score", ("seed", "scores"), ("execute",)),
-    "report": Stage("d3.report.page", ("run", "seed"), ("scores",)),
+    "report": Stage("d3.report.page", ("run", "seed"), ("scores",), templates=("report/page.html.jinja",)),
 }
 
 
@@ -109,8 +113,9 @@ class Chain:
         return canonical_json(self.settings(stage, *more))
 
     def code(self, stage: str) -> str:
-        """Give the digest of a stage's code."""
-        return code_digest(STAGES[stage].module)
+        """Give the digest of a stage's code and of the package's templates that it fills in."""
+        templates = {name: file_digest(PACKAGE / name) for name in STAGES[stage].templates}
+        return digest_of([code_digest(STAGES[stage].module), templates])
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""

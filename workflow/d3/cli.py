@@ -38,6 +38,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--tasks": {"help": "task file of the benchmark"},
     "--tokenizer": {"help": "folder that holds tokenizer.json"},
     "--tokens": {"help": "tokens, as `tokens` writes them"},
+    "--written": {"type": str, "help": "BENCHMARK/ARM=FILE of solutions"},
+    "--judged": {"type": str, "help": "BENCHMARK/ARM=FILE of verdicts"},
     "--trained": {"type": str, "help": "ARM=FOLDER of a fine-tuned model"},
     "--midtrained": {"help": "folder of the mid-trained model"},
     "--unused": {"help": "where what did not become a row goes"},
@@ -244,16 +246,14 @@ def scores(arguments: Arguments) -> None:
 @command(
     "report",
     *("--corpus+", "--rejected+", "--grades+", "--diffs+", "--labels+", "--dataset+", "--tokens+"),
-    *("--midtrained?", "--trained+", "--samples+", "--verdicts+", "--scores+", "--out", "--numbers", "--attrition"),
+    *("--midtrained?", "--trained+", "--written+", "--judged+", "--scores+", "--out", "--numbers", "--attrition"),
 )
 def report(arguments: Arguments) -> None:
     """Write the report of a run: page, numbers and attrition table."""
     from d3.report.page import run
 
-    config = read_config(arguments)
-    lines = [(benchmark, arm) for benchmark in config.benchmarks for arm in config.arms]
     run(
-        config,
+        read_config(arguments),
         corpus=arguments.corpus,
         rejected=arguments.rejected,
         grades=arguments.grades,
@@ -262,14 +262,21 @@ def report(arguments: Arguments) -> None:
         dataset=arguments.dataset,
         tokens=arguments.tokens,
         midtrain=arguments.midtrained,
-        sft={name: Path(path) for name, path in (item.split("=", 1) for item in arguments.trained)},
-        samples=dict(zip(lines, arguments.samples, strict=True)),
-        verdicts=dict(zip(lines, arguments.verdicts, strict=True)),
+        sft={arm: Path(path) for arm, path in (item.split("=", 1) for item in arguments.trained)},
+        samples=dict(map(named_line, arguments.written)),
+        verdicts=dict(map(named_line, arguments.judged)),
         scores=arguments.scores,
         report=arguments.out,
         numbers=arguments.numbers,
         attrition=arguments.attrition,
     )
+
+
+def named_line(item: str) -> tuple[tuple[str, str], Path]:
+    """Give ((benchmark, arm), path) of `BENCHMARK/ARM=PATH`."""
+    name, path = item.split("=", 1)
+    benchmark, arm = name.split("/")
+    return (benchmark, arm), Path(path)
 
 
 @command("numbers", "--numbers")

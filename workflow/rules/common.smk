@@ -100,3 +100,12 @@ def line_files(stage, suffix):
     return expand(
         f"{DIR[stage]}/{{benchmark}}/{{arm}}.{suffix}", benchmark=BENCHMARKS, arm=ARMS
     )
+
+
+def named_lines(stage):
+    """Give `BENCHMARK/ARM=FILE` for every line of the evaluation."""
+    lines = [(benchmark, arm) for benchmark in BENCHMARKS for arm in ARMS]
+    return [
+        f"{BENCHMARKS[b][0]}/{ARMS[a][0]}={DIR[stage]}/{b}/{a}.parquet"
+        for b, a in lines
+    ]

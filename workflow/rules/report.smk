@@ -32,6 +32,8 @@ rule report:
         "logs/report.log",
     params:
         trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
+        written=named_lines("generate"),
+        judged=named_lines("execute"),
         midtrained=lambda wildcards, input: (
             f"--midtrained {input.midtrained}" if input.midtrained else ""
         ),
@@ -48,8 +50,8 @@ rule report:
             --tokens {input.tokens:q} \
             {params.midtrained} \
             --trained {params.trained:q} \
-            --samples {input.samples:q} \
-            --verdicts {input.verdicts:q} \
+            --written {params.written:q} \
+            --judged {params.judged:q} \
             --scores {input.scores:q} \
             --out {output.page:q} \
             --numbers {output.numbers:q} \
