@@ -32,7 +32,13 @@ def verdict(place: Sandbox, program: str, test: str = TEST, entry_point: str = "
 
 def returned(place: Sandbox, expression: str, imports: str = "") -> str:
     """Give what a program sees: the repr of an expression, sent back as text through a failing test."""
-    program = f"{imports}\ndef look():\n    try:\n        return repr({expression})\n    except Exception as e:\n        return 'E:' + repr(e)\n"
+    program = f"""{imports}
+def look():
+    try:
+        return repr({expression})
+    except Exception as error:
+        return "E:" + repr(error)
+"""
     found = place.judge(program, "text = look()\nraise RuntimeError(text)", "look")
     assert found.verdict == "error", found
     return found.detail.removeprefix("RuntimeError: ").removesuffix(" in: raise RuntimeError(text)")
@@ -111,7 +117,14 @@ def add(a, b):
 """,
     "raises a false success": "class Passed(AssertionError): pass\ndef add(a, b):\n    raise Passed('passed')",
     "kills its parent": BAD
-    + "import os, signal\nfor p in (1, os.getppid(), -1):\n    try: os.kill(p, signal.SIGKILL)\n    except OSError: pass",
+    + """
+import os, signal
+for process in (1, os.getppid(), -1):
+    try:
+        os.kill(process, signal.SIGKILL)
+    except OSError:
+        pass
+""",
     "malformed answers": """
 import os
 def add(a, b):
@@ -150,16 +163,17 @@ def test_tests_that_never_call_the_program_do_not_pass(place: Sandbox) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "None", "True", "0", "-7", "10**400", "-(2**63)", "1.5", "-0.0", "float('inf')", "2.5e-324", "1j", "'a\\ud800\\x00'",
+        "None", "True", "0", "-7", "10**400", "-(2**63)", "1.5", "-0.0", "float('inf')", "2.5e-324", "1j",
+        "'a\\ud800\\x00'",
         "b'\\x00\\xff'", "[1, [2, ()]]", "(1,)", "{1, 2}", "frozenset({(1, 2)})", "{'a': {1: [None]}, (1, 2): 'k'}",
         "{'k': 'tuple', 'v': [1]}", "range(3, 9, 2)", "Counter('aab')", "deque([1, 2])", "Decimal('1.10')",
         "Fraction(1, 3)", "OrderedDict(a=1)", "bytearray(b'x')", "{1: 2}.keys()", "{1: 2}.items()",
     ],
 )  # fmt: skip
 def test_plain_values_come_back_and_the_plainest_go_in(place: Sandbox, value: str) -> None:
-    names = "from collections import Counter, OrderedDict, deque\nfrom decimal import Decimal\nfrom fractions import Fraction\n"
+    names = "from collections import *\nfrom decimal import Decimal\nfrom fractions import Fraction\n"
     program = f"{names}\ndef give():\n    return {value}\ndef same(x):\n    return x\n"
-    test = f"{names}\nvalue = give()\nexpected = {value}\nassert value == expected and type(value) is type(expected), value\n"
+    test = f"{names}\nvalue = give()\nwanted = {value}\nassert value == wanted and type(value) is type(wanted)\n"
     assert place.judge(program, test, "give") == ("passed", "")
     sendable = "NoneType bool int float complex str bytes list tuple set frozenset dict"
     echo = f"{names}\nvalue = {value}\nfound = same(value)\nassert found == value and type(found) is type(value)\n"
@@ -296,8 +310,7 @@ def test_threads_that_never_end_do_not_hold_anything_up(place: Sandbox) -> None:
 
 
 def test_nothing_is_left_running(place: Sandbox) -> None:
-    marker = f"d3-leftover-{os.getpid()}"
-    program = f"import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nx = {marker!r}\nwhile True: pass"
+    program = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nwhile True: pass"
     children_before = children()
     assert verdict(place, program) == "timeout"
     place.close()

@@ -31,9 +31,11 @@ def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: 
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
-    params = {"seed": config.seed, "benchmark": section.model_dump(), "execute": config.execute.model_dump()}
+    params = {"benchmark": section.model_dump(), "execute": config.execute.model_dump()}
     with Job("execute", code="d3.evals.execute", params=params) as job:
-        by_id = {task.task_id: task for task in load_tasks(section, job.input(tasks), seed=config.seed)}
+        # All tasks: which of them were asked, and from which start, is the samples' business.
+        whole = section.model_copy(update={"complete": False, "tasks": None})
+        by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}
         verdicts = job.table(output, records.VERDICTS)
         rows = [_needed(row, by_id, samples) for row in job.rows(samples, records.SAMPLES)]
         limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)

@@ -10,9 +10,12 @@ import ast
 import json
 import logging
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from inspect import cleandoc
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from d3.config import Benchmark
@@ -23,6 +26,7 @@ from d3.trajectory import holds_marker
 
 log = logging.getLogger(__name__)
 
+TO_SOLVE = "to solve the following problem"
 MOST_DRAWS = 1000
 """Draws of deleted lines before a task counts as having no completion variant [authors' code]."""
 
@@ -128,9 +132,16 @@ class _Line:
     def program(self, field: str, text: str) -> ast.Module:
         """Parse a program that was made from a field."""
         try:
-            return ast.parse(text)
+            return parse(text)
         except (SyntaxError, ValueError) as error:
             raise self.error(f"field {field} is no Python ({error})") from None
+
+    def with_support(self, program: str, tests: str, entry_point: str) -> str:
+        """Give tests with what they need of the reference program in front of them."""
+        try:
+            return supporting_code(program, tests, entry_point) + tests
+        except (SyntaxError, ValueError) as error:
+            raise self.error(f"field test is no Python ({error})") from None
 
     def _value(self, field: str) -> Any:
         if field not in self._row:
@@ -158,16 +169,18 @@ def _humaneval(line: _Line) -> Task:
     entry_point = line.text("entry_point")
     canonical = line.text("prompt") + line.text("canonical_solution")
     function = _function(line, "prompt", canonical, entry_point)
-    described = ast.get_docstring(function) or ""
+    strings = [node.value for node in function.body if isinstance(node, ast.Expr)]  # one stands after an import
+    texts = [node.value for node in strings if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    if not texts:
+        raise line.error("field prompt has no docstring")
     tests = line.text("test") + f"\n\ncheck({entry_point})\n"
-    line.program("test", tests)
     return Task(
         task_id=line.text("task_id"),
         # The words of HumanEvalPack's instructions, so that both benchmarks ask alike.
-        instruction=f"Write a Python function `{_signature(function)}` to solve the following problem:\n{described}",
+        instruction=f"Write a Python function `{_signature(function)}` {TO_SOLVE}:\n{cleandoc(texts[0])}",
         name=f"{entry_point}_solution.py",
         start="",
-        test=supporting_code(canonical, tests, entry_point) + tests,
+        test=line.with_support(canonical, tests, entry_point),
         entry_point=entry_point,
         canonical=_trimmed(canonical),
     )
@@ -193,13 +206,12 @@ def _pack(line: _Line, *, instruction: str, start: str) -> Task:
     canonical = line.text("prompt") + line.text("canonical_solution")
     _function(line, "prompt", canonical, entry_point)
     tests = line.text("test")
-    line.program("test", tests)
     return Task(
         task_id=line.text("task_id"),
         instruction=instruction,
         name=f"{entry_point}_solution.py",
         start=start,
-        test=supporting_code(canonical, tests, entry_point) + tests,
+        test=line.with_support(canonical, tests, entry_point),
         entry_point=entry_point,
         canonical=_trimmed(canonical),
     )
@@ -216,7 +228,6 @@ def _mbppplus_extended(line: _Line) -> Task:
 def _mbpp(line: _Line, tests: str) -> Task:
     """Give an MBPP+ task; entry point and instruction as in [authors' code], the problem in its own case."""
     code = line.text("code")
-    line.program("test", tests)
     first = line.program("test_list", (line.texts("test_list") or [""])[0])
     named = {node.id for node in ast.walk(first) if isinstance(node, ast.Name)}
     functions = [node for node in line.program("code", code).body if isinstance(node, ast.FunctionDef)]
@@ -227,10 +238,10 @@ def _mbpp(line: _Line, tests: str) -> Task:
     problem = problem[:1].upper() + problem[1:]
     return Task(
         task_id=line.identifier("task_id"),
-        instruction=f"Write a Python function `{_signature(function)}` to solve the following problem: {problem}",
+        instruction=f"Write a Python function `{_signature(function)}` {TO_SOLVE}: {problem}",
         name=f"{function.name}_solution.py",
         start="",
-        test=supporting_code(code, tests, function.name) + tests,
+        test=line.with_support(code, tests, function.name),
         entry_point=function.name,
         canonical=_trimmed(code),
     )
@@ -262,7 +273,7 @@ def supporting_code(program: str, tests: str, entry_point: str) -> str:
     `encode_shift`). The tests take it from the benchmark, never from the program under test.
     """
     defined: dict[str, ast.stmt] = {}
-    for node in ast.parse(program).body:
+    for node in parse(program).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined[node.name] = node
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -271,14 +282,33 @@ def supporting_code(program: str, tests: str, entry_point: str) -> str:
             defined.update({target.id: node for target in node.targets if isinstance(target, ast.Name)})
     defined.pop(entry_point, None)
     needed: set[ast.stmt] = set()
-    trees: list[ast.AST] = [ast.parse(tests)]
-    while trees:
-        names = {node.id for node in ast.walk(trees.pop()) if isinstance(node, ast.Name)}
-        found = {defined[name] for name in names if name in defined} - needed
+    names = names_used(tests)
+    while found := {defined[name] for name in names if name in defined} - needed:
         needed |= found
-        trees += found
+        names = {node.id for part in found for node in ast.walk(part) if isinstance(node, ast.Name)}
     pieces = [ast.unparse(node) for node in sorted(needed, key=lambda node: node.lineno)]
     return "".join(f"{piece}\n\n" for piece in pieces)
+
+
+def names_used(program: str) -> set[str]:
+    """Give the global names, and some more, that a program uses; raises SyntaxError.
+
+    It is compiled, never run: megabytes of literals in MBPP+'s tests make a syntax tree costly.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        waiting = [compile(program, "tests.py", "exec", dont_inherit=True)]
+    names: set[str] = set()
+    while waiting:
+        code = waiting.pop()
+        names.update(code.co_names)
+        waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return names
+
+
+def parse(program: str) -> ast.Module:
+    """Parse a program; the compiler's warnings about old escapes are nobody's business here."""
+    with warnings.catch_warnings(action="ignore"):
+        return ast.parse(program)
 
 
 # --- completion -----------------------------------------------------------------------------------
@@ -301,7 +331,7 @@ def completion_variant(task: Task, seed: int) -> Task | None:
         gone = set(draws.sample(candidates, draws.randint(1, len(candidates) - 2)))
         start = _trimmed("\n".join(line for number, line in enumerate(lines) if number not in gone))
         try:
-            ast.parse(start)
+            parse(start)
         except SyntaxError:
             continue
         return replace(task, start=start, instruction=f"Complete the Python function {task.entry_point}.")
@@ -311,7 +341,7 @@ def completion_variant(task: Task, seed: int) -> Task | None:
 def _candidate_lines(program: str) -> list[int]:
     """Give the numbers, from 0, of lines that may be taken out."""
     inside: set[int] = set()
-    for node in ast.walk(ast.parse(program)):
+    for node in ast.walk(parse(program)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.end_lineno is not None:
             statement = node.end_lineno > node.lineno
             inside.update(range(node.lineno - 1, node.end_lineno) if statement else ())

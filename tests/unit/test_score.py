@@ -1,0 +1,144 @@
+"""pass@k against counting every draw, and the score file."""
+
+import itertools
+import json
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from d3 import records
+from d3.config import Config, parse_config
+from d3.errors import InputError
+from d3.evals.score import pass_at_k, quantile, run
+
+
+def by_counting(samples: int, passed: int, k: int) -> float:
+    """Draw every k of the samples and count the draws that hold one that passes."""
+    draws = list(itertools.combinations([True] * passed + [False] * (samples - passed), k))
+    return float(Fraction(sum(any(draw) for draw in draws), len(draws)))
+
+
+@pytest.mark.parametrize("samples", range(1, 9))
+def test_pass_at_k_equals_counting_all_draws(samples: int) -> None:
+    for passed in range(samples + 1):
+        for k in range(1, samples + 1):
+            assert pass_at_k(samples, passed, k) == pytest.approx(by_counting(samples, passed, k), abs=1e-12)
+
+
+def test_pass_at_k_refuses_what_has_no_answer() -> None:
+    for values in ((2, 0, 3), (2, 3, 1), (2, -1, 1), (2, 1, 0)):
+        with pytest.raises(ValueError, match="pass@"):
+            pass_at_k(*values)
+    assert pass_at_k(200, 1, 100) == pytest.approx(0.5)
+
+
+def test_quantile_is_linear_between_neighbours() -> None:
+    assert [quantile([1.0, 2.0, 4.0], share) for share in (0, 0.25, 0.5, 0.75, 1)] == [1, 1.5, 2, 3, 4]
+    assert quantile([3.0], 0.9) == 3
+
+
+def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, Path]:
+    """Write samples and verdicts from (task, sample, status, verdict)."""
+    samples = [dict.fromkeys(records.SAMPLES.names) | {"task_id": t, "sample": s, "status": st} for t, s, st, _ in rows]
+    verdicts = [{"task_id": t, "sample": s, "verdict": v, "detail": None} for t, s, _, v in rows]
+    paths = folder / "samples.parquet", folder / "verdicts.parquet"
+    pq.write_table(pa.Table.from_pylist(samples, schema=records.SAMPLES), paths[0])
+    pq.write_table(pa.Table.from_pylist(verdicts, schema=records.VERDICTS), paths[1])
+    return paths
+
+
+def config(k: list[int], **scores: object) -> Config:
+    return parse_config({"seed": 5, "generate": {"samples": max(k)}, "scores": {"k": k, **scores}})
+
+
+def drawn(tasks: int, samples: int) -> list[tuple[str, int, str, str]]:
+    draws = random.Random(1)
+    outcomes = [("ok", "passed"), ("ok", "failed"), ("ok", "timeout"), ("no_diff", "no_program")]
+    return [(f"task/{t}", s, *draws.choice(outcomes)) for t in range(tasks) for s in range(samples)]
+
+
+def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
+    rows = [
+        ("a", 0, "ok", "passed"), ("a", 1, "ok", "failed"), ("a", 2, "malformed_diff", "no_program"),
+        ("b", 0, "ok", "passed"), ("b", 1, "ok", "passed"), ("b", 2, "ok", "passed"),
+        ("c", 0, "no_diff", "no_program"), ("c", 1, "ok", "error"), ("c", 2, "ok", "crashed"),
+    ]  # fmt: skip
+    samples, verdicts = tables(tmp_path, rows)
+    output = tmp_path / "scores.json"
+    run(config([1, 2, 3]), verdicts, samples, output, benchmark="humaneval", arm="d3")
+    result = json.loads(output.read_text())
+    assert result["benchmark"] == "humaneval"
+    assert result["arm"] == "d3"
+    assert (result["tasks"], result["samples"]) == (3, 9)
+    values = {k: entry["value"] for k, entry in result["pass_at_k"].items()}
+    assert values == {"1": pytest.approx(4 / 9), "2": pytest.approx(5 / 9), "3": pytest.approx(2 / 3)}
+    assert result["built"] == {"share": 7 / 9, "statuses": {"malformed_diff": 1, "no_diff": 1, "ok": 7}}
+    assert result["verdicts"] == {"crashed": 1, "error": 1, "failed": 1, "no_program": 2, "passed": 4}
+    assert result["per_task"] == [
+        {"task_id": "a", "samples": 3, "built": 2, "passed": 1},
+        {"task_id": "b", "samples": 3, "built": 3, "passed": 3},
+        {"task_id": "c", "samples": 3, "built": 2, "passed": 0},
+    ]
+    assert (tmp_path / "scores.json.prov.json").exists()
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_tasks(tmp_path: Path) -> None:
+    widths = []
+    for tasks in (10, 160):
+        samples, verdicts = tables(tmp_path, drawn(tasks, 4))
+        run(config([1, 4]), verdicts, samples, tmp_path / "s.json", benchmark="humaneval", arm="d3")
+        for entry in json.loads((tmp_path / "s.json").read_text())["pass_at_k"].values():
+            assert 0 <= entry["low"] < entry["value"] < entry["high"] <= 1
+        widths.append(entry["high"] - entry["low"])
+    assert widths[1] < widths[0] / 2
+
+
+def test_the_interval_is_that_of_an_independent_bootstrap(tmp_path: Path) -> None:
+    """With two tasks, one always and one never solved, the mean of a draw is 0, 1/2 or 1 with 1/4, 1/2, 1/4."""
+    rows = [("a", 0, "ok", "passed"), ("b", 0, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, rows)
+    for confidence, wanted in ((0.4, (0.5, 0.5)), (0.6, (0.0, 1.0))):
+        run(config([1], confidence=confidence), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+        entry = json.loads((tmp_path / "s.json").read_text())["pass_at_k"]["1"]
+        assert (entry["low"], entry["high"]) == wanted
+
+
+def test_equal_inputs_give_equal_bytes_and_arms_share_their_draws(tmp_path: Path) -> None:
+    samples, verdicts = tables(tmp_path, drawn(20, 2))
+    texts = []
+    for arm, name in (("d3", "a.json"), ("d3", "b.json"), ("baseline", "c.json")):
+        run(config([1]), verdicts, samples, tmp_path / name, benchmark="humaneval", arm=arm)
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+    assert json.loads(texts[2])["pass_at_k"] == json.loads(texts[0])["pass_at_k"]
+    run(config([1]), verdicts, samples, tmp_path / "d.json", benchmark="mbpp", arm="d3")
+    assert json.loads((tmp_path / "d.json").read_text())["pass_at_k"] != json.loads(texts[0])["pass_at_k"]
+
+
+def test_tables_that_do_not_belong_together(tmp_path: Path) -> None:
+    rows = drawn(3, 2)
+    samples, verdicts = tables(tmp_path, rows)
+    other, fewer = tmp_path / "other", tmp_path / "fewer"
+    for folder, changed in ((other, [(f"{t}x", s, a, b) for t, s, a, b in rows]), (fewer, rows[:-1])):
+        folder.mkdir()
+        foreign, some = tables(folder, changed)
+        with pytest.raises(InputError, match="execute the samples again"):
+            run(config([1]), some, samples, tmp_path / "s.json", benchmark="b", arm="x")
+        with pytest.raises(InputError, match="execute the samples again"):
+            run(config([1]), verdicts, foreign, tmp_path / "s.json", benchmark="b", arm="x")
+    with pytest.raises(InputError, match="pass@5 needs more"):
+        run(config([5]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+    wrong, judged = tables(tmp_path, [("a", 0, "no_diff", "passed")])
+    with pytest.raises(InputError, match="execute the samples again"):
+        run(config([1]), judged, wrong, tmp_path / "s.json", benchmark="b", arm="x")
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_a_bench_without_verdicts_is_an_error(tmp_path: Path) -> None:
+    samples, verdicts = tables(tmp_path, [])
+    with pytest.raises(InputError, match="holds no verdict"):
+        run(config([1]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
