@@ -18,7 +18,8 @@ MODULES = {
         '\n\nclass A:\n    """A."""\n\n    size = 1\n    """Its size."""\n'
     ),
     "plain.py": "def late():\n    from d3.late import z\n    return z\n",
-    "late.py": "z = 1\n",
+    "late.py": "z = 1\nCOMMAND = ['-m', 'd3.started']\n",
+    "started.py": "s = 1\n",
     "inner/__init__.py": "",
     "inner/helper.py": "from . import sibling\nONE = sibling.ONE\n",
     "inner/sibling.py": "from ..up import ONE\n",
@@ -88,6 +89,7 @@ def test_texts_comments_and_formatting_do_not_count(edit: Edit, old: str, new: s
         ("__init__.py", '"""The package."""', "VERSION = 2"),
         ("plain.py", "return z", "return -z"),
         ("late.py", "z = 1", "z = 2"),
+        ("started.py", "s = 1", "s = 2"),
         ("inner/sibling.py", "import ONE", "import ONE as ONE"),
         ("up.py", "ONE = 1", "ONE = 2"),
     ],
@@ -108,7 +110,7 @@ def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:
     assert edit("stage.py", "", "") == before
     assert {name for name, _ in code_modules("d3.stage")} == {
         "d3", "d3.stage", "d3.plain", "d3.late", "d3.inner", "d3.inner.helper", "d3.inner.sibling", "d3.inner.deep",
-        "d3.up",
+        "d3.up", "d3.started",
     }  # fmt: skip
 
 
@@ -175,3 +177,9 @@ def test_a_statement_is_written_whole(tmp_path: Path) -> None:
         )
     assert json.loads(path.read_text()) == statement
     assert [child.name for child in tmp_path.iterdir()] == ["a.prov.json"]
+
+
+def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:
+    assert {"d3.lintseq.worker", "d3.lintseq.sampler", "d3.diffs"} <= {
+        name for name, _ in code_modules("d3.lintseq.stage")
+    }

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from d3.tables import written_whole
 PACKAGE = Path(__file__).parent
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+MODULE_NAME = re.compile(r"d3(\.\w+)+")
 BUILD_TYPE = "urn:d3:stage:v1"
 
 
@@ -45,7 +47,7 @@ def module_path(module: str) -> Path | None:
 
 @cache
 def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Give the digest of a module's parsed code, without docstrings, and what it imports from d3.
+    """Give the digest of a module's parsed code, without docstrings, and what it imports or names of d3.
 
     Every statement that is only a string is left out: docstrings, and the texts under fields that
     describe the configuration.
@@ -64,6 +66,8 @@ def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             imported += [module, *[f"{module}.{alias.name}" for alias in node.names]]
+        elif isinstance(node, ast.Constant) and MODULE_NAME.fullmatch(str(node.value)):
+            imported.append(str(node.value))  # a process is started with this name
     ours = {name for name in imported if name.split(".")[0] == "d3"}
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours))
 
@@ -73,7 +77,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def code_modules(module: str) -> Iterator[tuple[str, str]]:
-    """Yield (module, digest) for a module, the packages it lies in, and all that they import from d3."""
+    """Yield (module, digest) for a module, the packages it lies in, and all of d3 that they import or name."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
