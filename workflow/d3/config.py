@@ -226,9 +226,9 @@ class Training(Section):
 
     sequence_length: Positive = 512
     """Tokens of a sequence."""
-    batch: Positive = 4
-    """Sequences of an optimizer step, over all processes."""
-    micro_batch: Positive = 2
+    batch: Positive = 2
+    """Sequences of an optimizer step, over all processes: a multiple of micro_batch x processes."""
+    micro_batch: Positive = 1
     """Sequences that one process computes at a time."""
     epochs: PositiveFloat = 1
     """Passes over the data."""
@@ -246,6 +246,14 @@ class Training(Section):
     """Steps between checkpoints that a killed run resumes from."""
     processes: Positive = 1
     """Processes (GPUs) that the batch is divided over."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.batch % (self.micro_batch * self.processes):
+            raise ValueError(
+                f"batch {self.batch} is no multiple of micro_batch {self.micro_batch} x processes {self.processes}"
+            )
+        return self
 
 
 class Midtrain(Training):

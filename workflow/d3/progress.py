@@ -12,7 +12,8 @@ class Progress:
     """Counts rows and prints a line now and then; the last line is printed by `close`.
 
     `total` is None while it is unknown. On a terminal the line is rewritten in place twice a
-    second; in a log it is a new line every `every` seconds.
+    second; in a log it is a new line every `every` seconds. `done` rows were done before the start,
+    by a run that was killed; they do not count for the rate. `note` ends the next lines.
     """
 
     def __init__(
@@ -23,12 +24,14 @@ class Progress:
         *,
         every: float = 10.0,
         stream: TextIO | None = None,
+        done: int = 0,
     ) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
         self.every = 0.5 if self.terminal else every
-        self.done = 0
+        self.done = self.before = done
+        self.note = ""
         self.start = self.last = time.monotonic()
 
     def advance(self, rows: int = 1) -> None:
@@ -46,7 +49,7 @@ class Progress:
             self.stream.write("\n")
 
     def _print(self, now: float) -> None:
-        rate = self.done / max(now - self.start, 1e-9)
+        rate = (self.done - self.before) / max(now - self.start, 1e-9)
         line = f"{self.what}: {self.done}"
         if self.total is not None:
             share = 100 * self.done / self.total if self.total else 100
@@ -54,8 +57,10 @@ class Progress:
         else:
             line += f" {self.unit}"
         line += f", {rate:.1f} {self.unit}/s, {clock(now - self.start)} so far"
-        if self.total is not None and 0 < self.done < self.total:
+        if self.total is not None and self.before < self.done < self.total:
             line += f", ETA {clock((self.total - self.done) / rate)}"
+        if self.note:
+            line += f", {self.note}"
         self.stream.write(f"\r\x1b[K{line}" if self.terminal else f"{line}\n")
         self.stream.flush()
 

@@ -1,0 +1,1 @@
+"""Training of language models: mid-training on packed documents, then supervised fine-tuning."""

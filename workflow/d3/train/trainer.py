@@ -1,0 +1,107 @@
+"""The Trainer with our order, our weight decay, our checkpoints and a record of every step."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+
+from d3.progress import Progress
+from d3.train.checkpoints import mark_complete
+from d3.train.data import Stream
+
+
+class StageTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose record of a step holds its loss, learning rate, gradient norm and tokens.
+
+    The loss is the mean over all tokens with a label of a whole step: sums over the micro batches of
+    all processes, divided by the number of these tokens (`num_items_in_batch`). A sum, as in the
+    authors' fine-tuning, weighs the tokens of a step alike too, but its gradient grows with their
+    number, so that the clip threshold and the learning rate lose their meaning.
+    """
+
+    def __init__(self, *, stream: Stream, decay_embeddings: bool, save_steps: int, **settings: Any) -> None:
+        super().__init__(train_dataset=stream, **settings)
+        self.stream, self.decay_embeddings = stream, decay_embeddings
+        self._loss_tokens = 0
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Keeper(save_steps))
+        if self.is_world_process_zero():
+            self.add_callback(_Reporter(stream))
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Name the parameters that weight decay is applied to: no norms, no biases, and embeddings
+        only where the stage says so.
+        """
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if self.decay_embeddings or not re.search(r"embed", name)]
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Compute the loss, and keep the number of tokens that it falls on."""
+        self._loss_tokens = int(kwargs["num_items_in_batch"])
+        return super().compute_loss(model, inputs, return_outputs, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the tokens of the step to its record."""
+        if "loss" in logs:
+            logs["tokens"] = self.stream.step_tokens(self.state.global_step - 1)
+            logs["loss_tokens"] = self._loss_tokens
+        super().log(logs, start_time)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Make the folder alone: DeepSpeed's part of a checkpoint holds the weights already."""
+        Path(str(output_dir)).mkdir(parents=True, exist_ok=True)
+
+    def record(self) -> list[dict[str, float | None]]:
+        """Give the steps so far, those before a restart included. ZeRO stage 0 tells no gradient norm."""
+        names = ("step", "loss", "learning_rate", "grad_norm", "tokens", "loss_tokens")
+        return [{name: line.get(name) for name in names} for line in self.state.log_history if "loss" in line]
+
+
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Asks for a checkpoint every so many steps, and marks it when it is whole."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint, but not at the end, where the model itself is written."""
+        control.should_save = state.global_step % self.every == 0 and state.global_step < state.max_steps
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Wait for all processes, then mark the checkpoint."""
+        torch.distributed.barrier()
+        if state.is_world_process_zero:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        torch.distributed.barrier()
+
+
+class _Reporter(TrainerCallback):  # type: ignore[misc]
+    """Prints progress lines."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.progress: Progress | None = None
+        self.tokens = 0
+        self.start = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self.progress = Progress("training", state.max_steps, "steps", done=state.global_step)
+        self.start = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Count a step."""
+        if self.progress is not None and "loss" in logs:
+            self.tokens += logs["tokens"]
+            speed = self.tokens / (time.monotonic() - self.start)
+            self.progress.note = f"loss {logs['loss']:.4f}, {speed:.0f} tokens/s"
+            self.progress.advance()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Print the last line."""
+        if self.progress is not None:
+            self.progress.close()

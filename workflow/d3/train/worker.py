@@ -1,0 +1,193 @@
+"""One process of a training run: `python -m d3.train.worker PLAN`, started by torchrun or by `run`.
+
+The plan is a JSON file that `d3.train.run` writes. Process 0 leaves the model in the plan's output
+folder, with the record of every step.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from d3.config import Midtrain, Sft, Training
+from d3.errors import ConfigError, D3Error, InputError
+from d3.identity import derive_seed
+from d3.train.answers import Answers
+from d3.train.checkpoints import last_complete
+from d3.train.data import Source, Stream, collate
+from d3.train.packing import PackedDocuments
+
+SECTIONS: dict[str, type[Training]] = {"midtrain": Midtrain, "sft": Sft}
+RECORD = "steps.json"
+
+
+@contextmanager
+def environment(processes: int) -> Iterator[None]:
+    """Set what torch, DeepSpeed and transformers read from the environment, and put it back.
+
+    A process that no launcher started is made the only one of its group.
+    """
+    import torch
+
+    values = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "ACCELERATE_USE_DEEPSPEED": "true"}
+    values |= {"ACCELERATE_LOG_LEVEL": "ERROR", "DEEPSPEED_LOG_LEVEL": "ERROR"}
+    if not torch.cuda.is_available():
+        values["DS_ACCELERATOR"] = "cpu"
+    if processes == 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        values |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+        values |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def train(plan: dict[str, Any]) -> None:
+    """Train as `plan` says; see `d3.train.run` for its keys."""
+    settings = SECTIONS[plan["stage"]].model_validate(plan["settings"])
+    with environment(settings.processes):
+        import torch
+
+        try:
+            _train(plan, settings)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+
+
+def _train(plan: dict[str, Any], settings: Training) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, TrainingArguments
+    from transformers.utils import logging
+
+    from d3.train.settings import trainer_settings
+    from d3.train.trainer import StageTrainer
+
+    seed, work = derive_seed(plan["seed"], plan["stage"], bits=31), Path(plan["work"])
+    source: Source
+    if isinstance(settings, Midtrain):
+        source = PackedDocuments(
+            [Path(shard) for shard in plan["data"]],
+            sequence_length=settings.sequence_length,
+            seed=plan["seed"],
+            mask_documents=settings.mask_documents,
+        )
+    else:
+        source = Answers(Path(plan["data"][0]), seed=plan["seed"], cache=work / "cache")
+    stream = Stream(source, settings)
+    _start_group()
+    logging.disable_progress_bar()
+    # The settings come before the model: under ZeRO-3 it is then loaded in shares.
+    arguments = TrainingArguments(
+        **trainer_settings(
+            settings,
+            accumulation=stream.accumulation,
+            steps=stream.steps,
+            seed=seed,
+            folder=str(work / "checkpoints"),
+            gpu=torch.cuda.is_available(),
+        )
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        plan["model"], dtype=getattr(torch, settings.dtype), attn_implementation="sdpa", local_files_only=True
+    )
+    _check_model(model.config, settings, plan)
+    # With a key-value cache there would be no mask between packed documents.
+    model.config.use_cache = False
+    trainer = StageTrainer(
+        stream=stream,
+        decay_embeddings=plan["stage"] == "sft",
+        save_steps=settings.save_steps,
+        model=model,
+        args=arguments,
+        data_collator=partial(collate, pad=plan["eos_id"]),
+    )
+    checkpoint = last_complete(work / "checkpoints") if trainer.is_world_process_zero() else None
+    found = [str(checkpoint) if checkpoint else None]
+    torch.distributed.broadcast_object_list(found, src=0)
+    if found[0] and trainer.is_world_process_zero():
+        print(f"{plan['stage']}: goes on from {Path(found[0]).name}", file=sys.stderr, flush=True)
+    trainer.train(resume_from_checkpoint=found[0])
+    weights = None
+    if settings.zero_stage == 3:  # every process has a share of each tensor
+        weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
+        for name in model.all_tied_weights_keys:
+            weights.pop(name, None)
+    if trainer.is_world_process_zero():
+        output = Path(plan["output"])
+        output.mkdir(parents=True, exist_ok=True)
+        model.config.use_cache = True
+        model.save_pretrained(output, state_dict=weights)
+        for path in output.glob("*.safetensors"):  # written for the owner's eyes alone
+            shutil.copymode(output / "config.json", path)
+        (output / RECORD).write_text(json.dumps(trainer.record()), encoding="utf-8")
+    torch.distributed.barrier()
+
+
+def _start_group() -> None:
+    """Join the process group. Nothing is compiled: DeepSpeed's operation for shared memory, which it
+    would build here (97 CPU seconds, with a compiler), serves its inference alone.
+    """
+    import deepspeed
+    import torch
+    from accelerate import PartialState
+    from accelerate.state import AcceleratorState
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState(backend="nccl" if torch.cuda.is_available() else "gloo")
+
+
+def _check_model(model: Any, settings: Training, plan: dict[str, Any]) -> None:
+    """Raise ConfigError or InputError when the model does not go with the data."""
+    longest = getattr(model, "max_position_embeddings", None)
+    if longest and settings.sequence_length > longest:
+        raise ConfigError(
+            f"sequence_length is {settings.sequence_length}, but the model takes {longest} tokens",
+            where=plan["stage"],
+            remedy="lower sequence_length",
+        )
+    if model.vocab_size < plan["vocabulary"]:
+        raise InputError(
+            f"knows {model.vocab_size} tokens, but the data were made with {plan['vocabulary']}",
+            where=plan["model"],
+            remedy="tokenize with this model's tokenizer",
+        )
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process with its parent: it must not go on beside the next run's."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+
+
+def main() -> int:
+    """Run one process of a launched group; gives the exit code."""
+    die_with_parent()
+    try:
+        train(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    except D3Error as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
