@@ -198,3 +198,9 @@ def test_a_kill_loses_only_what_was_not_flushed(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert journal.verify().damaged == ()
     assert all(journal.get(f"a-{number}") == {"number": number} for number in range(flushed + 1))
+
+
+def test_an_empty_journal_is_a_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert len(journal) == 0
+    assert bool(journal)

@@ -35,7 +35,11 @@ def run(config: Config, corpus: Path, output: Path, *, model: str, journal: Path
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     prompt = Prompt(template, engine.tokenizer, ("code",))
-    params = {"grades": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
+    params = {
+        "grades": settings.model_dump(mode="json", exclude={"threshold"}),
+        "seed": config.seed,
+        "engine": engine.identity,
+    }
     with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
         job.input(template)
         table = job.table(output, records.GRADES)

@@ -86,6 +86,10 @@ class Journal:
         """Tell whether a key has a value."""
         return key in self._pending or _short(key) in self._index
 
+    def __bool__(self) -> bool:
+        """Say yes, also for an empty journal: `if journal` asks whether there is one."""
+        return True
+
     def __len__(self) -> int:
         """Count the keys."""
         return len(self._index) + len(self._pending)

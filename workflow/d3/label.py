@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -29,13 +28,13 @@ from d3.trajectory import Part, draw_parts, holds_marker
 PROGRAM = ("program",)
 CHANGE = ("start", "end", "change")
 
-FRAME = re.compile(r"(?:^|\n|[.:!] )\W*(?:commit message|instruction|label|task|answer)\s*:", re.IGNORECASE)
+FRAME = re.compile(r"(?:^|\n|[.:!] )\W*(?:commit message|instruction|label|task|answer)\s*:\**", re.IGNORECASE)
 PREFACE = re.compile(
     r"(?:sure|certainly|of course|okay|ok|here(?:'s| is| are)|the following|below is)\b", re.IGNORECASE
 )
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?][\"'`)*]*(?=\s|$)")
 FIRST_PERSON = re.compile(r"\b(?:I|I'(?:m|ve|ll|d)|[Ww]e|[Mm]y|[Oo]ur)\b(?!/)")
-QUOTES = " \t\"'`*_#>-–—“”‘’"
+QUOTES = {'"': '"', "'": "'", "`": "`", "*": "*", "_": "_", "“": "”", "‘": "’"}
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -87,7 +86,8 @@ def _files(job: Job, corpus: Path) -> set[str]:
 
 def _count(config: Config, diffs: Path) -> int:
     """Count the labels that will be asked for or repeated, roughly: short sequences have fewer."""
-    sequences = sum(row["status"] == "ok" for row in read_rows(diffs, pa.schema([records.DIFFS.field("status")])))
+    statuses = pa.schema([records.DIFFS.field("status")])
+    sequences: int = sum(row["status"] == "ok" for row in read_rows(diffs, statuses))
     return sequences * (config.labels.whole_program + config.labels.sub_trajectories)
 
 
@@ -200,13 +200,13 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
     prose, fence, _ = text.partition("```")
     if not re.search(r"\w", prose):
         return "", "code_fence" if fence else "empty"
-    lines = [line.strip(QUOTES) for line in prose.split("\n")]
-    lines = [line for line in lines if re.search(r"\w", line)]
-    if len(lines) > 1 and PREFACE.match(lines[0]):
-        lines = lines[1:]
+    lines = [line for line in map(_bare, prose.split("\n")) if re.search(r"\w", line)]
+    if PREFACE.match(lines[0]):
+        rest = _bare(lines[0].partition(":")[2])
+        lines = [rest, *lines[1:]] if rest else lines[1:] or lines
     line = lines[0]
     end = SENTENCE_END.search(line)
-    sentence = " ".join((line[: end.end()] if end else line).strip(QUOTES).split())
+    sentence = _bare(" ".join((line[: end.end()] if end else line).split()))
     if len(sentence.split()) < 3:
         more = len(lines) > 1 or (end is not None and line[end.end() :].strip())
         return "", "several_sentences" if more else "empty"
@@ -219,6 +219,18 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
     if holds_marker(sentence):
         return "", "marker"
     return sentence[0].upper() + sentence[1:], ""
+
+
+def _bare(line: str) -> str:
+    """Give a line without bullets at its begin, and without quotes around it or left over from there."""
+    line = line.strip().lstrip("#>-–—• ").removeprefix("**").removesuffix("**").strip()
+    if len(line) > 1 and line[-1] == QUOTES.get(line[0]) and line[0] not in line[1:-1]:
+        line = line[1:-1].strip()
+    if line[:1] in QUOTES and QUOTES[line[0]] not in line[1:]:
+        line = line[1:]
+    if line[-1:] in QUOTES.values() and line.count(line[-1]) == 1:
+        line = line[:-1]
+    return line.strip()
 
 
 def _words(text: str) -> str:

@@ -63,7 +63,7 @@ class Tally:
     unanswered: int = 0
 
 
-def answer_key(identity: dict[str, Any], request: Request) -> str:
+def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
     """Give the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
 
     At temperature 0 the seed decides nothing and is left out, as is top-p.
@@ -80,6 +80,7 @@ def answer_key(identity: dict[str, Any], request: Request) -> str:
             list(request.stop),
             list(request.lead),
             list(request.choices or ()),
+            empty_again and not greedy,
         ]
     )
 
@@ -128,12 +129,12 @@ def _answer_chunk(
             keys.append(None)
             tally.unanswered += 1
             continue
-        key = answer_key(engine.identity, request)
+        key = answer_key(engine.identity, request, empty_again)
         keys.append(key)
         if key in answers or key in missing:
             tally.repeated += 1
             continue
-        known = journal.get(key) if journal else None
+        known = journal.get(key) if journal is not None else None
         if known is not None:
             answers[key] = _from_entry(known)
             tally.journal += 1
@@ -143,7 +144,7 @@ def _answer_chunk(
         new = dict(zip(missing, _ask_patiently(engine, list(missing.values()), empty_again), strict=True))
         tally.asked += len(new)
         answers.update(new)
-        if journal:
+        if journal is not None:
             for key, answer in new.items():
                 if isinstance(answer, Answer):
                     journal.put(key, _entry(answer))

@@ -236,9 +236,9 @@ class Prompt:
         text += begun
         pieces: list[list[int] | str] = []
         for number, piece in enumerate(PLACEHOLDER.split(text)):
-            if number % 2:
+            if number % 2 and piece in filled:
                 pieces.append(piece)
-            elif "\ue000" in piece or "\ue001" in piece:
+            elif number % 2 or "\ue000" in piece or "\ue001" in piece:
                 raise ConfigError("changes a code variable", where=str(self.path), remedy="show it as it is")
             elif piece:
                 pieces.append(list(self.tokenizer.encode(piece, add_special_tokens=False)))
