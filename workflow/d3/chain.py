@@ -62,7 +62,7 @@ STAGES = {
     "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",)),
     "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
     "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
-    "scores": Stage("d3.evals.score", ("seed", "scores"), ("execute",)),
+    "scores": Stage("d3.evals.score", ("seed", "scores", "generate.samples"), ("execute",)),
     "report": Stage("d3.report.page", ("run", "seed"), ("scores",), templates=("report/page.html.jinja",)),
 }
 
