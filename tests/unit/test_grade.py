@@ -18,7 +18,6 @@ from d3.llm.engine import Answer
 from d3.tables import TableWriter, read_notes, read_rows
 from llm_models import chat_model
 
-
 TEXTS = [f'"""Multiply by {n}."""\n\n\ndef times_{n}(value):\n    return value * {n}' for n in range(11)]
 TEXTS.append("x = 1\n" * 1500 + "y = 2")  # more than the model takes
 

@@ -61,7 +61,7 @@ REJECTED = pa.schema(
 """Rows that the corpus stage did not keep, each with its reason."""
 
 ANSWER = [
-    ("status", pa.string()),  # ok | too_long | unparsable | engine_error
+    ("status", pa.string()),  # ok | too_long | unparsable | engine_error; labels also: repeated
     ("detail", pa.string()),  # why the status is not ok, else null
     ("raw", pa.string()),  # what the model wrote, to the letter
     ("finish_reason", pa.string()),
