@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3 import records
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.corpus.stage import run
 from d3.embedded import stack_row
 from d3.tables import Row, read_rows

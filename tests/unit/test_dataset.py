@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.dataset import run
 from d3.diffs import apply_diffs, make_diff
 from d3.errors import InputError

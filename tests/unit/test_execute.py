@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-from d3.config import Benchmark, Config, parse_config
+from d3.config import Benchmark, Config
+from d3.config_read import parse_config
 from d3.errors import ConfigError, InputError, ToolError
 from d3.evals import sandbox
 from d3.evals.execute import judge_all, package_folders, run

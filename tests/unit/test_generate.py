@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.errors import ConfigError
 from d3.evals import generate
 from d3.evals.generate import build, run

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from d3 import records
-from d3.config import Config, Pairs, parse_config
+from d3.config import Config, Pairs
+from d3.config_read import parse_config
 from d3.diffs import make_diff
 from d3.errors import InputError
 from d3.identity import content_id

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.diffs import make_diff
 from d3.errors import InputError
 from d3.evals import score

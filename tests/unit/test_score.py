@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.errors import InputError
 from d3.evals.score import pass_at_k, quantile, run
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d3.config import load_config
 from d3.config_files import config_files
+from d3.config_read import load_config
 from running import ROOT, d3, run, tiny_config, write_config
 
 

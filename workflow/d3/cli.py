@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d3.config import Config, Diffs, load_config, parse_config
+from d3.config import Config, Diffs
+from d3.config_read import load_config, parse_config
 from d3.errors import ConfigError, D3Error
 
 Arguments = argparse.Namespace

@@ -10,7 +10,8 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from d3.chain import MODEL_NAME, STAGES, Chain
-from d3.config import Config, parse_config
+from d3.config import Config
+from d3.config_read import parse_config
 from d3.errors import D3Error
 from d3.images import image_key
 
