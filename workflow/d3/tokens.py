@@ -174,7 +174,6 @@ def _tokenize(folder: Path, vocabulary: Vocabulary) -> None:
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
         "NLTK_DATA": str(folder / "nltk"),
-        "TMPDIR": str(folder / "tmp"),
         "TOKENIZERS_PARALLELISM": "false",
     }
     limit = BASE_SECONDS + documents.stat().st_size / BYTES_PER_SECOND
@@ -221,7 +220,7 @@ def _wait(process: "subprocess.Popen[bytes]", log: Path, limit: float) -> int | 
 def _tail(log: Path) -> str:
     """Give the last lines of a log as one line."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace"))]
-    return " | ".join([line for line in lines if line][-TAIL_LINES:])
+    return " | ".join([line for line in lines if line.strip("^~")][-TAIL_LINES:])
 
 
 # --- checking and rewriting -----------------------------------------------------------------------
