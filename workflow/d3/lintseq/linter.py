@@ -15,10 +15,11 @@ them back: another reason for the unabridged linter.
 
 import ast
 import contextlib
+import gc
 import io
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from pylint.utils import FileState
 from d3.errors import ToolError
 from d3.lintseq.checkers import events, walk
 from d3.lintseq.environment import sealed
+from d3.lintseq.library import the_library
 from d3.lintseq.sampler import Trace
 
 ARGUMENTS = [
@@ -58,6 +60,9 @@ MODULE = "tmp_d3_text"
 
 FATAL = "Fatal error while checking"
 """What is kept of the message of a crashed pylint: the rest is a path with a time in it."""
+
+COLLECT_CHARACTERS = 60_000
+"""After this much text the trees of earlier programs are freed: some 60 MB."""
 
 RARE = re.compile(
     r"pylint:|[\x00-\x08\x0b-\x1f\x7f\x85\ufeff\u200b\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -199,6 +204,14 @@ class Linter:
         self.search_path = [str(folder), *search_path]
         self.ignored = UNRESOLVED if ignore_unresolved else ()
         self._full: PyLinter | None = None
+        self._read = 0
+        self._broken = False
+        self._make_lean()
+        self._library = the_library()
+
+    def _make_lean(self) -> None:
+        """Load pylint. A linter that crashed is not used again: its checkers may be in any state."""
+        self._broken = False
         lean = _new_linter(_Lean)
         lean.initialize()
         lean.kept = {}
@@ -219,6 +232,14 @@ class Linter:
 
     def __call__(self, text: str) -> list[Trace]:
         """Give the kept messages of a program, in the order in which pylint gives them."""
+        self._read += len(text)
+        if self._read > COLLECT_CHARACTERS:
+            self._read = 0
+            self._library.drop_dead(MODULE)
+            gc.collect()
+        if self._broken:
+            self._full = None
+            self._make_lean()
         rare = RARE.search(text) is not None
         if rare and self._full is None:
             self._full = _new_linter(PyLinter)
@@ -226,11 +247,24 @@ class Linter:
             traces = self._lint_fully(self._full, text) if rare and self._full else self._lint(text)
         return [trace for trace in traces if trace.msg_id not in self.ignored]
 
+    def forget(self) -> None:
+        """Make the next program be linted as in a fresh process."""
+        self._library.end_session()
+
+    def modules(self) -> list[str]:
+        """Give the names of the modules whose trees are there."""
+        return self._library.names()
+
+    def warm(self, modules: Iterable[str]) -> None:
+        """Build the trees of modules that will be imported; what cannot be built is passed over."""
+        with sealed(self.search_path):
+            for name in modules:
+                self._library.get(astroid.MANAGER, name)
+
     def _lint(self, text: str) -> list[Trace]:
         lean = self._lean
         traces: list[Trace] = []
         lean.traces = traces
-        manager = astroid.MANAGER
         try:
             tree = _parse_string(text, modname=MODULE)
         except (TypeError, ValueError, SyntaxError, MemoryError) as error:
@@ -242,23 +276,26 @@ class Linter:
             )
             return traces
         except Exception:
-            lean.add_message("F0002", args=(str(self.path), FATAL))
+            self._crash()
             return traces
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             try:
                 module = self._build(tree, text)
-            except Exception:
-                lean.add_message("F0002", args=(str(self.path), FATAL))
-            else:
                 lean.file_state = FileState(MODULE, lean.msgs_store, module)
                 lean.current_file = module.file
-                try:
-                    self._check(module, tree, text)
-                except Exception:
-                    lean.add_message("F0002", args=(str(self.path), FATAL))
+                self._check(module, tree, text)
+            except MemoryError:
+                raise
+            except Exception:
+                self._crash()
             finally:
-                manager.astroid_cache.pop(MODULE, None)
+                astroid.MANAGER.astroid_cache.pop(MODULE, None)
         return traces
+
+    def _crash(self) -> None:
+        """Say what pylint says when it crashes."""
+        self._broken = True
+        self._lean.add_message("F0002", args=(str(self.path), FATAL))
 
     def _build(self, tree: ast.Module, text: str) -> nodes.Module:
         manager = astroid.MANAGER
@@ -287,12 +324,15 @@ class Linter:
         try:
             with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
                 full.check([str(self.path)])
-        except Exception:
-            pass
+        except MemoryError:
+            raise
+        except Exception:  # pylintseq goes on with what was printed before
+            self._broken = True
         finally:
             self.path.unlink()
             astroid.MANAGER.astroid_cache.pop(MODULE, None)
         traces: list[Trace] = []
+        self._broken = self._broken or any(message.msg_id == "F0002" for message in full.reporter.messages)
         for message in full.reporter.messages:
             traces += _traces(message.msg_id, message.line, message.column, message.msg)
         return traces

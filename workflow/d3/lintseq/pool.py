@@ -9,17 +9,21 @@ import contextlib
 import json
 import os
 import selectors
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self, cast
+from typing import IO, Literal, Self, cast
 
 from d3.errors import ToolError
 from d3.identity import LINE_BREAKS
+from d3.lintseq import worker
+from d3.lintseq.worker import Answer
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -47,14 +51,10 @@ class Task:
     seed: int
 
 
-Answer = dict[str, Any]
-"""`status`, `detail`, `edits` and `diffs` of one sequence."""
-
-
 def unfit(text: str, settings: Settings) -> Answer | None:
     """Give the answer of a text that is not worth a linter, or None."""
     lines = text.count("\n") + 1
-    status, detail = "", None
+    status, detail = "", ""
     if not text.strip():
         status = "no_candidate_lines"
     elif lines > settings.max_lines:
@@ -65,16 +65,63 @@ def unfit(text: str, settings: Settings) -> Answer | None:
         status, detail = "encoding", "a lone surrogate is no UTF-8"
     elif text != text.strip():
         status, detail = "round_trip", "white space around the program cannot round-trip"
-    return {"status": status, "detail": detail, "edits": None, "diffs": None} if status else None
+    return worker.refusal(status, detail) if status else None
 
 
-class _Worker:
-    """One process and the task that it works on."""
+class _Link:
+    """The pool's end of a worker's socket, and the task that it works on."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        folder.mkdir()
-        self.log = (folder / "log").open("w+", encoding="utf-8")
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")}
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        self.lines = end.makefile("r", encoding="utf-8")
+        self.task: Task | None = None
+        self.again = False
+
+    def start(self, task: Task, *, again: bool = False) -> None:
+        """Give the worker something to do."""
+        self.task, self.again = task, again
+        self.socket.sendall(json.dumps({"text": task.text, "seed": task.seed}).encode() + b"\n")
+
+    def answer(self) -> Answer | None:
+        """Wait for a line: an answer, word of the worker's death, or None when the server is gone.
+
+        A worker may die in the middle of an answer, so what cannot be read is passed over.
+        """
+        for line in self.lines:
+            with contextlib.suppress(ValueError):
+                answer: Answer = json.loads(line)
+                return answer
+        return None
+
+
+class Pool:
+    """Some workers; `run` answers tasks. Use it as a context manager.
+
+    `warm` names modules that the files import: their trees are built once, for all workers. They
+    change nothing but the time. Raises ToolError when the processes cannot be started.
+    """
+
+    def __init__(self, settings: Settings, workers: int, warm: Iterable[str] = ()) -> None:
+        self.settings, self.count = settings, max(1, workers)
+        self.warm = sorted(set(warm))
+        self._links: list[_Link] = []
+        self._stack = contextlib.ExitStack()
+        self._server: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Give the pool; its processes start with the first task."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all processes and remove their folder."""
+        self._stack.close()
+
+    def _start(self) -> None:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="d3-lintseq-")))
+        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         environment = {
             **kept,
             "PYTHONPATH": str(PACKAGE_ROOT),
@@ -85,107 +132,109 @@ class _Worker:
             "LC_ALL": "C.UTF-8",
             **{name: str(folder) for name in ("HOME", "TMPDIR", "PYLINTHOME", "XDG_CACHE_HOME")},
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "d3.lintseq.worker"],
+        self._log = self._stack.enter_context((folder / "log").open("w+", encoding="utf-8"))
+        pairs = [socket.socketpair() for _ in range(self.count)]
+        numbers = [theirs.fileno() for _, theirs in pairs]
+        self._server = subprocess.Popen(
+            [sys.executable, "-P", "-m", worker.__name__, *map(str, numbers)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
+            stdout=self._log,
+            stderr=self._log,
             env=environment,
             cwd=folder,
-            encoding="utf-8",
+            pass_fds=numbers,
+            text=True,
         )
-        self.input = cast(IO[str], self.process.stdin)
-        self.output = cast(IO[str], self.process.stdout)
-        self.task: Task | None = None
-        self._send({**asdict(settings), "packages": list(settings.packages)})
+        self._stack.callback(self._end)
+        for ours, theirs in pairs:
+            theirs.close()
+            self._links.append(_Link(ours))
+        with contextlib.suppress(BrokenPipeError):
+            settings = {**asdict(self.settings), "packages": list(self.settings.packages), "warm": self.warm}
+            assert self._server.stdin is not None
+            self._server.stdin.write(json.dumps(settings) + "\n")
+            self._server.stdin.flush()
 
-    def _send(self, value: Any) -> None:
-        try:
-            self.input.write(json.dumps(value) + "\n")
-            self.input.flush()
-        except BrokenPipeError:
-            self._fail()
+    def _end(self) -> None:
+        for link in self._links:
+            link.lines.close()
+            link.socket.close()
+        if self._server is not None:
+            try:
+                self._server.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            if self._server.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._server.stdin.close()
 
-    def start(self, task: Task) -> None:
-        """Give the worker something to do."""
-        self.task = task
-        self._send({"text": task.text, "seed": task.seed})
-
-    def answer(self) -> Answer:
-        """Wait for its answer; raises ToolError when the process has died."""
-        line = self.output.readline()
-        if not line.endswith("\n"):
-            self._fail()
-        answer: Answer = json.loads(line)
-        return answer
-
-    def _fail(self) -> None:
-        self.process.wait()
-        self.log.seek(0)
-        last = self.log.read().strip().splitlines()[-1:]
-        raise ToolError(
-            f"a sampling process ended with {self.process.returncode} ({' '.join(last)})",
-            where="lintseq",
-            remedy="run the rule again; finished files are kept",
-        )
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.input, self.output, self.log):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
-
-
-class Pool:
-    """Some workers; `run` answers tasks. Use it as a context manager."""
-
-    def __init__(self, settings: Settings, workers: int) -> None:
-        self.settings, self.count = settings, max(1, workers)
-        self._workers: list[_Worker] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Self:
-        """Make the private folders; processes start with the first task."""
-        self._folder = tempfile.TemporaryDirectory(prefix="d3-lintseq-")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End all processes and remove their folders."""
-        for worker in self._workers:
-            worker.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Answer]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
         """Answer every task, in the order in which the answers are ready."""
         with selectors.DefaultSelector() as busy:
+            idle: list[_Link] = []
             for task in tasks:
                 answer = unfit(task.text, self.settings)
                 if answer is not None:
                     yield task, answer
-                elif len(self._workers) < self.count:
-                    assert self._folder is not None
-                    worker = _Worker(Path(self._folder.name) / str(len(self._workers)), self.settings)
-                    self._workers.append(worker)
-                    worker.start(task)
-                    busy.register(worker.output, selectors.EVENT_READ, worker)
+                    continue
+                if self._server is None:
+                    self._start()
+                    for link in self._links:
+                        busy.register(link.socket, selectors.EVENT_READ, link)
+                    idle = list(self._links)
+                if not idle:
+                    link, done, answer = self._collect(busy)
+                    idle.append(link)
+                    idle.pop().start(task)
+                    yield done, answer
                 else:
-                    yield self._collect(busy, task)
-            while any(worker.task for worker in self._workers):
-                yield self._collect(busy, None)
+                    idle.pop().start(task)
+            while any(link.task for link in self._links):
+                _, done, answer = self._collect(busy)
+                yield done, answer
 
-    def _collect(self, busy: selectors.BaseSelector, following: Task | None) -> tuple[Task, Answer]:
-        """Take the next answer, and give its worker the following task."""
+    def _collect(self, busy: selectors.BaseSelector) -> tuple[_Link, Task, Answer]:
+        """Take the next answer."""
         while True:
             for key, _ in busy.select():
-                worker: _Worker = key.data
-                answer = worker.answer()
-                task = cast(Task, worker.task)
-                worker.task = None
-                if following is not None:
-                    worker.start(following)
-                return task, answer
+                link: _Link = key.data
+                answer = link.answer()
+                if answer is None:
+                    self._fail()
+                    continue
+                task = cast(Task, link.task)
+                if "died" in answer:
+                    code = answer["died"]
+                    if code not in TIMERS and not link.again:
+                        link.start(task, again=True)
+                        continue
+                    answer = _epitaph(code, self.settings)
+                link.task = None
+                return link, task, answer
+
+    def _fail(self) -> None:
+        assert self._server is not None
+        assert self._log is not None
+        code = self._server.wait()
+        self._log.seek(0)
+        last = self._log.read().strip().splitlines()[-1:]
+        raise ToolError(
+            f"the sampling processes ended with {code} ({' '.join(last)})",
+            where="lintseq",
+            remedy="run the rule again; finished files are kept",
+        )
+
+
+TIMERS = {-signal.SIGPROF: "CPU", -signal.SIGXCPU: "CPU", -signal.SIGALRM: "wall"}
+"""How a worker ends that exceeds a limit on time."""
+
+
+def _epitaph(code: int, settings: Settings) -> Answer:
+    """Give the answer of a task whose worker died, alone with it."""
+    if code in TIMERS:
+        return worker.refusal("timeout", f"{TIMERS[code]} time, with {settings.max_cpu_seconds:g} CPU-seconds allowed")
+    if code == -signal.SIGKILL:
+        return worker.refusal("memory", "killed by the system")
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return worker.refusal("lint_crash", f"the process ended with {name}")

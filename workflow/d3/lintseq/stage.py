@@ -7,8 +7,10 @@ with grades those below the threshold (`below_threshold`) or without a score (`u
 """
 
 import json
+import re
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
 from d3.journal import Journal
 from d3.lintseq.environment import environment_key
-from d3.lintseq.pool import Answer, Pool, Settings, Task
+from d3.lintseq.pool import Pool, Settings, Task
+from d3.lintseq.worker import Answer
 from d3.progress import Progress
 from d3.provenance import code_digest
 from d3.stage import Job
@@ -29,6 +32,7 @@ from d3.tables import Row, format_of, open_lines, open_parquet
 STAGE = "lintseq"
 FLUSH_SECONDS = 20.0
 """How much work a killed job may lose."""
+IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([A-Za-z_][\w.]*)", re.MULTILINE)
 COLUMNS = pa.schema([("id", pa.string()), ("text", pa.string())])
 SPLIT = pa.field("split", pa.string())
 GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
@@ -101,8 +105,7 @@ def sample_all(
     answers: dict[tuple[str, int], Answer] = {}
     base = digest_of(
         {
-            "code": code_digest("d3.lintseq.worker"),
-            "linter": code_digest("d3.lintseq.linter"),
+            "code": code_digest("d3.lintseq.pool"),
             "environment": environment_key(settings.packages),
             "settings": config.diffs.model_dump(exclude={"samples"}),
         }
@@ -117,8 +120,9 @@ def sample_all(
         progress = Progress(STAGE, len(tasks), "sequences")
         progress.advance(len(answers))
         flushed = time.monotonic()
-        with Pool(settings, workers) as pool:
-            for task, answer in pool.run(task for task in tasks if (task.id, task.sample) not in answers):
+        left = [task for task in tasks if (task.id, task.sample) not in answers]
+        with Pool(settings, workers, imported_modules(task.text for task in left)) as pool:
+            for task, answer in pool.run(left):
                 answers[task.id, task.sample] = answer
                 if store is not None:
                     store.put(keys[task.id, task.sample], answer)
@@ -131,6 +135,12 @@ def sample_all(
         if store is not None:
             store.close()
     return answers
+
+
+def imported_modules(texts: Iterable[str]) -> set[str]:
+    """Give the modules of the standard library that programs import, as far as a glance can tell."""
+    names = {name for text in texts for name in IMPORT.findall(text)}
+    return {name for name in names if name.split(".")[0] in sys.stdlib_module_names}
 
 
 def _scores(job: Job, grades: Path) -> Iterator[tuple[str, int | None]]:

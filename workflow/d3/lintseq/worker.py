@@ -1,38 +1,45 @@
-"""A process that samples files, one forked child for each sequence; run by the pool, never by hand.
+"""The processes that sample files; started by the pool, never by hand.
 
-It reads one JSON object a line from standard input and answers each with one line on standard
-output. The first line is the settings. A child begins in the
-state of a fresh process, whatever was sampled before, and it dies with all that it changed. It has
-limits on its CPU time, its wall time and its address space, and its end is always a row: `ok`, or a
-status that says why there is no sequence.
+One server loads the linter, builds the trees of the modules that the files import, and forks a
+worker for every socket that the pool has handed down. It does nothing else but fork a new one when a
+worker dies, so that a file that crashes pylint or eats all memory harms no other.
+
+A worker answers tasks, one JSON object a line in and one out. Every sequence has limits on its CPU
+time, its wall time and the address space of the process; what exceeds the first two is ended by the
+kernel. Between two tasks the linter forgets everything, so a task finds what a fresh process would.
 """
 
 import contextlib
 import ctypes
 import gc
 import json
-import math
 import os
 import resource
-import select
 import signal
+import socket
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d3.lintseq.environment import link_packages, standard_library
-from d3.lintseq.sampler import Lint, SampleError, forward_diffs, sample_edits
+from d3.lintseq.sampler import SampleError, forward_diffs, sample_edits
+
+if TYPE_CHECKING:
+    from d3.lintseq.linter import Linter
 
 PR_SET_PDEATHSIG = 1
 WALL_FACTOR, WALL_SLACK = 4.0, 30.0
 """A sequence may take this many times its CPU limit, and these seconds, of wall time (our default)."""
+GROWTH_MB = 400
+"""A worker that has grown by this much makes room for a new one."""
+ENDED, RETIRED, FAILED = 0, 3, 4
+"""Exit codes of a worker: nothing more to do; answered, but not fit for more; not answered."""
 
 Answer = dict[str, Any]
 
 
-def sample(task: Mapping[str, Any], lint: Lint | None, settings: Mapping[str, Any]) -> Answer:
+def sample(task: Mapping[str, Any], lint: "Linter | None", settings: Mapping[str, Any]) -> Answer:
     """Sample one sequence of `task` (text, seed); gives status, detail, edits and diffs."""
     try:
         edits = sample_edits(task["text"], lint, task["seed"], max_depth=settings["max_depth"])
@@ -42,7 +49,7 @@ def sample(task: Mapping[str, Any], lint: Lint | None, settings: Mapping[str, An
     return {"status": "ok", "detail": None, "edits": edits, "diffs": diffs}
 
 
-def refusal(status: str, detail: str) -> Answer:
+def refusal(status: str, detail: str = "") -> Answer:
     """Give the answer of a file without a sequence."""
     return {"status": status, "detail": detail or None, "edits": None, "diffs": None}
 
@@ -53,66 +60,130 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _child(task: Mapping[str, Any], lint: Lint | None, settings: Mapping[str, Any], pipe: int) -> None:
-    """Sample under the limits and write the answer into the pipe; never returns."""
-    try:
+def _resident_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 20
+
+
+class _Worker:
+    """One forked process: answers what comes out of its socket."""
+
+    def __init__(self, link: socket.socket, built: int, lint: "Linter | None", settings: Mapping[str, Any]) -> None:
+        self.link, self.built, self.lint, self.settings = link, built, lint, settings
+        self.cpu = float(settings["max_cpu_seconds"])
+        self.memory = int(settings["max_memory_mb"]) << 20
+        self.known = set(lint.modules()) if lint else set()
+
+    def run(self) -> int:
+        """Answer tasks until the pool hangs up; gives the exit code."""
         die_with_parent()
-        cpu = float(settings["max_cpu_seconds"])
-        memory = int(settings["max_memory_mb"]) * 2**20
+        gc.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(cpu) + 1, math.ceil(cpu) + 1))
-        signal.setitimer(signal.ITIMER_PROF, cpu)
+        resource.setrlimit(resource.RLIMIT_AS, (self.memory, resource.RLIM_INFINITY))
+        most = _resident_mb() + GROWTH_MB
+        fresh = True
+        for line in self.link.makefile("r", encoding="utf-8"):
+            task = json.loads(line)
+            try:
+                answer = self._sample(task)
+            except MemoryError:
+                if not fresh:
+                    return FAILED
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                self._send(refusal("memory", f"more than {self.settings['max_memory_mb']} MB of address space"))
+                return RETIRED
+            self._send(answer)
+            self._forget()
+            if _resident_mb() > most:
+                return RETIRED
+            fresh = False
+        return ENDED
+
+    def _sample(self, task: Mapping[str, Any]) -> Answer:
+        signal.setitimer(signal.ITIMER_PROF, self.cpu)
+        signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * self.cpu + WALL_SLACK)
         try:
-            answer = sample(task, lint, settings)
+            return sample(task, self.lint, self.settings)
         except MemoryError:
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-            answer = refusal("memory", f"more than {settings['max_memory_mb']} MB of address space")
+            raise
         except Exception as error:
-            answer = refusal("lint_crash", f"{type(error).__name__}: {error}"[:200])
-        data = json.dumps(answer).encode()
-        while data:
-            data = data[os.write(pipe, data) :]
-    finally:
-        os._exit(0)
+            return refusal("lint_crash", f"{type(error).__name__}: {error}"[:200])
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _send(self, answer: Answer) -> None:
+        self.link.sendall(json.dumps(answer).encode() + b"\n")
+
+    def _forget(self) -> None:
+        if self.lint is None:
+            return
+        self.lint.forget()
+        gc.collect()
+        gc.freeze()
+        new = set(self.lint.modules()) - self.known
+        self.known |= new
+        for name in sorted(new):
+            os.write(self.built, f"{name}\n".encode())
 
 
-def run_forked(task: Mapping[str, Any], lint: Lint | None, settings: Mapping[str, Any]) -> Answer:
-    """Sample in a forked child; what exceeds a limit or dies becomes an answer with its status."""
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _child(task, lint, settings, writing)
-    os.close(writing)
-    deadline = time.monotonic() + WALL_FACTOR * settings["max_cpu_seconds"] + WALL_SLACK
-    data, late = b"", False
-    while not late:
-        late = not select.select([reading], [], [], max(deadline - time.monotonic(), 0))[0]
-        piece = b"" if late else os.read(reading, 2**20)
-        if not piece:
-            break
-        data += piece
-    if late:
-        os.kill(child, signal.SIGKILL)
-    os.close(reading)
-    _, status = os.waitpid(child, 0)
-    if late:
-        return refusal("timeout", "wall time")
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number in (signal.SIGPROF, signal.SIGXCPU) or (number == signal.SIGKILL and not data):
-            return refusal("timeout", f"more than {settings['max_cpu_seconds']:g} CPU-seconds")
-        return refusal("lint_crash", f"killed by {signal.Signals(number).name}")
-    try:
-        answer: Answer = json.loads(data)
-    except ValueError:
-        return refusal("memory", "the process ended without an answer")
-    return answer
+class _Server:
+    """Forks the workers, and new ones for those that die."""
+
+    def __init__(self, links: Sequence[socket.socket], settings: Mapping[str, Any], folder: Path) -> None:
+        self.links, self.settings = links, settings
+        self.lint = _linter(settings, folder)
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        self.workers: dict[int, socket.socket] = {}
+        if self.lint:
+            self.lint.warm(settings["warm"])
+
+    def run(self) -> None:
+        """Keep a worker at every socket until the pool has hung up on all of them."""
+        for link in self.links:
+            self._fork(link)
+        while self.workers:
+            child, status = os.wait()
+            link = self.workers.pop(child)
+            code = os.waitstatus_to_exitcode(status)
+            if code == ENDED:
+                continue
+            if code != RETIRED:
+                with contextlib.suppress(OSError):
+                    link.sendall(b"\n" + json.dumps({"died": code}).encode() + b"\n")
+            self._learn()
+            self._fork(link)
+
+    def _learn(self) -> None:
+        """Build the modules that workers have needed, so that the next one has them."""
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self.reading, 2**16):
+                data += piece
+        if self.lint:
+            self.lint.warm(sorted(set(data.decode().split())))
+
+    def _fork(self, link: socket.socket) -> None:
+        gc.collect()
+        gc.freeze()
+        child = os.fork()
+        if child:
+            self.workers[child] = link
+            return
+        code = FAILED
+        try:
+            for other in self.links:
+                if other is not link:
+                    other.close()
+            code = _Worker(link, self.writing, self.lint, self.settings).run()
+        except BrokenPipeError:
+            code = ENDED
+        finally:
+            os._exit(code)
 
 
-def _linter(settings: Mapping[str, Any], folder: Path) -> Lint | None:
+def _linter(settings: Mapping[str, Any], folder: Path) -> "Linter | None":
     """Give the linter that the settings ask for; None is the linter-free ablation."""
     if not settings["lint"]:
         return None
@@ -127,16 +198,11 @@ def _linter(settings: Mapping[str, Any], folder: Path) -> Lint | None:
 
 
 def main() -> None:
-    """Answer tasks until standard input ends."""
+    """Serve the sockets whose numbers are the arguments; the settings are the first line of input."""
     die_with_parent()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints must not get between the answers
     settings = json.loads(sys.stdin.readline())
-    lint = _linter(settings, Path.cwd())
-    gc.collect()
-    gc.freeze()
-    for line in sys.stdin:
-        print(json.dumps(run_forked(json.loads(line), lint, settings)), file=answers, flush=True)
+    links = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
+    _Server(links, settings, Path.cwd()).run()
 
 
 if __name__ == "__main__":
