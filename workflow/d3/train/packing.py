@@ -15,11 +15,12 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from d3.config import Midtrain
 from d3.errors import InputError
 from d3.identity import derive_seed
 from d3.train.data import IGNORED, Example
@@ -45,6 +46,11 @@ class PackedDocuments:
         if not self.tokens:
             raise InputError("hold no document", where=", ".join(map(str, shards)), remedy="give shards with rows")
         self._epoch: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+
+    @classmethod
+    def of(cls, settings: Midtrain, shards: Sequence[Path], seed: int) -> Self:
+        """Open shards as a section of the configuration says."""
+        return cls(shards, sequence_length=settings.sequence_length, seed=seed, mask_documents=settings.mask_documents)
 
     def _open(self, path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
         """Open a shard's memory map; give the ids and the (start, end) of its documents."""

@@ -21,13 +21,14 @@ from typing import Any
 
 from d3 import records
 from d3.config import Config, Training
-from d3.errors import InputError, ToolError
+from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
 from d3.progress import Progress
 from d3.provenance import code_digest, file_digest
 from d3.stage import Job
 from d3.tables import TableWriter, count_rows, remove, written_whole
 from d3.train import worker
+from d3.train.packing import PackedDocuments
 from d3.vocabulary import Vocabulary
 
 CODE = "d3.train.run"
@@ -45,6 +46,7 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
     base = _model_folder(config, model)
     with _locked(work), Job("midtrain", code=CODE, params=params) as job:
         vocabulary = Vocabulary.read(base)
+        _check_model(base, config.midtrain, vocabulary)
         digests = []
         for shard in tokens:
             for path in (shard, shard.with_suffix(".csv.gz"), shard.with_suffix(".json")):
@@ -53,6 +55,8 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
             documents = json.loads(shard.with_suffix(".json").read_bytes())["documents"]
             job.read += documents
             job.keep(documents)
+        source = PackedDocuments.of(config.midtrain, tokens, config.seed)
+        print(f"midtrain: {source.tokens} tokens in {len(source)} sequences an epoch", file=sys.stderr, flush=True)
         plan = {"stage": "midtrain", "data": [str(shard) for shard in tokens], "digests": digests}
         _train(job, plan, config.seed, config.midtrain, base, vocabulary, output, work)
 
@@ -67,6 +71,7 @@ def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work:
     base = _model_folder(config, model)
     with _locked(work), Job("sft", code=CODE, params=params) as job:
         vocabulary = Vocabulary.read(base)
+        _check_model(base, config.sft, vocabulary)
         encoded, digest, dropped = _encode(job, rows, vocabulary, config.sft, work)
         plan = {"stage": "sft", "data": [str(encoded)], "digests": [digest]}
         _train(job, plan, config.seed, config.sft, base, vocabulary, output, work, dropped)
@@ -196,6 +201,28 @@ def _model_folder(config: Config, model: str) -> Path:
         raise InputError(
             "neither a folder nor a model in the local cache", where=model, remedy="download it first"
         ) from None
+
+
+def _check_model(base: Path, settings: Training, vocabulary: Vocabulary) -> None:
+    """Raise ConfigError or InputError when a model's folder does not go with settings or tokenizer."""
+    path = base / "config.json"
+    try:
+        shape = json.loads(path.read_bytes())
+        longest, size = shape.get("max_position_embeddings"), shape["vocab_size"]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"not the config of a language model ({error})", where=str(path), remedy="fetch it") from None
+    if longest and settings.sequence_length > longest:
+        raise ConfigError(
+            f"sequence_length is {settings.sequence_length}, but the model takes {longest} tokens",
+            where=str(base),
+            remedy="lower sequence_length",
+        )
+    if size < vocabulary.size:
+        raise InputError(
+            f"the model knows {size} tokens, but its tokenizer has {vocabulary.size}",
+            where=str(base),
+            remedy="give the tokenizer that the model was made with",
+        )
 
 
 def _check_shard(shard: Path, vocabulary: Vocabulary) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.config import Midtrain, Sft, Training
-from d3.errors import ConfigError, D3Error, InputError
+from d3.errors import D3Error, InputError
 from d3.identity import derive_seed
 from d3.train.answers import Answers
 from d3.train.checkpoints import last_complete
@@ -74,23 +74,19 @@ def train(plan: dict[str, Any]) -> None:
 
 def _train(plan: dict[str, Any], settings: Training) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, TrainingArguments
+    from transformers import TrainingArguments
     from transformers.utils import logging
 
     from d3.train.settings import trainer_settings
     from d3.train.trainer import StageTrainer
 
     seed, work = derive_seed(plan["seed"], plan["stage"], bits=31), Path(plan["work"])
+    data = [Path(path) for path in plan["data"]]
     source: Source
     if isinstance(settings, Midtrain):
-        source = PackedDocuments(
-            [Path(shard) for shard in plan["data"]],
-            sequence_length=settings.sequence_length,
-            seed=plan["seed"],
-            mask_documents=settings.mask_documents,
-        )
+        source = PackedDocuments.of(settings, data, plan["seed"])
     else:
-        source = Answers(Path(plan["data"][0]), seed=plan["seed"], cache=work / "cache")
+        source = Answers(data[0], seed=plan["seed"], cache=work / "cache")
     stream = Stream(source, settings)
     _start_group()
     logging.disable_progress_bar()
@@ -105,10 +101,7 @@ def _train(plan: dict[str, Any], settings: Training) -> None:
             gpu=torch.cuda.is_available(),
         )
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        plan["model"], dtype=getattr(torch, settings.dtype), attn_implementation="sdpa", local_files_only=True
-    )
-    _check_model(model.config, settings, plan)
+    model = _load_model(plan["model"], settings)
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False
     trainer = StageTrainer(
@@ -128,8 +121,9 @@ def _train(plan: dict[str, Any], settings: Training) -> None:
     weights = None
     if settings.zero_stage == 3:  # every process has a share of each tensor
         weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
-        for name in model.all_tied_weights_keys:
-            weights.pop(name, None)
+        if weights is not None:  # process 0
+            for name in model.all_tied_weights_keys:
+                weights.pop(name, None)
     if trainer.is_world_process_zero():
         output = Path(plan["output"])
         output.mkdir(parents=True, exist_ok=True)
@@ -139,6 +133,20 @@ def _train(plan: dict[str, Any], settings: Training) -> None:
             shutil.copymode(output / "config.json", path)
         (output / RECORD).write_text(json.dumps(trainer.record()), encoding="utf-8")
     torch.distributed.barrier()
+
+
+def _load_model(folder: str, settings: Training) -> Any:
+    """Load the weights in the type of the computation; raises InputError when they cannot be read."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, settings.dtype), attn_implementation="sdpa", local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"the weights cannot be read ({error})", where=folder, remedy="fetch them again") from None
 
 
 def _start_group() -> None:
@@ -153,23 +161,6 @@ def _start_group() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState(backend="nccl" if torch.cuda.is_available() else "gloo")
-
-
-def _check_model(model: Any, settings: Training, plan: dict[str, Any]) -> None:
-    """Raise ConfigError or InputError when the model does not go with the data."""
-    longest = getattr(model, "max_position_embeddings", None)
-    if longest and settings.sequence_length > longest:
-        raise ConfigError(
-            f"sequence_length is {settings.sequence_length}, but the model takes {longest} tokens",
-            where=plan["stage"],
-            remedy="lower sequence_length",
-        )
-    if model.vocab_size < plan["vocabulary"]:
-        raise InputError(
-            f"knows {model.vocab_size} tokens, but the data were made with {plan['vocabulary']}",
-            where=plan["model"],
-            remedy="tokenize with this model's tokenizer",
-        )
 
 
 def die_with_parent() -> None:
