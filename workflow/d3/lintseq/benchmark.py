@@ -1,0 +1,225 @@
+"""The pylintseq command and ours side by side: CPU seconds, and whether they write the same diffs.
+
+    python -m d3.lintseq.benchmark --in FILES [--lines 20 200] [--files N] [--workers 2] [--profile]
+
+Both commands get the same files, one sample each and as many workers, and their lint settings are
+made equal: pylint's checks are sealed from the packages that happen to be installed, every file has
+the same seed on both sides, and pylintseq does not cut fenced code out of docstrings. CPU seconds are
+user and system time of the whole process trees, start-up and warm-up included. The files are measured
+in two groups by their imports. A file whose diffs differ is put to pylintseq once more, in a process
+that has linted nothing before, since the command's own result depends on the files before it.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from d3.errors import ToolError
+from d3.identity import content_id, derive_seed, normalise
+from d3.lintseq.oracle import PACKAGE_ROOT, ask, private_environment
+from d3.tables import open_parquet, read_rows
+
+PR_SET_CHILD_SUBREAPER = 36
+SEED = 0
+IMPORTED = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\.*[\w.]*)", re.MULTILINE)
+
+ROW = "{:<24}{:>7}{:>14}{:>14}{:>8}{:>10}"
+
+HOOK = """
+import importlib.abc, importlib.machinery, json, os, sys
+from hashlib import sha256
+
+class Loader(importlib.abc.Loader):
+    def __init__(self, loader): self.loader = loader
+    def create_module(self, spec): return self.loader.create_module(spec)
+    def exec_module(self, module):
+        self.loader.exec_module(module)
+        if module.__name__ == "pylint.lint.pylinter":
+            from d3.lintseq.oracle import seal
+            module.PyLinter.check = seal(module.PyLinter.check)
+        else:
+            seeds = json.load(open(os.environ["D3_SEEDS"]))
+            sample = module.lintseq_backward_sampling_pythonic
+            def seeded(text, *arguments, **options):
+                module.np.random.seed(seeds[sha256(text.encode()).hexdigest()])
+                return sample(text, *arguments, **options)
+            module.lintseq_backward_sampling_pythonic = seeded
+            module.strip_chain_of_thought = lambda text, *_: text
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name not in ("pylint.lint.pylinter", "pylintseq.utils"): return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec.loader = Loader(spec.loader)
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+"""A `sitecustomize` for the processes of the pylintseq command."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """What one group of files cost; `differing` are the ids whose diffs were not the command's."""
+
+    files: int
+    theirs: float
+    ours: float
+    differing: tuple[str, ...]
+
+
+def third_party(text: str) -> bool:
+    """Tell whether a program imports anything that is not in the standard library."""
+    names = {name.split(".")[0] for name in IMPORTED.findall(text)}
+    return any(name not in sys.stdlib_module_names for name in names)
+
+
+def cpu_seconds(command: Sequence[str], *, cwd: Path, environment: dict[str, str]) -> float:
+    """Run a command and give the CPU seconds of its whole process tree.
+
+    Raises ToolError with its last line when it fails.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # so that orphans are counted too
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with (cwd / "log").open("w+") as log:
+        code = subprocess.run(command, cwd=cwd, env=environment, stdout=log, stderr=log, check=False).returncode
+        log.seek(0)
+        last = log.read().strip().splitlines()[-1:]
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+    if code:
+        raise ToolError(f"ended with {code} ({' '.join(last)})", where=command[0], remedy="see the log")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure(texts: Sequence[str], *, workers: int) -> Measure:
+    """Run both commands on some programs."""
+    ids = {content_id(text): text for text in texts}
+    seeds = {name: derive_seed(SEED, "lintseq", name, 0, bits=32) for name in ids}
+    with tempfile.TemporaryDirectory(prefix="d3-bench-") as name:
+        folder = Path(name)
+        (folder / "sitecustomize.py").write_text(HOOK)
+        (folder / "seeds").write_text(json.dumps(seeds))
+        (folder / "files.jsonl").write_text("".join(json.dumps({"response": text}) + "\n" for text in ids.values()))
+        environment = private_environment(folder)
+        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{PACKAGE_ROOT}"
+        environment["D3_SEEDS"] = str(folder / "seeds")
+        command = [sys.executable, "-P", "-c", "from pylintseq.generate import generate; generate()"]
+        options = ["-p", "files.jsonl", "-d", "out", "--prompt_data_field", "None", "-c", str(workers)]
+        theirs = cpu_seconds([*command, *options], cwd=folder, environment=environment)
+        written: dict[str, list[str]] = {}
+        for path in (folder / "out").iterdir():
+            for line in path.read_text().splitlines():
+                row = json.loads(line)
+                written[content_id(row["source_response"])] = row["edit_path"]
+        (folder / "ours.jsonl").write_text(
+            "".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in ids.items())
+        )
+        environment = private_environment(folder)
+        options = ["lintseq", "--in", "ours.jsonl", "--out", "diffs.jsonl", "--seed", str(SEED)]
+        command = [sys.executable, "-m", "d3", *options, "--workers", str(workers)]
+        ours = cpu_seconds(command, cwd=folder, environment=environment)
+        rows = [json.loads(line) for line in (folder / "diffs.jsonl").read_text().splitlines()]
+    differing = [row["id"] for row in rows if row["diffs"] != written.get(row["id"])]
+    again = ask({"text": ids[key], "seed": seeds[key]} for key in differing)
+    mine = {row["id"]: row["diffs"] for row in rows}
+    wrong = tuple(key for key, answer in zip(differing, again, strict=True) if answer["diffs"] != mine[key])
+    if len(differing) > len(wrong):
+        print(f"  {len(differing) - len(wrong)} files equal pylintseq's only in a process that linted nothing before")
+    return Measure(files=len(ids), theirs=theirs, ours=ours, differing=wrong)
+
+
+def programs(paths: Iterable[Path], *, fewest: int, most: int) -> list[str]:
+    """Give the distinct programs of shards (`content`) or corpus files (`text`), by their lines."""
+    found: dict[str, None] = {}
+    for path in paths:
+        column = "text"
+        if path.suffix == ".parquet":
+            with open_parquet(path) as file:
+                column = "content" if "content" in file.schema_arrow.names else "text"
+        for row in read_rows(path, pa.schema([(column, pa.string())])):
+            text = normalise(row[column] or "")
+            if fewest <= text.count("\n") + 1 <= most:
+                found[text] = None
+    return list(found)
+
+
+def profile(texts: Sequence[str]) -> None:
+    """Print where the time of our linter goes on some programs, once its modules are loaded."""
+    import cProfile
+    import pstats
+
+    from d3.lintseq.environment import standard_library
+    from d3.lintseq.linter import Linter
+    from d3.lintseq.sampler import SampleError, sample_edits
+
+    with tempfile.TemporaryDirectory(prefix="d3-bench-") as folder:
+        lint = Linter(Path(folder), standard_library())
+        runs = cProfile.Profile()
+        for measured in (False, True):
+            for text in texts:
+                if measured:
+                    runs.enable()
+                try:
+                    sample_edits(text, lint, derive_seed(SEED, "lintseq", content_id(text), 0, bits=32), max_depth=512)
+                except SampleError:
+                    continue
+                finally:
+                    lint.forget()
+                    runs.disable()
+        pstats.Stats(runs).sort_stats("tottime").print_stats(30)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print; see the module's text."""
+    parser = argparse.ArgumentParser(prog="d3.lintseq.benchmark", description=__doc__)
+    parser.add_argument("--in", dest="inputs", nargs="+", type=Path, required=True)
+    parser.add_argument("--lines", nargs=2, type=int, default=[20, 200], metavar=("FEWEST", "MOST"))
+    parser.add_argument("--files", type=int, default=None, help="only the first files")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    arguments = parser.parse_args(argv)
+    texts = programs(arguments.inputs, fewest=arguments.lines[0], most=arguments.lines[1])[: arguments.files]
+    groups = {
+        "standard library only": [text for text in texts if not third_party(text)],
+        "third-party imports": [text for text in texts if third_party(text)],
+    }
+    print(ROW.format("imports", "files", "pylintseq", "d3", "ratio", "equal"), flush=True)
+    total: list[Measure] = []
+    for name, group in groups.items():
+        if not group:
+            continue
+        result = measure(group, workers=arguments.workers)
+        total.append(result)
+        print(_line(name, [result]), flush=True)
+    print(_line("all", total))
+    print("CPU seconds, user and system, of whole process trees; one sample a file,", arguments.workers, "workers")
+    if arguments.profile:
+        profile(texts[:40])
+
+
+def _line(name: str, results: Sequence[Measure]) -> str:
+    files = sum(result.files for result in results)
+    theirs, ours = sum(result.theirs for result in results), sum(result.ours for result in results)
+    equal = files - sum(len(result.differing) for result in results)
+    cells = (name, files, f"{theirs:.1f} s", f"{ours:.1f} s", f"{theirs / ours:.1f}x", f"{equal}/{files}")
+    return ROW.format(*cells)
+
+
+if __name__ == "__main__":
+    main()
