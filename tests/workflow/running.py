@@ -23,7 +23,7 @@ def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
         "corpus": {"sample": 3, "max_lines": 30},
         "pairs": {"sample": 2},
         "grades": {"engine": engine, "sampling": {"max_tokens": 4}},
-        "labels": {"engine": engine, "sampling": {"max_tokens": 4}, "sub_trajectories": 2},
+        "labels": {"engine": engine, "sampling": {"temperature": 1.0, "max_tokens": 64}, "sub_trajectories": 2},
         "model": {"path": str(model)},
         "tokens": {"tokenizer": str(model)},
         "midtrain": training,
