@@ -240,6 +240,18 @@ def test_processes_share_the_same_steps(straight: Path, model: Path, shard: Path
 
 
 @pytest.mark.slow
+def test_bfloat16_learns_and_is_written_as_such(straight: Path, model: Path, shard: Path, tmp_path: Path) -> None:
+    config = {"midtrain": {**MIDTRAIN, "dtype": "bfloat16", "gradient_checkpointing": True}}
+    done = train("midtrain", shard, tmp_path / "model", model, tmp_path / "work", config)
+    assert done.returncode == 0, done.stderr
+    exact, rough = (
+        json.loads((folder / "training.json").read_text())["record"] for folder in (straight, tmp_path / "model")
+    )
+    assert [step["loss"] for step in rough] == pytest.approx([step["loss"] for step in exact], rel=0.01)
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.slow
 def test_a_failing_process_ends_the_stage_with_one_line(model: Path, shard: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(model, broken)

@@ -81,6 +81,7 @@ def trainer_settings(
         "max_steps": steps,
         "train_sampling_strategy": "sequential",
         "dataloader_num_workers": 0,
+        "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "remove_unused_columns": False,
         **schedule(optimizer, steps),

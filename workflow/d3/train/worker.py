@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -50,7 +51,9 @@ def environment(processes: int) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between the libraries, nothing for a user
+            yield
     finally:
         for name, value in before.items():
             if value is None:
