@@ -18,6 +18,7 @@ import contextlib
 import gc
 import io
 import re
+import resource
 import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -66,9 +67,9 @@ COLLECT_CHARACTERS = 60_000
 
 RARE = re.compile(
     r"pylint:|[\x00-\x08\x0b-\x1f\x7f\x85\ufeff\u200b\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-    r"|\A[^\n]*\n?[^\n]*coding[:=]"
 )
-"""Text that the unabridged linter answers."""
+"""Text that the unabridged linter answers, as it does where an encoding is declared."""
+CODING = re.compile(r"coding[:=]")
 
 
 class _Silent(BaseReporter):  # type: ignore[misc]
@@ -159,6 +160,26 @@ def _traces(msg_id: str, line: int, column: int, text: str) -> list[Trace]:
     return []
 
 
+def _unresolved(trace: Trace) -> bool:
+    """Tell whether a message is about an import that does not resolve, `from . import name` included."""
+    return trace.msg_id in UNRESOLVED or (trace.msg_id == "E0611" and trace.msg.endswith("in module ''"))
+
+
+def _parses_with_more_memory(text: str) -> bool:
+    """Tell whether the limit on memory is why a text did not parse; nesting can be a reason, too."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limits[1], limits[1]))
+    try:
+        _parse_string(text, modname=MODULE)
+    except MemoryError:
+        return False
+    except Exception:
+        return True
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    return True
+
+
 ODD_INDENT = re.compile(r"^ *\t|^[ \t]*\\$", re.MULTILINE)
 """Lines that begin with a tab, or that hold nothing but a continuation mark."""
 
@@ -200,14 +221,19 @@ class Linter:
     def __init__(self, folder: Path, search_path: Sequence[str], *, ignore_unresolved: bool = False) -> None:
         if not all(RARE.search(mark) for mark in (*BIDI_UNICODE, *(bad.unescaped for bad in BAD_CHARS))):
             raise ToolError("it knows bad characters that are new", where="pylint", remedy="install the pinned pylint")
-        self.path = folder / f"{MODULE}.py"
-        self.search_path = [str(folder), *search_path]
-        self.ignored = UNRESOLVED if ignore_unresolved else ()
+        self._imported_from = list(search_path)
+        self.work_in(folder)
+        self.ignore_unresolved = ignore_unresolved
         self._full: PyLinter | None = None
         self._read = 0
         self._broken = False
         self._make_lean()
         self._library = the_library()
+
+    def work_in(self, folder: Path) -> None:
+        """Use another private, empty folder: two processes must not write into one."""
+        self.path = folder / f"{MODULE}.py"
+        self.search_path = [str(folder), *self._imported_from]
 
     def _make_lean(self) -> None:
         """Load pylint. A linter that crashed is not used again: its checkers may be in any state."""
@@ -240,12 +266,12 @@ class Linter:
         if self._broken:
             self._full = None
             self._make_lean()
-        rare = RARE.search(text) is not None
+        rare = RARE.search(text) is not None or any(map(CODING.search, text.split("\n", 2)[:2]))
         if rare and self._full is None:
             self._full = _new_linter(PyLinter)
         with sealed(self.search_path):
             traces = self._lint_fully(self._full, text) if rare and self._full else self._lint(text)
-        return [trace for trace in traces if trace.msg_id not in self.ignored]
+        return [trace for trace in traces if not _unresolved(trace)] if self.ignore_unresolved else traces
 
     def forget(self) -> None:
         """Make the next program be linted as in a fresh process."""
@@ -268,6 +294,8 @@ class Linter:
         try:
             tree = _parse_string(text, modname=MODULE)
         except (TypeError, ValueError, SyntaxError, MemoryError) as error:
+            if isinstance(error, MemoryError) and _parses_with_more_memory(text):
+                raise
             lean.add_message(
                 "E0001",
                 line=getattr(error, "lineno", None) or 0,

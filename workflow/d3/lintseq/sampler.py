@@ -39,8 +39,9 @@ class SampleError(Exception):
 
 
 def sample_edits(text: str, lint: Lint | None, seed: int, *, max_depth: int) -> list[list[int]]:
-    """Give the line numbers, from 0, that each backward step deletes: sorted, every line at most once.
+    """Give the line numbers, from 0, that each backward step deletes, sorted.
 
+    A step also names dependants that an earlier step has deleted, as pylintseq's do.
     `seed` has 32 bits. `lint` None is the linter-free ablation: the same draws, no induced deletions.
     Comment lines that no step takes remain to the end; they are what the first diff writes.
     Raises SampleError `no_candidate_lines` for a file without a line to draw (empty, only comments)

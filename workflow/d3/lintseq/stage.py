@@ -3,7 +3,8 @@
 Reads tables with at least `id` and `text`, writes `records.DIFFS`: one row for every sample of every
 file that goes on, in the order of (id, sample), with a status instead of a sequence where there is
 none. Not sampled, and counted as dropped, are held-out files (`held_out`, tables with a `split`) and
-with grades those below the threshold (`below_threshold`) or without a score (`ungraded`).
+with grades those below the threshold (`below_threshold`) or without a score (`ungraded`). With
+`grades.mode: none` every file goes on.
 """
 
 import json
@@ -67,10 +68,11 @@ def run(
     kept in the folder `journal`, and a later run takes them from there when nothing that decides
     them has changed. Raises InputError for malformed inputs, ToolError when sampling cannot work.
     """
-    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "threshold": config.grades.threshold}
+    graded = {"mode": config.grades.mode, "threshold": config.grades.threshold}
+    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "grades": graded}
     with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
         table = job.table(output, records.DIFFS)
-        scores = None if grades is None else dict(_scores(job, grades))
+        scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
         texts: dict[str, str] = {}
         for row in _files(job, inputs):
             reason = _reason(row, scores, config.grades.threshold)

@@ -176,6 +176,10 @@ class _Server:
             for other in self.links:
                 if other is not link:
                     other.close()
+            if self.lint:
+                folder = Path.cwd() / f"work-{os.getpid()}"
+                folder.mkdir()
+                self.lint.work_in(folder)
             code = _Worker(link, self.writing, self.lint, self.settings).run()
         except BrokenPipeError:
             code = ENDED
