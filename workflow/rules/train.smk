@@ -6,6 +6,7 @@ rule midtrain:
     input:
         tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
         documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
+        manifests=expand(f"{DIR['tokens']}/{{shard}}.json", shard=SHARDS),
         model=BASE,
     output:
         directory(f"{DIR['midtrain']}/model"),
