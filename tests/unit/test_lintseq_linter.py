@@ -90,10 +90,7 @@ def test_no_file_leaves_a_trace_in_the_trees_of_modules(linter: Linter) -> None:
         linter.forget()
     for book in library._books.values():
         assert book.shape is not None
-        for names, before in book.shape.names:
-            assert list(names) == list(before)
-            assert all(names[name] is before[name] for name in before)
-        assert all(node._explicit_inference is tip for node, tip in book.shape.tips)
+        assert book.shape.is_as_it_was()
 
 
 def test_a_crash_is_a_message_and_the_next_program_is_linted_well(linter: Linter) -> None:

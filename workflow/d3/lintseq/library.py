@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import _lru_cache_wrapper, cache
-from operator import is_not
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import astroid
@@ -32,6 +33,8 @@ from astroid.manager import AstroidManager
 
 Names = dict[str, list[Any]]
 """The `locals` or `instance_attrs` of a node."""
+
+explicit_inference = attrgetter("_explicit_inference")
 
 FILE_FINDING = ("astroid.interpreter._import", "astroid.modutils")
 """Modules whose caches only say where files lie, which does not change."""
@@ -69,27 +72,46 @@ class _Shape:
     """
 
     def __init__(self, module: nodes.Module) -> None:
-        self.names: list[tuple[Names, Names]] = []
-        self.tips: list[tuple[Any, Any]] = []
+        self.dicts: list[Names] = []
+        self.nodes: list[Any] = []
         waiting: list[Any] = [module]
         while waiting:
             node = waiting.pop()
-            for attribute in ("locals", "instance_attrs"):
-                names = getattr(node, attribute, None)
-                if isinstance(names, dict):
-                    self.names.append((names, dict(names)))
+            if isinstance(node, nodes.LocalsDictNodeNG):
+                self.dicts.append(node.locals)
+                names = getattr(node, "instance_attrs", None)
+                if names is not None:
+                    self.dicts.append(names)
             if node._explicit_inference is not None:
-                self.tips.append((node, node._explicit_inference))
+                self.nodes.append(node)
             waiting += node.get_children()
+        self.sizes = list(map(len, self.dicts))
+        self.keys = list(chain.from_iterable(self.dicts))
+        self.values = self._values()
+        self.tips = list(map(explicit_inference, self.nodes))
+
+    def _values(self) -> list[list[Any]]:
+        return list(chain.from_iterable(names.values() for names in self.dicts))
+
+    def is_as_it_was(self) -> bool:
+        """Tell whether nothing was written."""
+        return (
+            list(map(len, self.dicts)) == self.sizes
+            and self._values() == self.values
+            and list(map(explicit_inference, self.nodes)) == self.tips
+        )
 
     def restore(self) -> None:
-        for names, before in self.names:
-            if len(names) != len(before) or any(map(is_not, names.values(), before.values())):
-                names.clear()
-                names.update(before)
-        for node, tip in self.tips:
-            if node._explicit_inference is not tip:
-                node._explicit_inference = tip
+        """Put everything back."""
+        if self.is_as_it_was():
+            return
+        at = 0
+        for names, size in zip(self.dicts, self.sizes, strict=True):
+            names.clear()
+            names.update(zip(self.keys[at : at + size], self.values[at : at + size], strict=True))
+            at += size
+        for node, tip in zip(self.nodes, self.tips, strict=True):
+            node._explicit_inference = tip
 
 
 @dataclass(slots=True)

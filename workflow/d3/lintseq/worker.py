@@ -77,7 +77,6 @@ class _Worker:
     def run(self) -> int:
         """Answer tasks until the pool hangs up; gives the exit code."""
         die_with_parent()
-        gc.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, resource.RLIM_INFINITY))
         most = _resident_mb() + GROWTH_MB
@@ -204,6 +203,7 @@ def _linter(settings: Mapping[str, Any], folder: Path) -> "Linter | None":
 def main() -> None:
     """Serve the sockets whose numbers are the arguments; the settings are the first line of input."""
     die_with_parent()
+    gc.disable()
     settings = json.loads(sys.stdin.readline())
     links = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
     _Server(links, settings, Path.cwd()).run()
