@@ -21,6 +21,7 @@ Events = dict[type, tuple[tuple[Callback, ...], tuple[Callback, ...]]]
 
 NOT_CALLED: Mapping[str, Sequence[str]] = {
     "BasicChecker": ("visit_module", "visit_classdef", "visit_try", "leave_try"),
+    "FormatChecker": ("visit_default",),
     "ImportsChecker": (
         *("visit_module", "leave_module", "visit_assign", "visit_assignattr", "visit_ifexp", "visit_comprehension"),
         *("visit_expr", "visit_functiondef", "visit_asyncfunctiondef", "visit_classdef", "visit_for", "visit_while"),
