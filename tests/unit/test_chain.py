@@ -26,7 +26,8 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_DIFFS = {"diffs", "labels", "dataset", "tokens", "midtrain"}
+AFTER_LABELS = {"labels", "topics", "dataset", "tokens", "midtrain"}
+AFTER_DIFFS = {"diffs"} | AFTER_LABELS
 AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
 
 
@@ -35,7 +36,13 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
     [
         ({"grades": {"threshold": 2}}, AFTER_DIFFS),
         ({"grades": {"sampling": {"max_tokens": 9}}}, {"grades"} | AFTER_DIFFS),
-        ({"labels": {"sub_trajectories": 2}}, {"labels", "dataset", "tokens", "midtrain"}),
+        ({"grades": {"mode": "none"}}, {"grades"} | AFTER_DIFFS),
+        ({"labels": {"sub_trajectories": 2}}, AFTER_LABELS),
+        ({"labels": {"mode": "none"}}, AFTER_LABELS),
+        ({"labels": {"mode": "constant"}}, AFTER_LABELS),
+        ({"labels": {"constant": "Write it."}}, set()),
+        ({"topics": {"read_out": "parse"}}, {"topics"}),
+        ({"topics": {"price": [1, 2]}}, set()),
         ({"midtrain": {"batch": 8}}, {"midtrain"}),
         ({"sft": {"batch": 8}}, AFTER_SFT),
         ({"pairs": {"sample": 2}}, {"pairs", "pair_diffs", "sft_data"} | AFTER_SFT),
@@ -47,6 +54,40 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
 )
 def test_a_setting_moves_its_stage_and_what_follows(change: dict[str, object], stages: set[str]) -> None:
     assert changed(**change) == stages
+
+
+@pytest.mark.parametrize(
+    ("section", "mode", "unread", "read"),
+    [
+        (
+            "grades",
+            "none",
+            {"engine": {"model": "big/judge"}, "sampling": {"max_tokens": 9}, "prompt": "no.jinja", "threshold": 4},
+            {"mode": "model"},
+        ),
+        ("labels", "none", {"engine": {"model": "big/writer"}, "change_prompt": "no.jinja"}, {"ends": "authors"}),
+        ("labels", "constant", {"engine": {"model": "big/writer"}}, {"constant": "Write it."}),
+    ],
+)
+def test_what_a_mode_does_not_read_moves_nothing(
+    section: str, mode: str, unread: dict[str, object], read: dict[str, object]
+) -> None:
+    plain, other = chain(**{section: {"mode": mode}}), chain(**{section: {"mode": mode, **unread}})
+    assert keys(plain) == keys(other)
+    assert plain.config_text(section) == other.config_text(section)
+    assert other.answering(section) is None
+    assert section in changed(**{section: {"mode": mode}})
+    assert keys(chain(**{section: {"mode": mode, **read}}))[section] != keys(plain)[section]
+    shown = other.settings("report", section)[section]
+    assert {name: shown[name] for name in unread} != {name: plain.values[section][name] for name in unread}
+
+
+def test_keys_leave_the_values_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").touch()
+    chosen = chain(source={"shards": [str(tmp_path / "a.parquet")]})
+    assert set(keys(chosen)) == set(STAGES)
+    assert "shards" not in chosen.settings("corpus")["source"]
+    assert chosen.settings("report", "source")["source"]["shards"] == [str(tmp_path / "a.parquet")]
 
 
 def test_only_arms_that_are_mid_trained_follow_mid_training() -> None:

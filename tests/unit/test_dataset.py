@@ -57,6 +57,8 @@ def label(identifier: str, part: int, start: int, end: int, sample: int = 0) -> 
         "finish_reason": "stop",
         "prompt_tokens": 1,
         "answer_tokens": 1,
+        "verb_first": True,
+        "truncated": False,
     }
     base = {"id": identifier, "sample": sample, "part": part, "start": start, "end": end, "label": f"Do part {part}."}
     return {**base, **answer}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from d3 import config, grade, records
+from d3.errors import ConfigError
 from d3.identity import content_id
 from d3.journal import SUFFIX
 from d3.llm.ask import Outcome
@@ -69,6 +70,49 @@ def test_every_file_that_is_not_held_out_gets_a_score(tmp_path: Path, model: str
         assert row["prompt_tokens"] > 100
     counts = read_notes(tmp_path / "grades.parquet")
     assert (counts["read"], counts["kept"], counts["dropped"]) == (13, 11, {"held_out": 1, "repeated": 1})
+
+
+def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> None:
+    from d3.lintseq.stage import run as lintseq
+
+    settings = config.Config(grades=config.Grades(mode="none", threshold=4), diffs=config.Diffs(lint=False))
+    output = tmp_path / "grades.parquet"
+    grade.run(settings, write_corpus(tmp_path), output, model=None)
+    rows = list(read_rows(output, records.GRADES))
+    files = sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
+    assert [row["id"] for row in rows] == files
+    assert {(row["status"], row["score"], row["raw"], row["truncated"]) for row in rows} == {
+        ("not_asked", None, None, False)
+    }
+    assert read_notes(output)["dropped"] == {"held_out": 1, "repeated": 1}
+    lintseq(settings, [tmp_path / "corpus.parquet"], tmp_path / "diffs.parquet", grades=output)
+    assert sorted({row["id"] for row in read_rows(tmp_path / "diffs.parquet", records.DIFFS)}) == files
+    dropped = read_notes(tmp_path / "diffs.parquet")["dropped"]
+    assert dropped == {"held_out": 1, "duplicate": 1}
+
+
+def test_a_judge_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
+        grade.run(config.Config(), write_corpus(tmp_path), tmp_path / "grades.parquet", model=None)
+
+
+@pytest.mark.parametrize("threshold", [0, 2, 4])
+def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: int) -> None:
+    from d3.lintseq.stage import run as lintseq
+
+    writer = TableWriter(tmp_path / "grades.parquet", records.GRADES)
+    scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
+    for identifier, score in scores.items():
+        blank = {**dict.fromkeys(records.GRADES.names), "truncated": False}
+        writer.write({**blank, "id": identifier, "score": score, "status": "ok"})
+    writer.finish()
+    writer.publish()
+    settings = config.Config(grades=config.Grades(threshold=threshold), diffs=config.Diffs(lint=False))
+    corpus, output = write_corpus(tmp_path), tmp_path / "diffs.parquet"
+    lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
+    through = {identifier for identifier, score in scores.items() if score >= threshold}
+    assert {row["id"] for row in read_rows(output, records.DIFFS)} == through
+    assert 0 < len(through) <= len(scores)
 
 
 def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:

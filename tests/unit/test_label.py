@@ -9,9 +9,10 @@ import pytest
 
 from d3 import config, label, records
 from d3.diffs import make_diff
-from d3.errors import InputError
+from d3.errors import ConfigError, InputError
 from d3.identity import content_id
 from d3.label import clean
+from d3.label import run as label_run
 from d3.tables import TableWriter, read_notes, read_rows
 from llm_models import chat_model
 from tiny import library_texts
@@ -148,7 +149,7 @@ def test_every_part_gets_one_row(tmp_path: Path, model: str) -> None:
         assert 0 <= row["start"] < row["end"] <= length
         if row["part"] == 0:
             assert (row["start"], row["end"]) == (0, length)
-        assert (row["label"] is None) == (row["status"] != "ok")
+        assert (row["label"] is None) == (row["verb_first"] is None) == (row["status"] != "ok")
         assert (row["raw"] is None) == (row["status"] in ("repeated", "too_long"))
     seen = Counter((row["id"], row["start"], row["end"]) for row in rows if row["status"] != "repeated")
     assert set(seen.values()) == {1}
@@ -176,11 +177,40 @@ def test_modes(tmp_path: Path, model: str) -> None:
     assert all(row["end"] < lengths[row["id"]] for row in rows)
 
 
+@pytest.mark.parametrize(("mode", "label"), [("none", ""), ("constant", "Do what is missing.")])
+def test_modes_without_a_model_label_the_same_parts(tmp_path: Path, model: str, mode: str, label: str) -> None:
+    rows = labels_of(tmp_path, model, small_config())
+    other = config.Config(labels=config.Labels(mode=mode, constant="Do what is missing."))
+    plain = tmp_path / "plain.parquet"
+    label_run(other, tmp_path / "corpus.parquet", tmp_path / "diffs.parquet", plain, model=None)
+    without = list(read_rows(plain, records.LABELS))
+    names = ("id", "sample", "part", "start", "end")
+    assert [[row[name] for name in names] for row in without] == [[row[name] for name in names] for row in rows]
+    again = [row["status"] == "repeated" for row in rows]
+    assert [row["status"] == "repeated" for row in without] == again
+    for row in without:
+        assert row["raw"] is None
+        if row["status"] != "repeated":
+            assert (row["status"], row["label"], row["verb_first"]) == ("ok", label, True if label else None)
+    assert read_notes(plain) == read_notes(tmp_path / "labels.parquet")
+
+
+def test_a_writer_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model; .*--model"):
+        label_run(config.Config(), *write_inputs(tmp_path), tmp_path / "labels.parquet", model=None)
+
+
 def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -> None:
     short = small_config(engine=config.Engine(batch=4, max_length=700))
     rows = labels_of(tmp_path, model, short)
     assert all(row["prompt_tokens"] <= 694 for row in rows if row["prompt_tokens"])
     assert max(row["prompt_tokens"] or 0 for row in rows) > 600  # something was cut to fit
+    whole = labels_of(tmp_path, model, small_config(engine=config.Engine(batch=4, max_length=2048)))
+    assert not any(row["truncated"] for row in whole)
+    cut = [(row["prompt_tokens"] or 0) < (other["prompt_tokens"] or 0) for row, other in zip(rows, whole, strict=True)]
+    cut = [was and row["status"] != "too_long" for was, row in zip(cut, rows, strict=True)]
+    assert [row["truncated"] for row in rows] == cut
+    assert any(cut)
     none = small_config(engine=config.Engine(batch=4, max_length=100))
     assert {row["status"] for row in labels_of(tmp_path, model, none)} <= {"too_long", "repeated"}
 

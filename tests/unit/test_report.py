@@ -63,6 +63,7 @@ def answer(status="ok"):
         "finish_reason": "stop",
         "prompt_tokens": 90,
         "answer_tokens": 12,
+        "truncated": status == "ok",
     }
 
 
@@ -147,7 +148,7 @@ class Made:
                 status = label_status or ("unparsable" if part == 3 and size % 2 else "ok")
                 label = f"Write a loop that adds up {size} things. {NASTY}" if status == "ok" else None
                 names = {"id": row["id"], "sample": 0, "part": part, "start": start, "end": end}
-                labels.append({**names, "label": label, **answer(status)})
+                labels.append({**names, "label": label, "verb_first": label and part != 1, **answer(status)})
         self.paths["labels"].append(
             write(
                 folder / f"labels/{name}.parquet",
@@ -399,6 +400,55 @@ def test_counts_by_reason_status_and_score_are_those_of_the_tables(made, result)
             kind: counts[kind] for kind in verdicts[0][1:]
         }
         assert sum(map(int, cells[1:])) == counts.total()
+
+
+def test_answers_and_the_wording_of_labels(made, result):
+    labels = rows_of(made.paths["labels"])
+    worded = [row["label"] for row in labels if row["label"]]
+    numbers = result.numbers["labels"]
+    assert (numbers["mode"], numbers["worded"]) == ("model", len(worded))
+    verbs = sum(bool(row["verb_first"]) for row in labels)
+    assert 0 < verbs < len(worded)
+    assert math.isclose(numbers["verb_first"], verbs / len(worded))
+    assert math.isclose(numbers["duplicates"], 1 - len(set(worded)) / len(worded))
+    assert numbers["duplicates"] > 0.5
+    unparsable = sum(row["status"] == "unparsable" for row in labels)
+    assert 0 < unparsable < len(labels)
+    grades = rows_of(made.paths["grades"])
+    assert result.numbers["answers"] == [
+        {
+            "stage": "grades",
+            "answers": len(grades),
+            "unparsable": 2 / len(grades),
+            "too_long": 0,
+            "engine_error": 0,
+            "truncated": len(grades) - 2,
+        },
+        {
+            "stage": "labels",
+            "answers": len(labels),
+            "unparsable": unparsable / len(labels),
+            "too_long": 0,
+            "engine_error": 0,
+            "truncated": len(labels) - unparsable,
+        },
+    ]
+    shown = result.section("What became of the answers")
+    assert [cells[:3] for cells in shown[1:]] == [
+        ["grades", str(len(grades)), f"{200 / len(grades):.1f} %"],
+        ["labels", str(len(labels)), f"{100 * unparsable / len(labels):.1f} %"],
+    ]
+
+
+def test_runs_without_a_model_say_so(tmp_path):
+    made = Made(tmp_path, label_status="ok")
+    made.config = parse_config({**made.config.model_dump(), "grades": {"mode": "none"}, "labels": {"mode": "constant"}})
+    result = made.report()
+    text = " ".join(result.page.text)
+    assert "grades.mode: none" in text
+    assert "labels.mode: constant" in text
+    assert [(row["answers"], row["unparsable"]) for row in result.numbers["answers"]] == [(0, None), (0, None)]
+    assert not {"files_graded", "scores_missing"} & {row["name"] for row in result.numbers["key"]}
 
 
 def test_attrition_conserves_the_rows_of_every_stage(made, result):

@@ -9,6 +9,7 @@ The Snakefile and the commands take all paths and parameters from here.
 """
 
 import re
+from copy import deepcopy
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -47,11 +48,11 @@ STAGES = {
     "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
     "grades": Stage(
         "d3.grade",
-        ("seed", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
+        ("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
         ("corpus",),
         ("grades.prompt",),
     ),
-    "diffs": Stage("d3.lintseq.stage", ("seed", "diffs", "grades.threshold"), ("grades",)),
+    "diffs": Stage("d3.lintseq.stage", ("seed", "diffs", "grades.mode", "grades.threshold"), ("grades",)),
     "labels": Stage("d3.label", ("seed", "labels"), ("diffs",), ("labels.program_prompt", "labels.change_prompt")),
     "dataset": Stage("d3.dataset", ("seed", "dataset"), ("labels",)),
     "tokens": Stage("d3.tokens", ("tokens",), ("dataset",)),
@@ -63,8 +64,33 @@ STAGES = {
     "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
     "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
     "scores": Stage("d3.evals.score", ("seed", "scores", "generate.samples"), ("execute",)),
+    "topics": Stage(
+        "d3.topics",
+        ("seed", "topics.engine", "topics.sampling", "topics.prompt", "topics.read_out"),
+        ("labels",),
+        ("topics.prompt",),
+    ),
     "report": Stage("d3.report.page", ("run", "seed"), ("scores",), templates=("report/page.html.jinja",)),
 }
+
+UNREAD = {
+    "grades.mode": {
+        "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
+        "model": (),
+    },
+    "labels.mode": {
+        "none": (
+            "labels.engine",
+            "labels.sampling",
+            "labels.program_prompt",
+            "labels.change_prompt",
+            "labels.constant",
+        ),
+        "constant": ("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt"),
+        "model": ("labels.constant",),
+    },
+}
+"""Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
 
 class Chain:
@@ -80,27 +106,36 @@ class Chain:
     def settings(self, stage: str, *more: str) -> dict[str, Any]:
         """Give the part of the configuration that a stage reads, as nested dicts."""
         chosen: dict[str, Any] = {}
-        for path in (*STAGES[stage].settings, *more):
-            *sections, last = path.split(".")
-            source, target = self.values, chosen
-            for section in sections:
-                source, target = source[section], target.setdefault(section, {})
-            target[last] = source[last]
+        for path in STAGES[stage].settings:
+            _take(self.values, chosen, path)
+        for path in self.unread:
+            _drop(chosen, path)
+        for path in more:
+            _take(self.values, chosen, path)
         return chosen
+
+    @cached_property
+    def unread(self) -> set[str]:
+        """Give the settings that no stage reads in this configuration.
+
+        The list of shards is among them: a shard more leaves the others where they are.
+        """
+        modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
+        return {"source.shards"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
         if stage == "corpus" and self.embedded_source:
             upstream["source"] = self.key("source")
-        settings = self.settings(stage)
-        settings.get("source", {}).pop("shards", None)  # a shard more leaves the others where they are
-        return digest_of([stage, settings, self.prompts(stage), upstream])[:12]
+        return digest_of([stage, self.settings(stage), self.prompts(stage), upstream])[:12]
 
     def prompts(self, stage: str) -> dict[str, str]:
         """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
         digests = {}
         for name in STAGES[stage].prompts:
+            if name in self.unread:
+                continue
             section, field = name.split(".")
             path = prompt_path(self.values[section][field])
             if not path.is_file():
@@ -176,6 +211,13 @@ class Chain:
             raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
         return f"{self.models}/{name.replace('/', '--')}@{revision}"
 
+    def answering(self, stage: str) -> str | None:
+        """Give the folder of the model that a stage asks, or None when its mode asks none."""
+        if f"{stage}.engine" in self.unread:
+            return None
+        engine = getattr(self.config, stage).engine
+        return self.model_path(engine.model, engine.revision)
+
     @property
     def models(self) -> str:
         """Give the folder of the models that rules make or fetch."""
@@ -184,3 +226,19 @@ class Chain:
     def tasks_path(self, benchmark: Benchmark) -> str:
         """Give the file of a benchmark's tasks."""
         return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path
+
+
+def _take(values: dict[str, Any], chosen: dict[str, Any], path: str) -> None:
+    """Copy what lies at a path, such as `grades.prompt`, from one nested dict into another."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values, chosen = values[section], chosen.setdefault(section, {})
+    chosen[last] = deepcopy(values[last])
+
+
+def _drop(values: dict[str, Any], path: str) -> None:
+    """Remove what lies at a path of a nested dict, if it is there."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values.get(section, {})
+    values.pop(last, None)

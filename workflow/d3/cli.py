@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--tokens": {"help": "tokens, as `tokens` writes them"},
     "--written": {"type": str, "help": "BENCHMARK/ARM=FILE of solutions"},
     "--judged": {"type": str, "help": "BENCHMARK/ARM=FILE of verdicts"},
+    "--topics": {"help": "topics of the instructions, as `topics` writes them"},
     "--trained": {"type": str, "help": "ARM=FOLDER of a fine-tuned model"},
     "--midtrained": {"help": "folder of the mid-trained model"},
     "--unused": {"help": "where what did not become a row goes"},
@@ -135,7 +136,7 @@ def pairs(arguments: Arguments) -> None:
     write_pairs(read_config(arguments), arguments.corpus, arguments.out)
 
 
-@command("grades", "--corpus", "--out", "--model", "--journal?")
+@command("grades", "--corpus", "--out", "--model?", "--journal?")
 def grades(arguments: Arguments) -> None:
     """Grade the files of a corpus shard with a language model."""
     from d3.grade import run
@@ -160,13 +161,37 @@ def lintseq(arguments: Arguments) -> None:
     )
 
 
-@command("labels", "--corpus", "--diffs", "--out", "--model", "--journal?")
+@command("labels", "--corpus", "--diffs", "--out", "--model?", "--journal?")
 def labels(arguments: Arguments) -> None:
     """Write instructions for whole programs and sub-trajectories with a language model."""
     from d3.label import run
 
     config = read_config(arguments)
     run(config, arguments.corpus, arguments.diffs, arguments.out, model=arguments.model, journal=arguments.journal)
+
+
+@command("topics", "--labels", "--out", "--model", "--journal?")
+def topics(arguments: Arguments) -> None:
+    """Ask a language model what the instructions of a shard are about."""
+    from d3.topics import run
+
+    run(read_config(arguments), arguments.labels, arguments.out, model=arguments.model, journal=arguments.journal)
+
+
+@command("topics-cost", "--labels+", "--model", "--journal?")
+def topics_cost(arguments: Arguments) -> None:
+    """Say what `topics` would cost at most for some shards, without asking anything."""
+    from d3.topics import estimate
+
+    print(estimate(read_config(arguments), arguments.labels, model=arguments.model, journal=arguments.journal).text())
+
+
+@command("topic-counts", "--topics+", "--out")
+def topic_counts(arguments: Arguments) -> None:
+    """Count topics, libraries, tools, difficulties, task types and topic-library pairs."""
+    from d3.topics import count
+
+    count(arguments.topics, arguments.out)
 
 
 @command("dataset", "--corpus", "--diffs", "--labels", "--out", "--rows", "--unused")

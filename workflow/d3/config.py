@@ -22,6 +22,7 @@ Number = BeforeValidator(_no_switch)
 Share = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[int, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=0), Number]
+NotNegative = Annotated[float, Field(ge=0), Number]
 PositiveFloat = Annotated[float, Field(gt=0), Number]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -126,6 +127,9 @@ class Sampling(Section):
 class Grades(Section):
     """Grading of whole files by a language model."""
 
+    mode: Literal["model", "none"] = "model"
+    """`model`: a judge grades every file; `none`: the ungraded ablation, no model is opened and every
+    file goes on, whatever the threshold."""
     engine: Engine = Engine()
     """The judge."""
     sampling: Sampling = Sampling()
@@ -164,6 +168,11 @@ class Diffs(Section):
 class Labels(Section):
     """Instructions for whole programs and for sub-trajectories, written by a language model."""
 
+    mode: Literal["model", "none", "constant"] = "model"
+    """`model`: a writer labels every example; `none`: the instruction-free ablation, every instruction
+    is empty; `constant`: every instruction is the same sentence. The last two open no model."""
+    constant: Annotated[str, Field(pattern=r"^\S[^\n]*$")] = "Complete the program."
+    """The instruction of the mode `constant`, one line."""
     engine: Engine = Engine()
     """The writer."""
     sampling: Sampling = Sampling(max_tokens=32)
@@ -179,6 +188,23 @@ class Labels(Section):
     ends: Literal["all", "authors"] = "all"
     """`all`: a sub-trajectory may end at the finished file; `authors`: never at the last diff, as in
     [authors' code]."""
+
+
+class Topics(Section):
+    """What the instructions are about, asked of a language model; only the target `topics` runs it."""
+
+    engine: Engine = Engine(max_length=1024)
+    """What reads the instructions."""
+    sampling: Sampling = Sampling(max_tokens=96)
+    """How its answer is drawn."""
+    prompt: str = "topics.jinja"
+    """Template in `config/prompts`, or a path."""
+    read_out: Literal["parse", "constrained"] = "constrained"
+    """`parse`: all from the JSON that the model writes [authors' code]; `constrained`: difficulty and
+    task type in two more steps that may only answer with the words that are allowed."""
+    price: tuple[NotNegative, NotNegative] | None = None
+    """What a million tokens of prompts and of answers cost, in your currency; the estimate that is
+    printed before the first request then names the most it can cost."""
 
 
 class Dataset(Section):
@@ -345,6 +371,7 @@ class Config(Section):
     grades: Grades = Grades()
     diffs: Diffs = Diffs()
     labels: Labels = Labels()
+    topics: Topics = Topics()
     dataset: Dataset = Dataset()
     model: Model = Model()
     tokens: Tokens = Tokens()

@@ -1,4 +1,13 @@
-"""Phase I-C: a language model judges how useful every file is to learn from, 0 to 4 points."""
+"""Phase I-C: a language model judges how useful every file is to learn from, 0 to 4 points.
+
+What equals what. Prompts, seeds, the rows and their order depend on nothing but the files, the
+configuration and the model. Answers are the same bytes where the same engine version computes the
+same batches on the same kind of device: after a kill (chunks of questions are journalled whole, so
+they are cut the same way again), out of a journal, in a second run. Between engines, devices,
+versions, tensor-parallel sizes or other batches, rounding differs: a greedy answer changes where two
+tokens are nearly as likely, a drawn one where the number falls between them. There only statistics
+can be compared: the distribution of scores, the mean of `expected_score`, shares of statuses.
+"""
 
 import re
 from collections.abc import Iterator
@@ -10,13 +19,14 @@ import pyarrow as pa
 
 from d3 import records
 from d3.config import Config
+from d3.errors import ConfigError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request, open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.stage import Job
-from d3.tables import read_rows
+from d3.tables import Row, read_rows
 
 POINTS = ("0", "1", "2", "3", "4")
 SCORE = "Final score:"
@@ -24,14 +34,23 @@ SCORE = "Final score:"
 SCORE_LINE = re.compile(r"final\s+score\W{0,5}([0-4])(?![0-9]|\.[0-9])", re.IGNORECASE)
 
 
-def run(config: Config, corpus: Path, output: Path, *, model: str, journal: Path | None = None) -> None:
+def run(config: Config, corpus: Path, output: Path, *, model: str | None, journal: Path | None = None) -> None:
     """Grade the files of a corpus shard that may be used for mid-training; rows in the order of ids.
 
     `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
-    (`repeated`). A file that cannot be graded keeps a row with its status. Raises D3Error.
+    (`repeated`). A file that cannot be graded keeps a row with its status. In the mode `none` nothing
+    is opened or asked, and every row has the status `not_asked`. Raises D3Error.
     """
     settings = config.grades
+    if settings.mode == "none":
+        with Job("grades", code="d3.grade", params={"grades": {"mode": "none"}}) as job:
+            table = job.table(output, records.GRADES)
+            for identifier in sorted(row["id"] for row in _files(job, corpus)):
+                table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
+        return
+    if model is None:
+        raise ConfigError("no model", where="grades", remedy="name one with --model, or set grades.mode=none")
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     prompt = Prompt(template, engine.tokenizer, ("code",))
@@ -43,7 +62,7 @@ def run(config: Config, corpus: Path, output: Path, *, model: str, journal: Path
     with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
         job.input(template)
         table = job.table(output, records.GRADES)
-        questions = _questions(config, job, corpus, engine, prompt)
+        questions = _questions(config, _files(job, corpus), engine, prompt)
         rows = [
             grade_row(outcome, settings.read_out)
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus))
@@ -57,25 +76,30 @@ def _count(corpus: Path) -> int:
     return sum(row["split"] == "midtrain" for row in read_rows(corpus, pa.schema([records.CORPUS.field("split")])))
 
 
-def _questions(config: Config, job: Job, corpus: Path, engine: Engine, prompt: Prompt) -> Iterator[Question[str]]:
-    """Yield one question per file, and count every row of the corpus."""
+def _files(job: Job, corpus: Path) -> Iterator[Row]:
+    """Yield the files to grade, and count every row of the corpus."""
+    seen: set[str] = set()
+    for row in job.rows(corpus, records.CORPUS):
+        if row["split"] != "midtrain":
+            job.drop("held_out")
+        elif row["id"] in seen:
+            job.drop("repeated")
+        else:
+            seen.add(row["id"])
+            job.keep()
+            yield row
+
+
+def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Prompt) -> Iterator[Question[str]]:
+    """Yield one question per file."""
     settings = config.grades
     options: dict[str, Any] = {}
     if settings.read_out == "constrained":
         score = prompt.setting("score") or SCORE
         lead, choices = join_choices(engine.tokenizer, f"\n{score}", POINTS)
         options = {"stop": (score,), "lead": lead, "choices": choices}
-    seen: set[str] = set()
-    for row in job.rows(corpus, records.CORPUS):
+    for row in files:
         identifier = row["id"]
-        if row["split"] != "midtrain":
-            job.drop("held_out")
-            continue
-        if identifier in seen:
-            job.drop("repeated")
-            continue
-        seen.add(identifier)
-        job.keep()
         rendered = prompt.render({"code": row["text"]})
         request = Request(
             key=identifier,
@@ -90,13 +114,14 @@ def _questions(config: Config, job: Job, corpus: Path, engine: Engine, prompt: P
         yield Question(row=identifier, request=request)
 
 
-def grade_row(outcome: Outcome[str], read_out: str) -> dict[str, Any]:
+def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     """Give the row of `d3.records.GRADES` for an answer.
 
     `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones.
     `parse`: it is the last `Final score: N` that the model wrote; an answer without is `unparsable`.
     """
-    row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, **outcome.columns()}
+    row: Row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, "truncated": False}
+    row |= outcome.columns()
     if outcome.answer is None:
         return row
     text = outcome.answer.text

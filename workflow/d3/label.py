@@ -15,7 +15,7 @@ import pyarrow as pa
 from d3 import records
 from d3.config import Config
 from d3.diffs import make_diff, programs_of
-from d3.errors import InputError
+from d3.errors import ConfigError, InputError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
@@ -24,6 +24,7 @@ from d3.llm.prompt import Prompt, find_template
 from d3.stage import Job
 from d3.tables import Row, read_rows
 from d3.trajectory import Part, draw_parts, holds_marker
+from d3.wording import verb_first
 
 PROGRAM = ("program",)
 CHANGE = ("start", "end", "change")
@@ -34,6 +35,7 @@ PREFACE = re.compile(
 )
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?][\"'`)*]*(?=\s|$)")
 FIRST_PERSON = re.compile(r"\b(?:I|I'(?:m|ve|ll|d)|[Ww]e|[Mm]y|[Oo]ur)\b(?!/)")
+REPEATED = "drawn before for this sequence"
 QUOTES = {'"': '"', "'": "'", "`": "`", "*": "*", "_": "_", "“": "”", "‘": "’"}
 
 
@@ -46,18 +48,28 @@ class Piece:
     part: Part
     begun: str = ""
     """What the template wrote at the beginning of the answer."""
+    truncated: bool = False
+    """Whether a program was cut to fit."""
 
 
-def run(config: Config, corpus: Path, diffs: Path, output: Path, *, model: str, journal: Path | None = None) -> None:
+def run(
+    config: Config, corpus: Path, diffs: Path, output: Path, *, model: str | None, journal: Path | None = None
+) -> None:
     """Label the diff sequences of a shard; rows in the order of (id, sample, part).
 
     Every sequence must belong to a file of `corpus` that is not held out, otherwise the two files
     are of different shards: InputError. Sequences without diffs are dropped with their status. A
     sub-trajectory that was drawn before for the same sequence gets the status `repeated` and is not
     asked. Programs too long for the engine are cut at a line end; `too_long` is what has no room
-    even then.
+    even then. In the modes `none` and `constant` the same parts get an empty or the same instruction
+    and nothing is opened or asked.
     """
     settings = config.labels
+    if settings.mode != "model":
+        _write_unasked(config, corpus, diffs, output)
+        return
+    if model is None:
+        raise ConfigError("no model", where="labels", remedy="name one with --model, or set labels.mode")
     engine = open_engine(settings.engine, model)
     templates = [find_template(settings.program_prompt), find_template(settings.change_prompt)]
     program = Prompt(templates[0], engine.tokenizer, PROGRAM)
@@ -74,8 +86,32 @@ def run(config: Config, corpus: Path, diffs: Path, output: Path, *, model: str, 
             label_row(outcome, echoes[outcome.row.part.number == 0])
             for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs))
         ]
-        for row in sorted(rows, key=lambda row: (row["id"], row["sample"], row["part"])):
+        for row in sorted(rows, key=_place):
             table.write(row)
+
+
+def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> None:
+    """Write the labels of a mode without a model."""
+    settings = config.labels
+    label = settings.constant if settings.mode == "constant" else ""
+    with Job(
+        "labels", code="d3.label", params={"labels": settings.model_dump(mode="json"), "seed": config.seed}
+    ) as job:
+        table = job.table(output, records.LABELS)
+        rows = []
+        for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
+            piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
+            if repeated:
+                rows.append(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
+            else:
+                said = {"label": label, "verb_first": verb_first(label) if label else None}
+                rows.append(label_row(Outcome(row=piece, status="ok"), "") | said)
+        for row in sorted(rows, key=_place):
+            table.write(row)
+
+
+def _place(row: Row) -> tuple[str, int, int]:
+    return row["id"], row["sample"], row["part"]
 
 
 def _files(job: Job, corpus: Path) -> set[str]:
@@ -95,6 +131,25 @@ def _questions(
     config: Config, job: Job, diffs: Path, files: set[str], engine: Engine, program: Prompt, change: Prompt
 ) -> Iterator[Question[Piece]]:
     """Yield one question per part of every sequence, and count every sequence."""
+    programs: list[str] = []
+    replayed = None
+    for row, part, repeated in _parts(config, job, diffs, files):
+        piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
+        if repeated:
+            yield Question(row=piece, status="repeated", detail=REPEATED)
+            continue
+        if row is not replayed:
+            programs, replayed = programs_of(row["diffs"]), row
+        if part.number == 0:
+            prompt, texts = program, {"program": programs[-1]}
+        else:
+            start, end = programs[part.start], programs[part.end]
+            prompt, texts = change, {"start": start, "end": end, "change": make_diff(start, end)}
+        yield _question(config, engine, piece, prompt, texts)
+
+
+def _parts(config: Config, job: Job, diffs: Path, files: set[str]) -> Iterator[tuple[Row, Part, bool]]:
+    """Yield (sequence, part, whether it was drawn before for this sequence); count every sequence."""
     for row in job.rows(diffs, records.DIFFS):
         if row["status"] != "ok":
             job.drop(row["status"])
@@ -106,20 +161,10 @@ def _questions(
                 remedy="give the corpus shard that these diffs were made of",
             )
         job.keep()
-        programs = programs_of(row["diffs"])
         seen: set[tuple[int, int]] = set()
         for part in parts_of(config, row):
-            piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
-            if part.number and part[1:] in seen:
-                yield Question(row=piece, status="repeated", detail="drawn before for this sequence")
-                continue
+            yield row, part, part.number > 0 and part[1:] in seen
             seen.add((part.start, part.end))
-            if part.number == 0:
-                prompt, texts = program, {"program": programs[-1]}
-            else:
-                start, end = programs[part.start], programs[part.end]
-                prompt, texts = change, {"start": start, "end": end, "change": make_diff(start, end)}
-            yield _question(config, engine, piece, prompt, texts)
 
 
 def parts_of(config: Config, row: Row) -> list[Part]:
@@ -153,7 +198,7 @@ def _question(config: Config, engine: Engine, piece: Piece, prompt: Prompt, text
         seed=derive_seed(config.seed, "labels", *names),
         stop=("\n",) if rendered.begun else (),
     )
-    return Question(row=replace(piece, begun=rendered.begun), request=request)
+    return Question(row=replace(piece, begun=rendered.begun, truncated=rendered.truncated), request=request)
 
 
 def label_row(outcome: Outcome[Piece], echo: str) -> Row:
@@ -166,6 +211,8 @@ def label_row(outcome: Outcome[Piece], echo: str) -> Row:
         "start": piece.part.start,
         "end": piece.part.end,
         "label": None,
+        "verb_first": None,
+        "truncated": piece.truncated,
         **outcome.columns(),
     }
     if outcome.answer is None:
@@ -174,7 +221,7 @@ def label_row(outcome: Outcome[Piece], echo: str) -> Row:
     if reason:
         row |= {"status": "unparsable", "detail": reason}
     else:
-        row["label"] = label
+        row |= {"label": label, "verb_first": verb_first(label)}
     return row
 
 

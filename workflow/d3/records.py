@@ -61,7 +61,7 @@ REJECTED = pa.schema(
 """Rows that the corpus stage did not keep, each with its reason."""
 
 ANSWER = [
-    ("status", pa.string()),  # ok | too_long | unparsable | engine_error; labels also: repeated
+    ("status", pa.string()),  # ok | too_long | unparsable | engine_error; grades also: not_asked; labels also: repeated
     ("detail", pa.string()),  # why the status is not ok, else null
     ("raw", pa.string()),  # what the model wrote, to the letter
     ("finish_reason", pa.string()),
@@ -70,12 +70,17 @@ ANSWER = [
 ]
 """What every LLM stage keeps of every request."""
 
+TRUNCATED = ("truncated", pa.bool_())
+"""Whether the model saw less than the whole: a program was cut at a line end to fit. Grades never
+cut, what has no room is `too_long` there; labels do."""
+
 GRADES = pa.schema(
     [
         ("id", pa.string()),
         ("score", pa.int8()),  # 0-4, null unless status is ok
         ("expected_score", pa.float64()),  # mean over the probabilities of 0-4 (constrained read-out)
         ("rationale", pa.string()),
+        TRUNCATED,
         *ANSWER,
     ]
 )
@@ -99,6 +104,23 @@ LABELS = pa.schema(
         ("start", pa.int32()),  # the example begins with diffs[:start] applied
         ("end", pa.int32()),  # and holds diffs[start:end]
         ("label", pa.string()),  # one imperative sentence, null unless status is ok
+        ("verb_first", pa.bool_()),  # whether the label begins with a verb that commands; null where there is none
+        TRUNCATED,
+        *ANSWER,
+    ]
+)
+
+TOPICS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),
+        ("topics", pa.list_(pa.string())),  # what the instruction is about, null unless the JSON could be read
+        ("libraries", pa.list_(pa.string())),
+        ("tools", pa.list_(pa.string())),
+        ("difficulty", pa.string()),  # easy | medium | hard
+        ("task_type", pa.string()),  # create | extend | fix | refactor | document | test | configure | other
+        TRUNCATED,
         *ANSWER,
     ]
 )

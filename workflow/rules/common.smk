@@ -18,10 +18,9 @@ from d3.images import image_key
 try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
-    GRADER, LABELER = (
-        CHAIN.model_path(stage.engine.model, stage.engine.revision)
-        for stage in (CHAIN.config.grades, CHAIN.config.labels)
-    )
+    ASKED = {
+        stage: CHAIN.answering(stage) or [] for stage in ("grades", "labels", "topics")
+    }
     BASE = CHAIN.model_path(CHAIN.config.model.path, CHAIN.config.model.revision)
     TOKENIZER = CHAIN.model_path(
         CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
@@ -60,6 +59,11 @@ def stale_when(stage, *more):
         "prompts": CHAIN.prompts(stage),
         "config": CHAIN.config_text(stage, *more),
     }
+
+
+def model_option(wildcards, input):
+    """Give the option that names the model of a stage, if it asks one."""
+    return ["--model", input.model] if input.model else []
 
 
 def shard_input(wildcards):

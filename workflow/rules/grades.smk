@@ -5,19 +5,20 @@ rule grades:
     """Grade the files of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
-        model=GRADER,
+        model=ASKED["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
     params:
+        model=model_option,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
     shell:
         """
         d3 grades --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
-            --model {input.model:q} \
+            {params.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -6,12 +6,13 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        model=LABELER,
+        model=ASKED["labels"],
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
     params:
+        model=model_option,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
     shell:
@@ -19,7 +20,7 @@ rule labels:
         d3 labels --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
-            --model {input.model:q} \
+            {params.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

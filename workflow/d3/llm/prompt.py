@@ -13,7 +13,7 @@ grades, `score` (what stands before the score), each with `{% set NAME %}...{% e
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ class Rendered:
     """How many first ids hold no code, so that other prompts begin with them too."""
     begun: str
     """How the answer was begun for the model."""
+    truncated: bool = False
+    """Whether a text was cut to fit."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -137,15 +139,15 @@ class _Frame:
 class Prompt:
     """A template in a model's own words: turns code variables into token ids."""
 
-    def __init__(self, path: Path, tokenizer: Any, variables: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, tokenizer: Any, variables: tuple[str, ...], *, begin: bool = True) -> None:
         """Read the template, which may show `variables`; raises ConfigError when it or the model's
-        chat template is no use.
+        chat template is no use. Without `begin` what it sets as `answer` is not read.
         """
         import jinja2
         import jinja2.sandbox
 
         self.path, self.tokenizer, self.variables = path, tokenizer, variables
-        self.encoder = encoder_of(tokenizer)
+        self.encoder, self.begin = encoder_of(tokenizer), begin
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
@@ -195,7 +197,7 @@ class Prompt:
                 cut[name] = self.encoder.cut_at_line(texts[name], cap)
                 if not cut[name]:
                     return None
-        return self.render(cut)
+        return replace(self.render(cut), truncated=True)
 
     def setting(self, name: str) -> str | None:
         """Give what the template sets `name` to, stripped at its ends, or None."""
@@ -232,7 +234,7 @@ class Prompt:
         text: str = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **CHAT_CONSTANTS
         )
-        begun = str(getattr(module, "answer", "")).strip()
+        begun = str(getattr(module, "answer", "")).strip() if self.begin else ""
         text += begun
         pieces: list[list[int] | str] = []
         for number, piece in enumerate(PLACEHOLDER.split(text)):

@@ -6,6 +6,7 @@ are needed, so that a full-size run fits in memory.
 """
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
 from d3.stage import Job
 from d3.tables import Row, count_rows, read_notes
+from d3.wording import duplicate_key, duplicate_share
 
 Numbers = dict[str, Any]
 
@@ -76,6 +78,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["grades"] = _grades(config, job, files)
     numbers["diffs"] = _diffs(job, files)
     numbers["labels"] = _labels(config, job, files)
+    numbers["answers"] = [_answers("grades", numbers["grades"]), _answers("labels", numbers["labels"])]
     numbers["dataset"] = _dataset(job, files)
     numbers["tokens"] = _tokens(job, files)
     numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores))
@@ -175,8 +178,10 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
     statuses: Counter[str] = Counter()
     expected: list[float] = []
     missing = 0
-    for row in _rows(job, files.grades, records.GRADES, "score", "expected_score", "status"):
+    truncated = 0
+    for row in _rows(job, files.grades, records.GRADES, "score", "expected_score", "status", "truncated"):
         statuses[row["status"]] += 1
+        truncated += row["truncated"]
         if row["score"] is None:
             missing += 1
         else:
@@ -185,7 +190,9 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
             expected.append(row["expected_score"])
     graded, threshold = sum(scores.values()), config.grades.threshold
     return {
+        "mode": config.grades.mode,
         "rows": graded + missing,
+        "truncated": truncated,
         "graded": graded,
         "missing": missing,
         "scores": {str(score): scores[score] for score in sorted({*SCORES, *scores})},
@@ -215,18 +222,45 @@ def _diffs(job: Job, files: Files) -> Row:
     }
 
 
+def _answers(stage: str, counted: Mapping[str, Any]) -> Row:
+    """Give what became of the answers of a language model; `unparsable` is the share of those that came."""
+    statuses = counted["statuses"]
+    asked = counted["mode"] == "model"
+    came = statuses.get("ok", 0) + statuses.get("unparsable", 0) if asked else 0
+    return {
+        "stage": stage,
+        "answers": came,
+        "unparsable": statuses.get("unparsable", 0) / came if came else None,
+        "too_long": statuses.get("too_long", 0),
+        "engine_error": statuses.get("engine_error", 0),
+        "truncated": counted["truncated"],
+    }
+
+
 def _labels(config: Config, job: Job, files: Files) -> Row:
+    truncated = verbs = 0
+    keys = array("Q")
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in EXAMPLE_KINDS}
     chosen: dict[str, tuple[int, Row]] = {}
-    for row in _rows(job, files.labels, records.LABELS, "id", "sample", "part", "start", "end", "label", "status"):
+    columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "status", "truncated")
+    for row in _rows(job, files.labels, records.LABELS, *columns):
         kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
         statuses[kind][row["status"]] += 1
+        truncated += row["truncated"]
+        if row["label"]:
+            verbs += bool(row["verb_first"])
+            keys.append(duplicate_key(row["label"]))
         rank = derive_seed(config.seed, "report", row["id"], row["sample"], row["part"])
         if row["status"] == "ok" and (kind not in chosen or rank < chosen[kind][0]):
             chosen[kind] = (rank, row)
     total = sum(statuses.values(), Counter[str]())
     return {
+        "mode": config.labels.mode,
         "rows": sum(total.values()),
+        "truncated": truncated,
+        "worded": len(keys),
+        "verb_first": verbs / len(keys) if keys else None,
+        "duplicates": duplicate_share(keys),
         "statuses": dict(sorted(total.items())),
         "kinds": {kind: dict(sorted(counts.items())) for kind, counts in statuses.items()},
         "examples": list(_examples(job, files, {kind: row for kind, (_, row) in chosen.items()})),
@@ -331,7 +365,8 @@ def _key(numbers: Numbers) -> Iterator[Row]:
         ("dataset_rows", "D3 rows", dataset["rows"]),
         ("tokens", "Tokens", numbers["tokens"]["tokens"]),
     ):
-        yield {"name": name, "label": label, "value": value}
+        if not (name in ("files_graded", "scores_missing") and grades["mode"] == "none"):
+            yield {"name": name, "label": label, "value": value}
     for benchmark in numbers["benchmarks"]:
         for arm in benchmark["arms"]:
             for score in arm["pass"]:

@@ -1,0 +1,43 @@
+"""Topics: what the instructions are about; only the target `topics` asks for it."""
+
+
+localrules:
+    topic_counts,
+
+
+rule topics_shard:
+    """Ask what the instructions of {wildcards.shard} are about."""
+    input:
+        labels=f"{DIR['labels']}/{{shard}}.parquet",
+        model=ASKED["topics"],
+    output:
+        f"{DIR['topics']}/{{shard}}.parquet",
+    log:
+        "logs/topics/{shard}.log",
+    params:
+        model=model_option,
+        journal=f"{WORK}/journal/topics/{{shard}}",
+        stale=stale_when("topics", "topics.price"),
+    shell:
+        """
+        d3 topics --config {params.stale[config]:q} \
+            --labels {input.labels:q} \
+            {params.model:q} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule topic_counts:
+    """Count what the instructions are about."""
+    input:
+        shard_files(f"{DIR['topics']}/{{shard}}.parquet"),
+    output:
+        f"{DIR['topics']}/counts.json",
+    log:
+        "logs/topic_counts.log",
+    params:
+        stale=stale_when("topics"),
+    shell:
+        "d3 topic-counts --topics {input:q} --out {output:q} 2>&1 | tee {log:q}"
