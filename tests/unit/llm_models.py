@@ -13,13 +13,13 @@ CHAT = (
 )
 
 
-def chat_model(folder: Path, *, length: int = 2048, seed: int = 0) -> Path:
+def chat_model(folder: Path, *, length: int = 2048, seed: int = 0, hidden: int = 32) -> Path:
     """Write a tiny random Llama whose tokenizer has a chat template."""
     import torch
     from transformers import AutoTokenizer
 
     torch.set_num_threads(1)  # a second thread only costs time in matrices of this size
-    make_model(folder, length=length, seed=seed)
+    make_model(folder, length=length, seed=seed, hidden=hidden)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(str(folder))
@@ -35,6 +35,8 @@ class Letters:
 
 class EchoEngine:
     """An engine without a model: answers with a digest of the request, and counts what it was asked."""
+
+    tries = 3
 
     def __init__(self, tokenizer: Any = None, *, chunk: int = 4, max_length: int = 100) -> None:
         self.tokenizer, self.chunk, self.max_length = tokenizer or Letters(), chunk, max_length

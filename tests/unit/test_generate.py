@@ -99,7 +99,7 @@ class Letters:
 class Author:
     """An engine that writes what a function of the request says."""
 
-    max_length, chunk = 1000, 3
+    max_length, chunk, tries = 1000, 3, 3
 
     def __init__(self, write: Any = lambda request: (written_by_model(FIRST), "stop")) -> None:
         self.tokenizer: Any = Letters()

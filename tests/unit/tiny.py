@@ -42,7 +42,7 @@ def make_tokenizer(folder: Path, texts: Iterable[str] | None = None) -> Path:
     return folder
 
 
-def make_model(folder: Path, *, seed: int = 0, length: int = 512) -> Path:
+def make_model(folder: Path, *, seed: int = 0, length: int = 512, hidden: int = 32) -> Path:
     """Write a random two-layer Llama and its tokenizer into `folder`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -51,7 +51,7 @@ def make_model(folder: Path, *, seed: int = 0, length: int = 512) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=32,
+        hidden_size=hidden,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -92,6 +92,9 @@ UNREAD = {
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
+REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
+"""Settings of an engine that say how a server is reached; they move no folder."""
+
 
 class Chain:
     """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
@@ -128,7 +131,10 @@ class Chain:
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
         if stage == "corpus" and self.embedded_source:
             upstream["source"] = self.key("source")
-        return digest_of([stage, self.settings(stage), self.prompts(stage), upstream])[:12]
+        settings = self.settings(stage)
+        for name in REACHED_BY:
+            _drop(settings, f"{stage}.engine.{name}")
+        return digest_of([stage, settings, self.prompts(stage), upstream])[:12]
 
     def prompts(self, stage: str) -> dict[str, str]:
         """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
@@ -217,6 +223,12 @@ class Chain:
             return None
         engine = getattr(self.config, stage).engine
         return self.model_path(engine.model, engine.revision)
+
+    def environment(self, stage: str) -> str:
+        """Give the environment that a stage runs in: `main`, or `vllm` when its engine needs that."""
+        section = getattr(self.config, stage)
+        asks = f"{stage}.engine" not in self.unread
+        return "vllm" if asks and section.engine.kind == "vllm" else "main"
 
     @property
     def models(self) -> str:

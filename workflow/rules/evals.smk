@@ -10,13 +10,16 @@ rule generate:
         f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/generate/{benchmark}/{arm}.log",
+    container:
+        image(CHAIN.environment("generate"))
     params:
+        environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         journal=f"{WORK}/journal/generate/{{benchmark}}/{{arm}}",
         stale=benchmark_settings("generate"),
     shell:
         """
-        d3 generate --config {params.stale[config]:q} \
+        d3 --env {params.environment} generate --config {params.stale[config]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --model {input.model:q} \

@@ -10,13 +10,16 @@ rule grades:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
+    container:
+        image(CHAIN.environment("grades"))
     params:
+        environment=CHAIN.environment("grades"),
         model=model_option,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
     shell:
         """
-        d3 grades --config {params.stale[config]:q} \
+        d3 --env {params.environment} grades --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             {params.model:q} \
             --journal {params.journal:q} \

@@ -11,13 +11,16 @@ rule labels:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
+    container:
+        image(CHAIN.environment("labels"))
     params:
+        environment=CHAIN.environment("labels"),
         model=model_option,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
     shell:
         """
-        d3 labels --config {params.stale[config]:q} \
+        d3 --env {params.environment} labels --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             {params.model:q} \

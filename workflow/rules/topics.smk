@@ -14,13 +14,16 @@ rule topics_shard:
         f"{DIR['topics']}/{{shard}}.parquet",
     log:
         "logs/topics/{shard}.log",
+    container:
+        image(CHAIN.environment("topics"))
     params:
+        environment=CHAIN.environment("topics"),
         model=model_option,
         journal=f"{WORK}/journal/topics/{{shard}}",
         stale=stale_when("topics", "topics.price"),
     shell:
         """
-        d3 topics --config {params.stale[config]:q} \
+        d3 --env {params.environment} topics --config {params.stale[config]:q} \
             --labels {input.labels:q} \
             {params.model:q} \
             --journal {params.journal:q} \

@@ -12,11 +12,13 @@ from d3.errors import D3Error
 from d3.identity import derive_seed, digest_of
 from d3.journal import Journal
 from d3.llm.engine import Answer, Engine, Request, room_needed
+from d3.llm.replay_engine import NOT_KEPT, ReplayEngine, record
 from d3.progress import Progress
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
+"""How often an answer is drawn, with another seed each time, until one is not empty."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -97,11 +99,13 @@ def ask_all(
     """Yield the outcome of every question, in order; memory is bounded by the engine's chunk.
 
     Answers are journalled chunk by chunk, so a killed run asks again only what was in flight.
-    Prompts longer than the engine takes are `too_long`. A request that fails, or a drawn answer that
-    is empty, is asked up to three times (the latter with a new seed); failures end as
+    Prompts longer than the engine takes are `too_long`. A request that fails is asked as often as the
+    engine wants, a drawn answer that is empty up to three times with other seeds; failures end as
     `engine_error`, which is not journalled, so the next run tries again. With `empty_again=False` an
     empty answer is an answer: scores would be biased if a model could try again.
     """
+    if isinstance(engine, ReplayEngine):
+        engine.bind(journal)
     waiting = iter(questions)
     progress = Progress(what, total, "answers")
     tally = Tally()
@@ -112,7 +116,7 @@ def ask_all(
     progress.close()
     print(
         f"{what}: {tally.asked} asked, {tally.journal} from the journal, {tally.repeated} equal to another, "
-        f"{tally.unanswered} without an answer",
+        f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:12]}",
         file=sys.stderr,
     )
 
@@ -138,6 +142,9 @@ def _answer_chunk(
         if known is not None:
             answers[key] = _from_entry(known)
             tally.journal += 1
+        elif engine.tries == 0:
+            answers[key] = NOT_KEPT
+            tally.unanswered += 1
         else:
             missing[key] = request
     if missing:
@@ -145,6 +152,7 @@ def _answer_chunk(
         tally.asked += len(new)
         answers.update(new)
         if journal is not None:
+            record(engine.identity, journal)
             for key, answer in new.items():
                 if isinstance(answer, Answer):
                     journal.put(key, _entry(answer))
@@ -169,11 +177,15 @@ def _ask_patiently(engine: Engine, requests: list[Request], empty_again: bool) -
     answers: list[Answer | str] = list(_ask(engine, requests))
     for place, request in enumerate(requests):
         answer = answers[place]
-        for attempt in range(1, ATTEMPTS):
-            if isinstance(answer, Answer) and not (empty_again and _is_empty(answer, request)):
+        for attempt in range(1, max(ATTEMPTS, engine.tries)):
+            if isinstance(answer, str):
+                if attempt >= engine.tries:
+                    break
+                seed = request.seed
+            elif empty_again and _is_empty(answer, request) and attempt < ATTEMPTS:
+                seed = derive_seed(request.seed, "again", attempt)
+            else:
                 break
-            again = answer if isinstance(answer, str) else None
-            seed = request.seed if again else derive_seed(request.seed, "again", attempt)
             answer = _ask(engine, [replace(request, seed=seed)])[0]
         answers[place] = answer
     return answers
@@ -183,7 +195,9 @@ def _ask(engine: Engine, requests: list[Request]) -> list[Answer | str]:
     """Ask once; an exception becomes the reason why none of the requests has an answer."""
     try:
         return [
-            answer if answer.finish_reason in ("stop", "length") else f"finished with {answer.finish_reason!r}"
+            answer
+            if answer.finish_reason in ("stop", "length")
+            else answer.detail or f"finished with {answer.finish_reason!r}"
             for answer in engine.ask(requests)
         ]
     except D3Error:

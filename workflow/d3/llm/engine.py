@@ -1,7 +1,9 @@
 """What a language model is asked and what it answers, whatever runs it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from d3 import config
@@ -61,6 +63,8 @@ class Answer:
     """Tokens of the prompt."""
     answer_tokens: int
     """Tokens that were drawn, the end-of-text token included."""
+    detail: str | None = None
+    """Why the reason is `error`, when the engine knows."""
     choice_probabilities: tuple[float, ...] | None = None
     """One a choice, in the order of the request; they sum to 1."""
 
@@ -74,6 +78,8 @@ class Engine(Protocol):
     """Most tokens of prompt, answer, lead and choice together."""
     chunk: int
     """How many requests to give at once so that the machine is kept busy."""
+    tries: int
+    """How often a request that failed is asked in all; 0: none is, answers come out of a journal."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -89,10 +95,17 @@ def room_needed(tokenizer: Any, request: Request) -> int:
     return len(request.ids) + request.max_tokens + len(request.lead) + longest
 
 
-def choice_ids(tokenizer: Any, choice: str) -> list[int]:
+@lru_cache(maxsize=1024)
+def choice_ids(tokenizer: Any, choice: str) -> tuple[int, ...]:
     """Give the token ids of a choice."""
-    ids: list[int] = tokenizer.encode(choice, add_special_tokens=False)
-    return ids
+    return tuple(tokenizer.encode(choice, add_special_tokens=False))
+
+
+def shares(sums: Sequence[float]) -> tuple[float, ...]:
+    """Turn log-probabilities into shares that sum to 1; minus infinity becomes 0."""
+    top = max(sums)
+    weights = [math.exp(value - top) for value in sums]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def open_engine(settings: config.Engine, model: str) -> Engine:
@@ -106,6 +119,14 @@ def open_engine(settings: config.Engine, model: str) -> Engine:
         from d3.llm.vllm_engine import VllmEngine
 
         return VllmEngine(settings, model)
+    if settings.kind == "openai":
+        from d3.llm.openai_engine import OpenaiEngine
+
+        return OpenaiEngine(settings, model)
+    if settings.kind == "replay":
+        from d3.llm.replay_engine import ReplayEngine
+
+        return ReplayEngine(settings, model)
     from d3.llm.transformers_engine import TransformersEngine
 
     return TransformersEngine(settings, model)

@@ -33,6 +33,8 @@ PREFIXES_IN_MEMORY = 4
 class TransformersEngine:
     """See the module's text; the interface is `d3.llm.engine.Engine`."""
 
+    tries = 3
+
     def __init__(self, settings: config.Engine, model: str) -> None:
         """Read the tokenizer and the model's config; raises EngineError when they cannot be had."""
         self.settings, self.name = settings, model

@@ -1,0 +1,118 @@
+"""A real HTTP server on loopback that answers `/v1/completions` like `vllm serve`, and misbehaves on demand."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from d3.identity import digest_of
+
+Fault = tuple[str, Any]
+"""What to do instead of answering: ("status", (code, headers)), ("sleep", seconds), ("torn", None),
+("half", None), ("drop", None) or ("die", seconds until it is back)."""
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """Give the answer to a request: it depends on all that decides it."""
+    return "words " + digest_of({key: body.get(key) for key in ("prompt", "temperature", "top_p", "seed")})[:8]
+
+
+class Server:
+    """Give `url` and `plan`: a function of (body, how often this prompt was asked before) to a fault or None."""
+
+    def __init__(self, plan: Callable[[dict[str, Any], int], Fault | None] = lambda body, before: None) -> None:
+        self.plan = plan
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.open = self.most_open = 0
+        self.well = True
+        self.lock = threading.Lock()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.start()
+
+    def start(self) -> None:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.send(200 if owner.well else 503, b'{"data": []}')
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with owner.lock:
+                    before = sum(other["prompt"] == body["prompt"] for other in owner.bodies)
+                    owner.bodies.append(body)
+                    owner.headers.append(dict(self.headers))
+                    owner.times.append(time.monotonic())
+                    owner.open += 1
+                    owner.most_open = max(owner.most_open, owner.open)
+                try:
+                    owner.answer(self, body, before)
+                finally:
+                    with owner.lock:
+                        owner.open -= 1
+
+            def send(self, status: int, data: bytes, length: int | None = None, **headers: str) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.send_header("Content-Length", str(length or len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        ThreadingHTTPServer.allow_reuse_address = True
+        self.http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+    def answer(self, handler: Any, body: dict[str, Any], before: int) -> None:
+        fault = self.plan(body, before)
+        data = json.dumps(self.reply(body)).encode()
+        if fault is None:
+            handler.send(200, data)
+            return
+        kind, detail = fault
+        if kind == "status":
+            handler.send(detail[0], b'{"error": "no"}', **detail[1])
+        elif kind == "sleep":
+            time.sleep(detail)
+            handler.close_connection = True
+        elif kind == "torn":  # whole HTTP, half a JSON
+            handler.send(200, data[: len(data) // 2])
+        elif kind == "half":  # the connection closes inside the body
+            handler.send(200, data[: len(data) // 2], length=len(data))
+            handler.close_connection = True
+        elif kind == "drop":
+            handler.close_connection = True
+        elif kind == "die":
+            handler.close_connection = True
+            threading.Thread(target=self.die, args=(detail,)).start()
+
+    def die(self, seconds: float) -> None:
+        self.stop()
+        time.sleep(seconds)
+        self.start()
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "logprobs" in body:
+            likeliest = {f"token_id:{token}": -1.0 - at for at, token in enumerate(body["logprob_token_ids"])}
+            choice = {"text": "x", "finish_reason": "length", "logprobs": {"top_logprobs": [likeliest]}}
+        else:
+            choice = {"text": text_of(body), "finish_reason": "stop", "token_ids": [40, 41, 42, 2]}
+        return {"choices": [choice], "usage": {"completion_tokens": 4}}

@@ -1,0 +1,275 @@
+"""The engine for servers: any that answers `/v1/completions` for a prompt of token ids (`vllm serve`,
+SGLang, llama.cpp ...).
+
+Prompts go out as token ids, so that the server reads no template and no control token out of source
+code. Servers that only offer chat render messages themselves: there a file could pass for a turn of
+the conversation, so they are not supported.
+
+Choices are read off in a second request for one token, whose prompt ends with the lead. Its body
+asks for the probabilities of exactly these tokens (`logprob_token_ids`, vLLM) and, for servers that
+ignore this, for the likeliest twenty; a choice that is not among them counts as impossible.
+
+At most `batch` requests are open at a time. What may pass (429, 5xx, a timeout, a lost connection, a
+torn answer) is sent again, after Retry-After or doubling waits with jitter; a 429 makes all wait.
+When the tries are used up and the server answers other requests, the row is to blame and gets
+`engine_error`; when it does not, the stage stops, with everything finished in the journal.
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from d3 import config
+from d3.errors import ConfigError
+from d3.identity import derive_seed
+from d3.llm.engine import Answer, EngineError, Request, choice_ids, room_needed, shares
+from d3.provenance import file_digest
+
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""HTTP statuses after which the same request may succeed."""
+OURS = frozenset({401, 403, 404, 405})
+"""HTTP statuses that no row is to blame for: key, model or address are wrong."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds."""
+LIKELIEST = 20
+"""The most that vLLM gives by default."""
+
+
+class _RefusedError(Exception):
+    """The server will not answer this request, or has not in all tries."""
+
+
+class OpenaiEngine:
+    """See the module's text; the interface is `d3.llm.engine.Engine`."""
+
+    tries = 1  # it sends requests again by itself
+
+    def __init__(self, settings: config.Engine, model: str) -> None:
+        """Read the tokenizer; raises EngineError when it cannot be had, ConfigError without a server."""
+        import httpx2
+        import transformers
+
+        self.settings, self.name = settings, model
+        self.chunk = max(64, 8 * settings.batch)
+        base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL")
+        if not base_url:
+            raise ConfigError("no server", where="engine.base_url", remedy="set it, or the variable OPENAI_BASE_URL")
+        self._base_url = base_url.rstrip("/")
+        self._key = os.environ.get(settings.api_key_env, "")
+        self._revision = None if Path(model).exists() else settings.revision
+        try:
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, revision=self._revision)
+            text_config = transformers.AutoConfig.from_pretrained(model, revision=self._revision).get_text_config()
+        except (OSError, ValueError) as error:
+            raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
+        self.max_length = min(settings.max_length, int(getattr(text_config, "max_position_embeddings", 2**31)))
+        self._http = httpx2
+        self._not_before = 0.0  # monotonic clock; a rate limit holds for all requests
+        self._stopped = threading.Event()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Give what decides answers, as far as it can be known from here. The address is not part of
+        it: the same model may move to another machine.
+        """
+        settings, folder = self.settings, Path(self.name)
+        model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.name, "revision": self._revision}
+        return {
+            "kind": "openai",
+            "served_model": settings.served_model,
+            **model,
+            "dtype": settings.dtype,
+            "quantization": settings.quantization,
+            "tensor_parallel": settings.tensor_parallel,
+        }
+
+    @cached_property
+    def _client(self) -> Any:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        limits = self._http.Limits(max_connections=self.settings.batch, max_keepalive_connections=self.settings.batch)
+        timeout = self._http.Timeout(self.settings.timeout_seconds, connect=min(10.0, self.settings.timeout_seconds))
+        return self._http.Client(headers=headers, timeout=timeout, limits=limits)
+
+    def ask(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests, in their order; raises EngineError for one over `max_length`, or when the
+        server is not to be reached.
+        """
+        for request in requests:
+            needed = room_needed(self.tokenizer, request)
+            if needed > self.max_length:
+                raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
+            if any(len(choice_ids(self.tokenizer, choice)) != 1 for choice in request.choices or ()):
+                raise EngineError("choices of several tokens cannot be read off a server", where=request.key)
+        self._stopped.clear()
+        with ThreadPoolExecutor(self.settings.batch) as pool:
+            try:
+                return list(pool.map(self._answer, requests))
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    # --- one request --------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> Answer:
+        text, finish, tokens = "", "stop", 0
+        kept: tuple[int, ...] = ()
+        chances = None
+        try:
+            if request.max_tokens:
+                text, finish, tokens, kept = self._write(request)
+            if request.choices:
+                chances = self._read_off(request, kept)
+        except _RefusedError as refused:
+            return Answer(
+                text="", finish_reason="error", prompt_tokens=len(request.ids), answer_tokens=0, detail=str(refused)
+            )
+        return Answer(
+            text=text,
+            finish_reason=finish,
+            prompt_tokens=len(request.ids),
+            answer_tokens=tokens,
+            choice_probabilities=chances,
+        )
+
+    def _write(self, request: Request) -> tuple[str, str, int, tuple[int, ...]]:
+        """Give the free text, why it ended, how many tokens were drawn, and those that it consists of."""
+        body = {
+            "prompt": list(request.ids),
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed & 0x7FFFFFFF,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        reply = self._post(request, body)
+        choice = reply["choices"][0]
+        text, drawn = choice["text"], choice.get("token_ids")
+        if drawn is None:
+            kept = self.tokenizer.encode(text, add_special_tokens=False) if request.choices else []
+        else:
+            kept = list(drawn)
+            while kept and choice["finish_reason"] == "stop" and len(self._text(kept)) > len(text):
+                kept.pop()
+        count = len(drawn) if drawn is not None else int((reply.get("usage") or {}).get("completion_tokens") or 0)
+        return text, choice["finish_reason"], count, tuple(kept)
+
+    def _text(self, tokens: list[int]) -> str:
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def _read_off(self, request: Request, kept: Sequence[int]) -> tuple[float, ...]:
+        choices = request.choices or ()
+        ids = [choice_ids(self.tokenizer, choice)[0] for choice in choices]
+        body = {
+            "prompt": [*request.ids, *kept, *request.lead],
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": LIKELIEST,
+            "logprob_token_ids": ids,
+            "return_tokens_as_token_ids": True,
+        }
+        reply = self._post(request, body, needs="logprobs")
+        likeliest = reply["choices"][0]["logprobs"]["top_logprobs"][0]
+        names = [(f"token_id:{token}", choice) for token, choice in zip(ids, choices, strict=True)]
+        found = [next((likeliest[name] for name in both if name in likeliest), -math.inf) for both in names]
+        if max(found) == -math.inf:
+            raise _RefusedError(
+                f"none of {', '.join(map(repr, choices))} is among the {len(likeliest)} likeliest tokens"
+            )
+        return shares(found)
+
+    # --- the wire -----------------------------------------------------------------------------------
+
+    def _post(self, request: Request, body: dict[str, Any], needs: str = "text") -> dict[str, Any]:
+        """Send until there is a whole answer; raises _RefusedError, or EngineError when no row is to blame."""
+        body = {"model": self.settings.served_model, **body}
+        reason = "not sent"
+        for attempt in range(self.settings.retries + 1):
+            self._wait(self._not_before - time.monotonic())
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
+            jitter = derive_seed(request.seed, "wait", request.key, attempt) % 1000 / 1000
+            wait *= 0.5 + 0.5 * jitter
+            try:
+                response = self._client.post(f"{self._base_url}/completions", json=body)
+            except self._http.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                if response.status_code == 200:
+                    reply = _whole(response, needs)
+                    if reply is not None:
+                        return reply
+                    reason = "torn answer"
+                else:
+                    reason = f"HTTP {response.status_code}: {' '.join(response.text.split())[:200]}"
+                    if response.status_code in OURS:
+                        raise self._fault(reason, "check served_model, base_url and the key")
+                    if response.status_code not in PASSING:
+                        raise _RefusedError(self._clean(reason))
+                    asked = _retry_after(response.headers.get("retry-after"))
+                    if asked is not None:
+                        wait = asked + jitter * FIRST_WAIT
+                    if response.status_code == 429:
+                        self._not_before = max(self._not_before, time.monotonic() + wait)
+            if attempt < self.settings.retries:
+                self._wait(wait)
+        if reason.startswith("HTTP 429") or not self._well():
+            raise self._fault(f"{reason}, {self.settings.retries + 1} times", "run again when the server is well")
+        raise _RefusedError(self._clean(f"{reason}, {self.settings.retries + 1} times"))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait; raises _RefusedError when another request has stopped them all meanwhile."""
+        if self._stopped.wait(max(0.0, seconds)):
+            raise _RefusedError("stopped")
+
+    def _well(self) -> bool:
+        """Ask the server for its models: can it answer at all?"""
+        try:
+            return bool(self._client.get(f"{self._base_url}/models").status_code == 200)
+        except self._http.TransportError:
+            return False
+
+    def _fault(self, reason: str, remedy: str) -> EngineError:
+        self._stopped.set()
+        return EngineError(self._clean(reason), where=self._base_url, remedy=remedy)
+
+    def _clean(self, text: str) -> str:
+        """Take the key out of what a server says."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+def _whole(response: Any, needs: str) -> dict[str, Any] | None:
+    """Give the body of an answer, or None when something is missing from it."""
+    try:
+        reply: dict[str, Any] = response.json()
+        choice = reply["choices"][0]
+        if needs == "logprobs":
+            return reply if isinstance(choice["logprobs"]["top_logprobs"][0], dict) else None
+        return reply if isinstance(choice["text"], str) and isinstance(choice["finish_reason"], str) else None
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Give the seconds that a Retry-After header asks for, as a number or a date; at most an hour."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), 3600.0) if math.isfinite(seconds) else None
