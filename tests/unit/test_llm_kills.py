@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
+from d3 import grade, records
+from d3.config_read import parse_config
 from d3.identity import content_id
 from d3.tables import TableWriter, read_rows
 from llm_models import chat_model
 
-FILES = 320
+FILES = 200
 KILLS = 20
 BATCH = 2
 CHUNK = 4 * BATCH
@@ -98,16 +99,16 @@ print(json.dumps({"killed": killed, "finished": finished, "attempts": attempt}))
 '''
 
 
-def run(folder: Path, model: str, kills: int) -> dict[str, int]:
-    settings = {
-        "grades": {
-            "engine": {"batch": BATCH, "max_length": 1800},
-            "sampling": {"max_tokens": 4, "temperature": 1.0},
-        }
-    }
+SETTINGS = {
+    "grades": {"engine": {"batch": BATCH, "max_length": 1800}, "sampling": {"max_tokens": 4, "temperature": 1.0}}
+}
+
+
+def storm(folder: Path, model: str, kills: int) -> dict[str, int]:
+    """Run with so many kills, and give the driver's counts."""
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(folder), model, json.dumps(settings), str(kills)],
+        [sys.executable, "-c", DRIVER, str(folder), model, json.dumps(SETTINGS), str(kills)],
         capture_output=True,
         text=True,
         timeout=500,
@@ -134,8 +135,8 @@ def write_corpus(folder: Path) -> Path:
 def test_twenty_kills_change_no_byte_and_ask_nothing_finished_twice(tmp_path: Path) -> None:
     model = str(chat_model(tmp_path / "model"))
     calm, stormy = write_corpus(tmp_path / "calm"), write_corpus(tmp_path / "stormy")
-    assert run(calm, model, 0) == {"killed": 0, "finished": 0, "attempts": 1}
-    counts = run(stormy, model, KILLS)
+    grade.run(parse_config(SETTINGS), calm / "corpus.parquet", calm / "grades.parquet", model=model)
+    counts = storm(stormy, model, KILLS)
     assert counts["killed"] == KILLS
 
     asked: list[tuple[int, str]] = []

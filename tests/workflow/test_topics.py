@@ -1,0 +1,43 @@
+"""The target `topics`, and the ablations of grades and labels, through the real workflow."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from d3 import records
+from d3.tables import read_rows
+from llm_models import chat_model
+from running import run, tiny_config, write_config
+
+
+@pytest.mark.slow
+def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
+    model = chat_model(tmp_path / "model")
+    engine = {"model": str(model), "max_length": 1500, "batch": 4}
+    values = tiny_config(model, topics={"engine": engine, "sampling": {"max_tokens": 8}, "price": [1, 2]})
+    done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "topics")
+    assert done.returncode == 0, done.stdout[-3000:]
+    (path,) = tmp_path.glob("results/topics/*/counts.json")
+    counts = json.loads(path.read_text())
+    labels = [
+        row["status"]
+        for table in tmp_path.glob("results/labels/*/*.parquet")
+        for row in read_rows(table, records.LABELS)
+    ]
+    assert counts["rows"] == Counter(labels)["ok"] > 0
+    assert sum(counts["difficulty"].values()) == sum(counts["task_type"].values()) == counts["rows"]
+    for log in (tmp_path / "logs" / "topics").iterdir():
+        assert "at most" in log.read_text().splitlines()[0]
+
+    nobody = {"engine": {"model": "nobody/at-all", "revision": "0"}}
+    values |= {"grades": {"mode": "none", **nobody}, "labels": {"mode": "none", **nobody}}
+    done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert not (tmp_path / "resources" / "models").exists()
+    rows = [
+        row for table in tmp_path.glob("results/dataset/*/data/*.parquet") for row in read_rows(table, records.DATASET)
+    ]
+    assert rows
+    assert all(row["prompt"].endswith("<issue>\n\n</issue>\n\n<code>") for row in rows)
