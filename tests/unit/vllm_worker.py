@@ -35,6 +35,9 @@ def main(model: str, journal: str) -> dict[str, Any]:
     others = engine.ask([replace(request, seed=request.seed + 100) for request in drawn])
     result["equal with other seeds"] = sum(a.text == b.text for a, b in zip(together, others, strict=True))
 
+    many = [Request(key=str(n), ids=(n + 30,) * 450, max_tokens=2, temperature=1.0, seed=n) for n in range(24)]
+    result["many long ones"] = [answer.finish_reason for answer in engine.ask(many)]
+
     try:
         engine.ask([replace(greedy[0], max_tokens=512)])
     except EngineError as error:

@@ -87,6 +87,8 @@ class VllmEngine:
                 os.environ.setdefault(name, value)
             # here "GPU memory" is the machine's, of which others take their share
             options = {"gpu_memory_utilization": 0.2, "enforce_eager": True, "distributed_executor_backend": "uni"}
+            # a prompt in pieces moves the offset of its seeded generator, which generators on CPUs do not have
+            options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_length)}
         try:
             return self._vllm.LLM(
                 model=self.name,
