@@ -21,7 +21,7 @@ PACK_ROW = {
     "prompt": 'import math\n\n\ndef area(r: float) -> float:\n    """ Area of a circle.\n    """\n',
     "canonical_solution": "    square = r * r\n\n    return math.pi * square\n",
     "buggy_solution": "    square = r + r\n\n    return math.pi * square\n",
-    "test": "\n\ndef check(area):\n    assert area(0) == 0\n    assert area(2) == math.pi * 4\n\ncheck(area)\n",
+    "test": "\n\ndef check(area):\n    assert area(0) == 0\n    assert area(3) == math.pi * 9\n\ncheck(area)\n",
     "entry_point": "area",
     "instruction": "Write a Python function `area(r: float) -> float` to solve the following problem:\nArea.",
 }
