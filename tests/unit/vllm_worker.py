@@ -19,7 +19,7 @@ def ask(engine: Any, asked: list[Request], journal: Journal | None = None) -> li
 
 
 def main(model: str, journal: str) -> dict[str, Any]:
-    engine: Any = open_engine(config.Engine(kind="vllm", batch=8, max_length=512), model)
+    engine: Any = open_engine(config.Engine(kind="vllm", batch=16, max_length=512), model)
     result: dict[str, Any] = {"identity": engine.identity, "max_length": engine.max_length}
 
     greedy = requests()
