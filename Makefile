@@ -41,6 +41,12 @@ test: setup .venv-vllm/.installed  ## check style and types, then run all tests
 bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side by side, and equality
 	$(VENV)/python -m d3.lintseq.benchmark $(ARGS)
 
+.PHONY: bench-llm
+bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.generate: overhead, and prompts from the prefix cache
+	@model=$$($(VENV)/python -c 'from d3.chain import Chain; from d3.config import Config; print(Chain(Config()).model_path("embedded", None))'); \
+	$(SNAKEMAKE) "$$model"; \
+	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python -m d3.llm.benchmark --model "$$model" $(ARGS)
+
 # --- environments --------------------------------------------------------------------------------
 # pip says a wall of text when a download fails; what helps is one line.
 define install
