@@ -44,7 +44,9 @@ wildcard_constraints:
     benchmark=r"[^/]+",
 
 
-shell.prefix(f"set -euo pipefail; export OMP_WAIT_POLICY=passive; export PATH='{ROOT}/workflow/bin':\"$PATH\"; ")
+shell.prefix(
+    f"set -euo pipefail; export OMP_WAIT_POLICY=passive; export PATH='{ROOT}/workflow/bin':\"$PATH\"; "
+)
 
 
 def image(name):
