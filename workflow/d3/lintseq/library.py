@@ -38,7 +38,7 @@ explicit_inference = attrgetter("_explicit_inference")
 
 FILE_FINDING = ("astroid.interpreter._import", "astroid.modutils")
 """Modules whose caches only say where files lie, which does not change."""
-PATHS_KEPT = 5000
+PATHS_KEPT = 1000
 
 
 @dataclass(slots=True)
@@ -308,6 +308,10 @@ class Library:
         paths = astroid.MANAGER._mod_file_cache
         if len(paths) > PATHS_KEPT:
             paths.clear()
+        for found in paths.values():
+            for error in (found, getattr(found, "error", None)):
+                if isinstance(error, Exception):  # its traceback holds on to whole programs
+                    error.__traceback__ = error.__context__ = error.__cause__ = None
 
     def drop_dead(self, name: str) -> None:
         """Forget what was inferred about earlier programs named `name`: nobody can ask for it again."""

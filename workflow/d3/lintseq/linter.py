@@ -21,6 +21,7 @@ import re
 import resource
 import tokenize
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import astroid
 from astroid import nodes
 from astroid.builder import AstroidBuilder, _parse_string
 from astroid.rebuilder import TreeRebuilder
+from pylint.checkers.classes.class_checker import ScopeAccessMap
 from pylint.checkers.format import FormatChecker
 from pylint.checkers.typecheck import TypeChecker
 from pylint.checkers.unicode import BAD_CHARS, BIDI_UNICODE
@@ -255,6 +257,12 @@ class Linter:
         for checker in checkers:
             checker.open()
         self._events = events(lean, checkers)
+        self._notes = [
+            (vars(checker), name, value)
+            for checker in checkers[1:]
+            for name, value in vars(checker).items()
+            if isinstance(value, ScopeAccessMap) or (isinstance(value, (list, dict, set)) and not value)
+        ]
 
     def __call__(self, text: str) -> list[Trace]:
         """Give the kept messages of a program, in the order in which pylint gives them."""
@@ -342,6 +350,8 @@ class Linter:
                 self._lean.add_message("E0001", line=where, col_offset=column, args=error.args[0])
                 return
             self._format.process_tokens(tokens)
+        for state, name, empty in self._notes:  # pylintseq has new checkers for every program
+            state[name] = ScopeAccessMap() if isinstance(empty, ScopeAccessMap) else copy(empty)
         self._types._compiled_generated_members = () if "cv2" not in text and text.isascii() else self._generated
         walk(module, self._events)
 
