@@ -12,6 +12,7 @@ that has linted nothing before, since the command's own result depends on the fi
 
 import argparse
 import ctypes
+import gc
 import json
 import os
 import re
@@ -172,6 +173,8 @@ def profile(texts: Sequence[str]) -> None:
         lint = Linter(Path(folder), standard_library())
         runs = cProfile.Profile()
         for measured in (False, True):
+            gc.collect()
+            gc.freeze()
             for text in texts:
                 if measured:
                     runs.enable()
