@@ -1,0 +1,1 @@
+"""The commands of `python -m d3`, by what they are for."""
