@@ -1,6 +1,7 @@
 """Small shards in the schema of The Stack for tests, sound and broken."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def write_lines(path: Path, rows: list[Row | bytes]) -> Path:
     return path
 
 
-def run_corpus(shard: Path, settings: Config | None = None) -> tuple[list[Row], list[Row]]:
-    """Run the stage; gives the kept and the rejected rows, both read back from disk."""
+def run_corpus(shard: Path, settings: Config | None = None, more: Sequence[Path] = ()) -> tuple[list[Row], list[Row]]:
+    """Run the stage over a batch; gives the kept and the rejected rows, both read back from disk."""
     kept, rejected = shard.parent / "out" / "kept.parquet", shard.parent / "out" / "rejected.parquet"
-    run(settings or config(), shard, kept, rejected)
+    run(settings or config(), [shard, *more], kept, rejected)
     return list(read_rows(kept, records.CORPUS)), list(read_rows(rejected, records.REJECTED))

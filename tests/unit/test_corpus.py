@@ -153,7 +153,7 @@ def test_real_shards_lose_no_row(tmp_path: Path) -> None:
     kept, rejected = tmp_path / "kept.parquet", tmp_path / "rejected.parquet"
     from d3.corpus.stage import run
 
-    run(config(max_lines=200, sample=None), shard, kept, rejected)
+    run(config(max_lines=200, sample=None), [shard], kept, rejected)
     rows = list(read_rows(kept, records.CORPUS))
     numbers = [line["row"] for line in rows] + [line["row"] for line in read_rows(rejected, records.REJECTED)]
     assert sorted(numbers) == list(range(len(raw)))

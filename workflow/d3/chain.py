@@ -188,6 +188,19 @@ class Chain:
         return shards
 
     @cached_property
+    def batches(self) -> dict[str, list[str]]:
+        """Give the paths of the source shards of every batch by its name, in the configured order.
+
+        A batch of one shard bears its name; a larger one is named by its first shard, so that its
+        journals stay its own when shards are added at the end.
+        """
+        size = self.config.source.shards_per_job
+        shards = list(self.shards.items())
+        groups = [shards[start : start + size] for start in range(0, len(shards), size)]
+        suffix = f"-x{size}" if size > 1 else ""
+        return {group[0][0] + suffix: [path for _, path in group] for group in groups}
+
+    @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:
         """Give (name, arm) by a name that also carries what the arm was trained on."""
         arms = {}

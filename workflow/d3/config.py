@@ -50,6 +50,10 @@ class Source(Section):
     name: str = "python-standard-library"
     """The data set's name, kept in the `source` column of every row; give each data set its own,
     since shards of the same name in the same data set count as the same."""
+    shards_per_job: Positive = 1
+    """Consecutive shards that make one batch: one corpus file, and one job of every later stage. Choose
+    it before a run starts, since it moves all folders: 10,000 shards want 100 or so. No row depends on
+    it. Add shards at the end of the list; one in the middle moves the batches behind it."""
 
 
 class Corpus(Section):

@@ -27,25 +27,41 @@ BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
 
 def write_pairs(config: Config, corpus: Path, output: Path) -> None:
-    """Write `records.PAIRS` for one shard of the corpus, ordered by id; only held-out files are used."""
+    """Write `records.PAIRS` for a batch of the corpus, ordered by id; only held-out files are used.
+
+    The sample is one of every source shard, so that it stays when shards are batched another way. Of
+    equal functions the one out of the file with the smallest id stays.
+    """
     settings = config.pairs
     with Job("pairs", code="d3.pairs", params={"seed": config.seed, "pairs": settings.model_dump()}) as job:
         table = job.table(output, records.PAIRS)
-        found: dict[str, Row] = {}
+        found: dict[str, dict[str, Row]] = {}
         for row in track(job.rows(corpus, records.CORPUS), f"pairs {corpus.name}", count_rows(corpus), "files"):
             if row["split"] != "sft":
                 job.drop("not_held_out")
                 continue
-            pairs = {pair["id"]: pair for pair in pairs_of(row["text"], row["id"], settings)}
-            found = pairs | found
+            pairs = list(pairs_of(row["text"], row["id"], settings))
+            shard = found.setdefault(row["shard"], {})
+            for pair in pairs:
+                shard[pair["id"]] = _smaller(pair, shard.get(pair["id"]))
             if pairs:
                 job.keep()
             else:
                 job.drop("no_function_stands_alone")
-        chosen = sorted(found, key=lambda identifier: unit_interval(config.seed, "pair", identifier))[: settings.sample]
+        chosen: dict[str, Row] = {}
+        for shard in found.values():
+            ranked = sorted(shard, key=lambda identifier: unit_interval(config.seed, "pair", identifier))
+            for identifier in ranked[: settings.sample]:
+                chosen[identifier] = _smaller(shard[identifier], chosen.get(identifier))
         for identifier in sorted(chosen):
-            table.write(found[identifier])
-        print(f"pairs {corpus.name}: {len(chosen)} of {len(found)} functions are in the sample", file=sys.stderr)
+            table.write(chosen[identifier])
+        functions = len({identifier for shard in found.values() for identifier in shard})
+        print(f"pairs {corpus.name}: {len(chosen)} of {functions} functions are in the sample", file=sys.stderr)
+
+
+def _smaller(pair: Row, known: Row | None) -> Row:
+    """Give which of two pairs with the same id stays; inside a file that is the first one."""
+    return pair if known is None or pair["file_id"] < known["file_id"] else known
 
 
 def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:

@@ -25,7 +25,7 @@ try:
     TOKENIZER = CHAIN.model_path(
         CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
     )
-    SHARDS, ARMS, BENCHMARKS = CHAIN.shards, CHAIN.arms, CHAIN.benchmarks
+    SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:
     raise WorkflowError(str(error))
 
@@ -69,7 +69,7 @@ def model_option(wildcards, input):
 
 
 def shard_input(wildcards):
-    """Give the source file of a shard."""
+    """Give the source files of a batch of shards."""
     return SHARDS[wildcards.shard]
 
 

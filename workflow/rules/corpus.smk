@@ -2,7 +2,7 @@
 
 
 rule corpus:
-    """Filter the source shard {wildcards.shard}."""
+    """Filter the source shards of the batch {wildcards.shard}."""
     input:
         shard_input,
     output:

@@ -17,7 +17,7 @@ if CHAIN.embedded_source:
     rule embedded_source:
         """Write the standard library of this Python as shards in the schema of The Stack."""
         output:
-            list(SHARDS.values()),
+            list(CHAIN.shards.values()),
         log:
             "logs/source.log",
         params:

@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--rows": {"help": "where our ids beside the row numbers go"},
     "--samples": {"help": "solutions, as `generate` writes them"},
     "--scores": {"help": "scores, as `scores` writes them"},
-    "--shard": {"help": "source shard (Parquet or JSONL) in the schema of The Stack"},
+    "--shard": {"help": "source shards (Parquet or JSONL) in the schema of The Stack"},
     "--tasks": {"help": "task file of the benchmark"},
     "--tokenizer": {"help": "folder that holds tokenizer.json"},
     "--tokens": {"help": "tokens, as `tokens` writes them"},

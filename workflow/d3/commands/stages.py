@@ -39,9 +39,9 @@ def embed_benchmark(arguments: Arguments) -> None:
     write_humaneval(arguments.out)
 
 
-@command("corpus", "--shard", "--out", "--rejected")
+@command("corpus", "--shard+", "--out", "--rejected")
 def corpus(arguments: Arguments) -> None:
-    """Filter one source shard into kept and rejected files."""
+    """Filter source shards, one or a batch, into kept and rejected files."""
     from d3.corpus.stage import run
 
     run(read_config(arguments), arguments.shard, arguments.out, arguments.rejected)
