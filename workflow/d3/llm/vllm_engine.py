@@ -2,10 +2,13 @@
 
 Prompts are token ids, so no template and no special token is read a second time. Every request has
 its own sampling parameters and seed. The fixed beginning of the prompts is served by the prefix
-cache. Choices are read off in a second call, whose prompts lie in that cache.
+cache. Requests are taken while others are answered, so that the engine is full until the last ones.
+Choices are read off right after the free text, while its keys and values still lie in the cache:
+after a long list of answers they would have made way for others.
 
-On one CPU, answers were seen not to depend on the batch. On GPUs vLLM does not promise that: compare
-two runs by statistics, not by bytes, unless VLLM_BATCH_INVARIANT=1 is set and supported.
+On one CPU, answers were seen not to depend on the batch. On GPUs vLLM does not promise that, and
+which requests meet in a batch depends on the clock there: compare two runs by statistics, not by
+bytes, unless VLLM_BATCH_INVARIANT=1 is set and supported.
 """
 
 import os
@@ -41,9 +44,14 @@ class VllmEngine:
     def __init__(self, settings: config.Engine, model: str) -> None:
         """Read the tokenizer and the model's config; raises EngineError when they cannot be had."""
         self.settings, self.name = settings, model
-        self.chunk = max(1024, 8 * settings.batch)
+        self.chunk = settings.batch + max(16, settings.batch // 4)  # some wait, so that no place stays empty
         self.prompt_tokens = self.cached_tokens = 0
         """Tokens of all prompts so far, and how many of them the prefix cache served."""
+        self.read_off_tokens = self.read_off_cached = 0
+        """The same of the prompts that choices were read off from."""
+        self._tickets = 0
+        self._running: dict[str, tuple[_Flight, int]] = {}  # by vLLM's request: whose it is, which of its prompts
+        self._finished: list[tuple[int, Answer]] = []
         self._revision = None if Path(model).exists() else settings.revision
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
@@ -111,49 +119,79 @@ class VllmEngine:
             ) from None
 
     def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, in their order; raises EngineError for one over `max_length`."""
+        """Answer requests, in their order, while no others are open; raises EngineError for one over `max_length`."""
         for request in requests:
-            needed = room_needed(self.tokenizer, request)
-            if needed > self.max_length:  # one too long would make vLLM refuse the whole call
-                raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
-        written: list[_Written] = [_Written() for _ in requests]
-        free = [place for place, request in enumerate(requests) if request.max_tokens]
-        outputs = self._generate(
-            [list(requests[place].ids) for place in free], [self._sampling(requests[place]) for place in free]
-        )
-        for place, output in zip(free, outputs, strict=True):
-            written[place] = self._written(requests[place], output.outputs[0])
-        self._read_off(requests, written)
-        return [
-            Answer(
-                text=text.text,
-                finish_reason=text.finish,
-                prompt_tokens=len(request.ids),
-                answer_tokens=len(text.tokens),
-                choice_probabilities=text.probabilities,
-            )
-            for request, text in zip(requests, written, strict=True)
-        ]
-
-    def _generate(self, prompts: list[list[int]], sampling: list[Any]) -> list[Any]:
-        if not prompts:
-            return []
-        llm = self._llm
+            self._check(request)
         try:
-            outputs: list[Any] = llm.generate([{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False)
+            tickets = [self.submit(request) for request in requests]
         except Exception as error:
-            self._clear(llm, error)
+            self._clear(error)
             raise
-        self.prompt_tokens += sum(map(len, prompts))
-        self.cached_tokens += sum(output.num_cached_tokens or 0 for output in outputs)
-        return outputs
+        answers: dict[int, Answer] = {}
+        while len(answers) < len(tickets):
+            answers.update(self.collect())
+        return [answers[ticket] for ticket in tickets]
 
-    def _clear(self, llm: Any, error: Exception) -> None:
+    def submit(self, request: Request) -> int:
+        """Take one request and give its ticket; raises EngineError for one over `max_length`."""
+        self._check(request)
+        flight = _Flight(ticket=self._tickets, request=request)
+        if request.max_tokens:
+            self._send(flight, 0, request.ids, self._sampling(request))
+        else:
+            self._read_off(flight)
+        self._tickets += 1
+        return flight.ticket
+
+    def collect(self) -> list[tuple[int, Answer]]:
+        """Wait until answers are there, in any order; give them with their tickets."""
+        while not self._finished:
+            try:
+                self._step()
+            except Exception as error:
+                self._clear(error)
+                raise
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _check(self, request: Request) -> None:
+        needed = room_needed(self.tokenizer, request)
+        if needed > self.max_length:  # vLLM would refuse it in words that do not name the row
+            raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
+
+    def _send(self, flight: "_Flight", number: int, ids: Sequence[int], sampling: Any) -> None:
+        """Give vLLM one prompt of a request."""
+        (name,) = self._llm.enqueue([{"prompt_token_ids": list(ids)}], [sampling], use_tqdm=False)
+        self._running[name.partition("-")[0]] = flight, number  # what vLLM adds to a name does not come back
+        flight.missing += 1
+
+    def _step(self) -> None:
+        """Let vLLM compute one step, and go on with what is finished."""
+        for output in self._llm.llm_engine.step():
+            if not output.finished:
+                continue
+            flight, number = self._running.pop(output.request_id)
+            flight.missing -= 1
+            self.prompt_tokens += len(output.prompt_token_ids)
+            self.cached_tokens += output.num_cached_tokens or 0
+            if number == 0:
+                flight.written = self._written(flight.request, output.outputs[0])
+                if flight.request.choices and flight.written.finish in ("stop", "length"):
+                    self._read_off(flight)
+            else:
+                self.read_off_tokens += len(output.prompt_token_ids)
+                self.read_off_cached += output.num_cached_tokens or 0
+                flight.found[number] = output.outputs[0].logprobs
+            if not flight.missing:
+                self._finished.append((flight.ticket, self._answer(flight)))
+
+    def _clear(self, error: Exception) -> None:
         """Take back what a failed call left in the engine, or its answers would come out of the next one.
 
         Raises EngineError when the engine is dead.
         """
-        engine = llm.llm_engine
+        self._running, self._finished = {}, []
+        engine = self._llm.llm_engine
         try:
             engine.abort_request(list(engine.output_processor.request_states), internal=True)
             alive = not engine.has_unfinished_requests()
@@ -196,50 +234,68 @@ class VllmEngine:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    def _read_off(self, requests: Sequence[Request], written: list["_Written"]) -> None:
-        """Add the probabilities of the choices: one prompt a request, one more for every further token
-        of a choice; all but their ends lie in the prefix cache.
+    def _read_off(self, flight: "_Flight") -> None:
+        """Ask for the probabilities of the choices: one prompt, and one more for every further token of a
+        choice; all but their ends lie in the prefix cache.
         """
-        prompts: list[list[int]] = []
-        wanted: list[list[int]] = []
-        plans: list[tuple[_Written, list[list[tuple[int, int]]]]] = []  # per choice: (prompt, token) to sum
-        for request, text in zip(requests, written, strict=True):
-            if not request.choices or text.finish not in ("stop", "length"):
-                continue
-            begin = [*request.ids, *text.tokens[: text.kept], *request.lead]
-            ends = [choice_ids(self.tokenizer, choice) for choice in request.choices]
-            first = len(prompts)
-            prompts.append(begin)
-            wanted.append(sorted({ids[0] for ids in ends}))
-            steps = []
-            for ids in ends:
-                terms = [(first, ids[0])]
-                for at in range(1, len(ids)):
-                    terms.append((len(prompts), ids[at]))
-                    prompts.append([*begin, *ids[:at]])
-                    wanted.append([ids[at]])
-                steps.append(terms)
-            plans.append((text, steps))
-        sampling = [
-            self._vllm.SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=ids)
-            for ids in wanted
-        ]
-        found = [output.outputs[0].logprobs for output in self._generate(prompts, sampling)]
-        for text, steps in plans:
-            if all(found[number] for terms in steps for number, _ in terms):
-                sums = [sum(found[number][0][token].logprob for number, token in terms) for terms in steps]
-                text.probabilities = shares(sums)
+        request, written = flight.request, flight.written
+        begin = [*request.ids, *written.tokens[: written.kept], *request.lead]
+        ends = [choice_ids(self.tokenizer, choice) for choice in request.choices or ()]
+        prompts = [begin]
+        wanted = [sorted({ids[0] for ids in ends})]
+        for ids in ends:
+            terms = [(1, ids[0])]
+            for at in range(1, len(ids)):
+                prompts.append([*begin, *ids[:at]])
+                wanted.append([ids[at]])
+                terms.append((len(prompts), ids[at]))
+            flight.terms.append(terms)
+        for number, (prompt, tokens) in enumerate(zip(prompts, wanted, strict=True), start=1):
+            sampling = self._vllm.SamplingParams(
+                max_tokens=1, temperature=0.0, detokenize=False, logprob_token_ids=tokens
+            )
+            self._send(flight, number, prompt, sampling)
+
+    def _answer(self, flight: "_Flight") -> Answer:
+        """Put together what came back for a request."""
+        finish, chances = flight.written.finish, None
+        if flight.terms:
+            if all(flight.found[number] for terms in flight.terms for number, _ in terms):
+                chances = shares(
+                    [sum(flight.found[number][0][token].logprob for number, token in terms) for terms in flight.terms]
+                )
             else:
-                text.finish = "error"
+                finish = "error"
+        return Answer(
+            text=flight.written.text,
+            finish_reason=finish,
+            prompt_tokens=len(flight.request.ids),
+            answer_tokens=len(flight.written.tokens),
+            choice_probabilities=chances,
+        )
 
 
 @dataclass(slots=True)
 class _Written:
-    """What became of one request."""
+    """The free text of an answer."""
 
     text: str = ""
     finish: str = "stop"
     tokens: list[int] = field(default_factory=list)
     kept: int = 0
     """How many of the tokens the text consists of."""
-    probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Flight:
+    """A request that vLLM is working on."""
+
+    ticket: int
+    request: Request
+    missing: int = 0
+    """Prompts without an answer."""
+    written: _Written = field(default_factory=_Written)
+    terms: list[list[tuple[int, int]]] = field(default_factory=list)
+    """For every choice the (prompt, token) whose log-probabilities are summed."""
+    found: dict[int, Any] = field(default_factory=dict)
+    """Log-probabilities by prompt, from 1; 0 is the free text."""
