@@ -110,6 +110,11 @@ def test_a_request_that_ends_with_an_error_gets_a_status(worker: dict[str, Any])
     assert rows[2]["detail"] == "finished with 'error'"
 
 
+def test_the_engine_is_never_emptied_and_never_given_more_than_it_wants(worker: dict[str, Any]) -> None:
+    assert worker["rolled"]
+    assert worker["most open"] <= 5 * 3  # a request and its choices: three prompts at most
+
+
 def test_the_prefix_cache_serves_what_was_seen(worker: dict[str, Any]) -> None:
     prompt, cached = worker["cached"]
     assert prompt == 400

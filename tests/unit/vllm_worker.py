@@ -46,7 +46,7 @@ def main(model: str, journal: str) -> dict[str, Any]:
     result["mixed"] = ask(engine, [greedy[0], foreign, replace(greedy[2], max_tokens=512), greedy[3]])
 
     core = engine._llm.llm_engine
-    step, generate = core.step, engine._llm.generate
+    step = core.step
 
     def dying_step() -> Any:
         core.step = step
@@ -56,16 +56,31 @@ def main(model: str, journal: str) -> dict[str, Any]:
     core.step = dying_step
     result["after a failed step"] = ask(engine, greedy)
 
-    def failing(prompts: Any, *more: Any, **options: Any) -> Any:
-        outputs = generate(prompts, *more, **options)
+    def failing_step() -> Any:
+        outputs = step()
         for output in outputs:
             if output.prompt_token_ids == list(greedy[2].ids):
                 output.outputs[0].finish_reason = "error"
         return outputs
 
-    engine._llm.generate = failing
+    core.step = failing_step
     result["failed grammar"] = ask(engine, greedy[:4])
-    engine._llm.generate = generate
+    core.step = step
+
+    most = 0
+
+    def watched_step() -> Any:
+        nonlocal most
+        most = max(most, core.get_num_unfinished_requests())
+        return step()
+
+    core.step = watched_step
+    uneven = [replace(one, max_tokens=2 + 5 * (at % 4)) for at, one in enumerate(requests(20, temperature=1.0))]
+    together = [answer.text for answer in engine.ask(uneven)]
+    most, engine.chunk = 0, 5
+    result["rolled"] = [row["raw"] for row in ask(engine, uneven)] == together
+    result["most open"] = most
+    core.step = step
 
     long = Request(key="long", ids=tuple(range(30, 430)), max_tokens=2)
     engine.ask([long])

@@ -1,24 +1,27 @@
 """Every question answered once: journal first, engine for the rest, answers in the order of the questions."""
 
 import sys
+import time
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from d3.errors import D3Error
-from d3.identity import derive_seed, digest_of
+from d3.identity import digest_of
 from d3.journal import Journal
-from d3.llm.engine import Answer, Engine, Request, room_needed
+from d3.llm.engine import Answer, Engine, Request, RollingEngine, room_needed
+from d3.llm.flight import InChunks, Rolling
 from d3.llm.replay_engine import NOT_KEPT, ReplayEngine, record
 from d3.progress import Progress
 
 T = TypeVar("T")
 
-ATTEMPTS = 3
-"""How often an answer is drawn, with another seed each time, until one is not empty."""
+HELD_CHUNKS = 16
+"""So many chunks of questions are held while the first of them has no answer; most come from the journal then."""
+SAVE_SECONDS = 30.0
+"""How often the answers of an engine that never pauses are brought to the disk."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -98,7 +101,8 @@ def ask_all(
 ) -> Iterator[Outcome[T]]:
     """Yield the outcome of every question, in order; memory is bounded by the engine's chunk.
 
-    Answers are journalled chunk by chunk, so a killed run asks again only what was in flight.
+    Answers are journalled chunk by chunk, those of an engine that never pauses at least every half
+    minute, so a killed run asks again only what was in flight.
     Prompts longer than the engine takes are `too_long`. A request that fails is asked as often as the
     engine wants, a drawn answer that is empty up to three times with other seeds; failures end as
     `engine_error`, which is not journalled, so the next run tries again. With `empty_again=False` an
@@ -108,12 +112,24 @@ def ask_all(
         engine.bind(journal)
     waiting = iter(questions)
     progress = Progress(what, total, "answers")
-    tally = Tally()
-    while chunk := list(islice(waiting, engine.chunk)):
-        for outcome in _answer_chunk(engine, chunk, journal, tally, empty_again):
+    desk = _Desk[T](engine, journal, empty_again)
+    more = True
+    while more or desk.held:
+        while desk.held and (outcome := desk.held[0].outcome) is not None:
+            desk.held.popleft()
             yield outcome
             progress.advance()
+        if more and desk.has_room():
+            question = next(waiting, None)
+            if question is None:
+                more = False
+            else:
+                desk.accept(question)
+        elif desk.held:
+            desk.wait()
+    desk.save()
     progress.close()
+    tally = desk.tally
     print(
         f"{what}: {tally.asked} asked, {tally.journal} from the journal, {tally.repeated} equal to another, "
         f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:12]}",
@@ -121,94 +137,86 @@ def ask_all(
     )
 
 
-def _answer_chunk(
-    engine: Engine, chunk: list[Question[T]], journal: Journal | None, tally: Tally, empty_again: bool
-) -> Iterator[Outcome[T]]:
-    answers: dict[str, Answer | str] = {}
-    missing: dict[str, Request] = {}
-    keys: list[str | None] = []
-    for question in chunk:
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    """A question whose outcome, or that of one before it, is not there yet."""
+
+    row: T
+    outcome: Outcome[T] | None = None
+
+
+class _Desk(Generic[T]):
+    """Questions between being read and being answered."""
+
+    def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool) -> None:
+        self.engine, self.journal, self.empty_again = engine, journal, empty_again
+        rolling = isinstance(engine, RollingEngine)
+        self.flight = (
+            Rolling(engine, empty_again) if isinstance(engine, RollingEngine) else InChunks(engine, empty_again)
+        )
+        self.save_every = SAVE_SECONDS if rolling else 0.0
+        self.saved = time.monotonic()
+        self.held: deque[_Held[T]] = deque()
+        self.open: dict[str, list[_Held[T]]] = {}
+        self.tally = Tally()
+
+    def has_room(self) -> bool:
+        """Tell whether another question may be read."""
+        return len(self.flight) < self.engine.chunk and len(self.held) < HELD_CHUNKS * self.engine.chunk
+
+    def accept(self, question: Question[T]) -> None:
+        """Find the outcome of a question, or send its request."""
+        held = _Held(question.row)
+        self.held.append(held)
         request = question.request
-        if request is None or room_needed(engine.tokenizer, request) > engine.max_length:
-            keys.append(None)
-            tally.unanswered += 1
-            continue
-        key = answer_key(engine.identity, request, empty_again)
-        keys.append(key)
-        if key in answers or key in missing:
-            tally.repeated += 1
-            continue
-        known = journal.get(key) if journal is not None else None
+        if request is None:
+            held.outcome = Outcome(row=question.row, status=question.status, detail=question.detail)
+            self.tally.unanswered += 1
+            return
+        needed = room_needed(self.engine.tokenizer, request)
+        if needed > self.engine.max_length:
+            detail = f"takes {needed} tokens of {self.engine.max_length}"
+            held.outcome = Outcome(row=question.row, status="too_long", detail=detail)
+            self.tally.unanswered += 1
+            return
+        key = answer_key(self.engine.identity, request, self.empty_again)
+        if key in self.open:
+            self.open[key].append(held)
+            self.tally.repeated += 1
+            return
+        known = self.journal.get(key) if self.journal is not None else None
         if known is not None:
-            answers[key] = _from_entry(known)
-            tally.journal += 1
-        elif engine.tries == 0:
-            answers[key] = NOT_KEPT
-            tally.unanswered += 1
+            held.outcome = Outcome(row=question.row, status="ok", answer=_from_entry(known))
+            self.tally.journal += 1
+        elif self.engine.tries == 0:
+            held.outcome = Outcome(row=question.row, status="engine_error", detail=NOT_KEPT)
+            self.tally.unanswered += 1
         else:
-            missing[key] = request
-    if missing:
-        new = dict(zip(missing, _ask_patiently(engine, list(missing.values()), empty_again), strict=True))
-        tally.asked += len(new)
-        answers.update(new)
-        if journal is not None:
-            record(engine.identity, journal)
-            for key, answer in new.items():
-                if isinstance(answer, Answer):
-                    journal.put(key, _entry(answer))
-            journal.flush()
-    for question, found in zip(chunk, keys, strict=True):
-        if question.request is None:
-            yield Outcome(row=question.row, status=question.status, detail=question.detail)
-        elif found is None:
-            needed = room_needed(engine.tokenizer, question.request)
-            detail = f"takes {needed} tokens of {engine.max_length}"
-            yield Outcome(row=question.row, status="too_long", detail=detail)
-        else:
-            answer = answers[found]
-            if isinstance(answer, Answer):
-                yield Outcome(row=question.row, status="ok", answer=answer)
-            else:
-                yield Outcome(row=question.row, status="engine_error", detail=answer)
+            self.open[key] = [held]
+            self.flight.put(key, request)
 
+    def wait(self) -> None:
+        """Wait until the engine has answered something, and keep it."""
+        replies = self.flight.take()
+        if self.journal is not None and any(isinstance(reply, Answer) for _, reply in replies):
+            record(self.engine.identity, self.journal)
+        for key, reply in replies:
+            self.tally.asked += 1
+            if isinstance(reply, Answer) and self.journal is not None:
+                self.journal.put(key, _entry(reply))
+            for held in self.open.pop(key):
+                if isinstance(reply, Answer):
+                    held.outcome = Outcome(row=held.row, status="ok", answer=reply)
+                else:
+                    held.outcome = Outcome(row=held.row, status="engine_error", detail=reply)
+        if time.monotonic() - self.saved >= self.save_every:
+            self.save()
 
-def _ask_patiently(engine: Engine, requests: list[Request], empty_again: bool) -> list[Answer | str]:
-    """Ask a chunk, then what failed one by one; give an answer or a reason for each."""
-    answers: list[Answer | str] = list(_ask(engine, requests))
-    for place, request in enumerate(requests):
-        answer = answers[place]
-        for attempt in range(1, max(ATTEMPTS, engine.tries)):
-            if isinstance(answer, str):
-                if attempt >= engine.tries:
-                    break
-                seed = request.seed
-            elif empty_again and _is_empty(answer, request) and attempt < ATTEMPTS:
-                seed = derive_seed(request.seed, "again", attempt)
-            else:
-                break
-            answer = _ask(engine, [replace(request, seed=seed)])[0]
-        answers[place] = answer
-    return answers
-
-
-def _ask(engine: Engine, requests: list[Request]) -> list[Answer | str]:
-    """Ask once; an exception becomes the reason why none of the requests has an answer."""
-    try:
-        return [
-            answer
-            if answer.finish_reason in ("stop", "length")
-            else answer.detail or f"finished with {answer.finish_reason!r}"
-            for answer in engine.ask(requests)
-        ]
-    except D3Error:
-        raise  # the model cannot be loaded, or our own mistake: no row is to blame
-    except Exception as error:
-        return [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"] * len(requests)
-
-
-def _is_empty(answer: Answer, request: Request) -> bool:
-    """Tell whether an answer is empty although another draw could be better."""
-    return request.max_tokens > 0 and request.temperature > 0 and not answer.text.strip()
+    def save(self) -> None:
+        """Bring the answers to the disk."""
+        if self.journal is not None:
+            self.journal.flush()
+        self.saved = time.monotonic()
 
 
 def _entry(answer: Answer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from d3 import config
 from d3.errors import D3Error
@@ -87,6 +87,21 @@ class Engine(Protocol):
 
     def ask(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests, in their order; raises EngineError for one over `max_length`."""
+
+
+@runtime_checkable
+class RollingEngine(Engine, Protocol):
+    """An engine that takes requests while it answers others; `chunk` is how many it wants to have then."""
+
+    def submit(self, request: Request) -> int:
+        """Take one request and give its ticket; raises EngineError for one over `max_length`."""
+
+    def collect(self) -> list[tuple[int, Answer]]:
+        """Wait until answers are there, in any order; give them with their tickets.
+
+        An exception other than a D3Error means that all requests without an answer are lost, and that
+        others may be asked.
+        """
 
 
 def room_needed(tokenizer: Any, request: Request) -> int:
