@@ -1,0 +1,1 @@
+"""Overseeing a run: what will it cost, how far is it, what does the machine lack."""

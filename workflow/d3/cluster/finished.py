@@ -1,0 +1,79 @@
+"""What finished jobs say of themselves: rows, bytes and times, out of their statements."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Finished(NamedTuple):
+    """The figures of one finished job. Times are seconds since the epoch; `rows` and `bytes` count outputs."""
+
+    read: int
+    kept: int
+    rows: int
+    """Rows of the first output."""
+    bytes: int
+    files: int
+    started: float
+    ended: float
+    cpu_seconds: float | None
+    """CPU time of the job with its child processes; None where the statement does not tell."""
+    config: dict[str, Any]
+    """The settings that the job worked under."""
+
+    @property
+    def seconds(self) -> float:
+        """Give the job's wall time."""
+        return max(self.ended - self.started, 0.0)
+
+
+def read_finished(statement: Path) -> Finished | None:
+    """Read a statement; None where there is none, or none that can be read: then the job is not finished.
+
+    Names in a statement are relative to the run's folder. Sizes that it does not tell are looked up.
+    """
+    try:
+        text = json.loads(statement.read_bytes())
+        return _figures(text)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _figures(statement: dict[str, Any]) -> Finished:
+    predicate = statement["predicate"]
+    details = predicate["runDetails"]
+    subjects = statement["subject"]
+    products = {product["name"]: product.get("content", {}) for product in details.get("byproducts", ())}
+    rows, usage = products.get("rows", {}), products.get("usage", {})
+    parameters = predicate["buildDefinition"]["externalParameters"]
+    config = parameters.get("config", parameters.get("params"))
+    return Finished(
+        read=int(rows.get("read", 0)),
+        kept=int(rows.get("kept", 0)),
+        rows=int((subjects[0].get("annotations") or {}).get("rows") or 0),
+        bytes=sum(_bytes(subject) for subject in subjects),
+        files=len(subjects),
+        started=seconds_of(details["metadata"]["startedOn"]),
+        ended=seconds_of(details["metadata"]["finishedOn"]),
+        cpu_seconds=usage.get("cpu_seconds"),
+        config=config if isinstance(config, dict) else {},
+    )
+
+
+def _bytes(subject: dict[str, Any]) -> int:
+    """Give the size of an output, 0 where nobody knows it any more."""
+    told = (subject.get("annotations") or {}).get("bytes")
+    if told is not None:
+        return int(told)
+    path = Path(subject["name"])
+    try:
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:
+        return 0
+
+
+def seconds_of(time: str | float) -> float:
+    """Give seconds since the epoch of a time in RFC 3339, or of a number that is that already."""
+    return float(time) if isinstance(time, int | float) else datetime.fromisoformat(time).timestamp()
