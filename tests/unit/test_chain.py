@@ -6,7 +6,6 @@ from d3.chain import STAGES, Chain
 from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.errors import ConfigError
-from d3.images import image_key
 from d3.provenance import module_path
 
 ROOT = Path(__file__).parents[2]
@@ -143,17 +142,3 @@ def test_models_lie_in_folders_that_carry_their_version(name: str, revision: str
 def test_other_models_are_refused(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         chain().model_path(name, None)
-
-
-def test_an_image_is_named_by_its_definition_and_locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for folder in ("containers", "envs"):
-        (tmp_path / folder).mkdir()
-    definition, lock = tmp_path / "containers" / "x.def", tmp_path / "envs" / "x.lock"
-    definition.write_text("%files\n    envs/x.lock /opt/x.lock\n")
-    lock.write_text("a==1\n")
-    monkeypatch.setattr("d3.images.ROOT", tmp_path)
-    first = image_key("x")
-    lock.write_text("a==2\n")
-    assert image_key("x") != first
-    with pytest.raises(ConfigError, match="no such image definition"):
-        image_key("y")

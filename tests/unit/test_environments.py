@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from d3.chain import Chain
+from d3.chain import STAGES, Chain
 from d3.config_read import parse_config
 from d3.errors import ConfigError
+from d3.images import RECIPES
 
 ROOT = Path(__file__).parents[2]
 SERVER = {"kind": "openai", "served_model": "judge"}
@@ -19,11 +20,20 @@ def chain(stage: str, **engine: Any) -> Chain:
     return Chain(parse_config({stage: {"engine": engine}}))
 
 
-@pytest.mark.parametrize("stage", ["grades", "labels", "generate"])
-def test_only_vllm_has_an_environment_of_its_own(stage: str) -> None:
-    assert chain(stage, kind="vllm").environment(stage) == "vllm"
-    for engine in ({"kind": "transformers"}, {"kind": "replay"}, SERVER):
-        assert chain(stage, **engine).environment(stage) == "main"
+@pytest.mark.parametrize("stage", ["grades", "labels", "generate", "topics"])
+def test_the_engine_decides_the_environment_of_a_stage_that_asks(stage: str) -> None:
+    assert chain(stage, kind="vllm").environment(stage) == "llm"
+    assert chain(stage, kind="transformers").environment(stage) == "train"
+    for engine in ({"kind": "replay"}, SERVER):
+        assert chain(stage, **engine).environment(stage) == "data"
+
+
+def test_every_stage_has_an_environment_and_one_that_asks_nothing_needs_no_model() -> None:
+    plain = Chain(parse_config({"grades": {"mode": "none"}}))
+    assert plain.environment("grades") == "data"
+    found = {stage: plain.environment(stage) for stage in STAGES}
+    assert set(found.values()) == {*RECIPES, "main"} - {"llm"}
+    assert (found["tokens"], found["execute"], found["sft"], found["model"]) == ("dolma", "eval", "train", "main")
 
 
 @pytest.mark.parametrize("stage", ["grades", "labels", "generate"])
@@ -74,9 +84,10 @@ def test_the_launcher_takes_the_environment_that_is_named(tmp_path: Path) -> Non
         python.chmod(0o755)
     assert launch(tmp_path, "grades", "--out", "a b").stdout == ".venv -m d3 grades --out a b\n"
     assert launch(tmp_path, "tokens").stdout == ".venv-dolma -m d3 tokens\n"
-    assert launch(tmp_path, "--env", "vllm", "grades").stdout == ".venv-vllm -m d3 grades\n"
+    assert launch(tmp_path, "execute").stdout == ".venv -m d3 execute\n"
+    assert launch(tmp_path, "--env", "llm", "grades").stdout == ".venv-vllm -m d3 grades\n"
     assert launch(tmp_path, "--env", "main", "grades").stdout == ".venv -m d3 grades\n"
     shutil.rmtree(tmp_path / ".venv-vllm")
-    missing = launch(tmp_path, "--env", "vllm", "grades")
+    missing = launch(tmp_path, "--env", "llm", "grades")
     assert missing.returncode == 1
     assert missing.stderr.strip().endswith(f"is missing; run `make .venv-vllm/.installed` in {tmp_path}")

@@ -92,6 +92,18 @@ UNREAD = {
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
+ENVIRONMENTS = {
+    **dict.fromkeys(("source", "model", "hub_model", "benchmark"), "main"),
+    **dict.fromkeys(("midtrain", "sft"), "train"),
+    "tokens": "dolma",
+    "execute": "eval",
+}
+"""Environments of the stages that run in another one than `data`."""
+ASKING = ("grades", "labels", "topics", "generate")
+"""Stages that ask a language model."""
+ENGINES = {"transformers": "train", "vllm": "llm"}
+"""Environments of the engines that run a model themselves."""
+
 REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
 """Settings of an engine that say how a server is reached; they move no folder."""
 
@@ -238,10 +250,14 @@ class Chain:
         return self.model_path(engine.model, engine.revision)
 
     def environment(self, stage: str) -> str:
-        """Give the environment that a stage runs in: `main`, or `vllm` when its engine needs that."""
-        section = getattr(self.config, stage)
+        """Give the environment that a stage runs in: one of `d3.images.RECIPES`, or `main`.
+
+        `main` is that of the workflow itself; what only copies or downloads inputs runs there.
+        """
+        if stage not in ASKING:
+            return ENVIRONMENTS.get(stage, "data")
         asks = f"{stage}.engine" not in self.unread
-        return "vllm" if asks and section.engine.kind == "vllm" else "main"
+        return ENGINES.get(getattr(self.config, stage).engine.kind, "data") if asks else "data"
 
     @property
     def models(self) -> str:

