@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
+from d3 import usage
 from d3.identity import digest_of
 from d3.journal import Journal
 from d3.llm.engine import Answer, Engine, Request, RollingEngine, room_needed
@@ -66,6 +67,9 @@ class Tally:
     asked: int = 0
     repeated: int = 0
     unanswered: int = 0
+    prompt_tokens: int = 0
+    """Of what was asked, as are the answers' tokens."""
+    answer_tokens: int = 0
 
 
 def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
@@ -130,6 +134,12 @@ def ask_all(
     desk.save()
     progress.close()
     tally = desk.tally
+    usage.count(
+        asked=tally.asked,
+        journal=tally.journal,
+        prompt_tokens=tally.prompt_tokens,
+        answer_tokens=tally.answer_tokens,
+    )
     print(
         f"{what}: {tally.asked} asked, {tally.journal} from the journal, {tally.repeated} equal to another, "
         f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:12]}",
@@ -202,6 +212,9 @@ class _Desk(Generic[T]):
             record(self.engine.identity, self.journal)
         for key, reply in replies:
             self.tally.asked += 1
+            if isinstance(reply, Answer):
+                self.tally.prompt_tokens += reply.prompt_tokens
+                self.tally.answer_tokens += reply.answer_tokens
             if isinstance(reply, Answer) and self.journal is not None:
                 self.journal.put(key, _entry(reply))
             for held in self.open.pop(key):
