@@ -114,7 +114,7 @@ def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> 
     assert rows[1]["detail"] == "no_diff"
     assert rows[2]["detail"] == "assert candidate(1, 2) == 3"
     statement = json.loads((tmp_path / "verdicts.parquet.prov.json").read_text())
-    (counted,) = statement["predicate"]["runDetails"]["byproducts"]
+    counted, _ = statement["predicate"]["runDetails"]["byproducts"]
     assert counted["content"] == {"stage": "execute", "read": 10, "kept": 10, "dropped": {}}
 
 

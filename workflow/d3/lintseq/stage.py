@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3 import records
+from d3 import records, usage
 from d3.config import Config
 from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
@@ -123,6 +123,7 @@ def sample_all(
         progress.advance(len(answers))
         flushed = time.monotonic()
         left = [task for task in tasks if (task.id, task.sample) not in answers]
+        usage.count(asked=len(left), journal=len(answers))
         with Pool(settings, workers, imported_modules(task.text for task in left)) as pool:
             for task, answer in pool.run(left):
                 answers[task.id, task.sample] = answer
