@@ -1,6 +1,5 @@
 """The digest of a stage's code changes with the code that the stage runs, and with nothing else."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from d3 import provenance
-from d3.provenance import code_digest, code_modules, file_digest, module_path, write_statement
+from d3.provenance import BESIDE_THE_POINT, code_digest, code_modules, file_digest, module_path, modules_of
 
 MODULES = {
     "__init__.py": '"""The package."""\n',
@@ -26,6 +25,10 @@ MODULES = {
     "inner/deep.py": "def double(x):\n    return 2 * x\n",
     "up.py": "ONE = 1\n",
     "foreign.py": "import d3.stage\nx = 1\n",
+    "page.py": "from d3 import plain\nTEMPLATE = 'page.html.jinja'\nOTHER = 'absent.jinja'\n",
+    "page.html.jinja": "<p>{{ x }}</p>\n",
+    "errors.py": "from d3.silent import x\n",
+    "silent.py": "x = 1\n",
 }
 
 Edit = Callable[[str, str, str], str]
@@ -33,7 +36,7 @@ Edit = Callable[[str, str, str], str]
 
 def forget() -> None:
     provenance._parse.cache_clear()
-    code_digest.cache_clear()
+    modules_of.cache_clear()
 
 
 @pytest.fixture
@@ -114,6 +117,24 @@ def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:
     }  # fmt: skip
 
 
+def test_templates_that_a_module_names_count(edit: Edit) -> None:
+    before = code_digest("d3.page")
+    assert dict(code_modules("d3.page"))["d3/page.html.jinja"]
+    edit("page.html.jinja", "<p>", "<b>")
+    assert code_digest("d3.page") != before
+
+
+def test_modules_beside_the_point_and_what_only_they_import_do_not_count(edit: Edit) -> None:
+    before = edit("plain.py", "def late", "import d3.errors\ndef late")
+    assert edit("errors.py", "import x", "import x as y") == before
+    assert edit("silent.py", "x = 1", "x = 2") == before
+    assert edit("plain.py", "import d3.errors\n", "") != before
+
+
+def test_every_module_beside_the_point_exists() -> None:
+    assert all(module_path(name) for name in BESIDE_THE_POINT)
+
+
 def test_a_module_that_is_not_there_has_no_digest(edit: Edit) -> None:
     with pytest.raises(ValueError, match=r"d3\.nothing"):
         code_digest("d3.nothing")
@@ -139,7 +160,7 @@ def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> Non
     program = "import sys, d3.corpus.stage; print(*[name for name in sys.modules if name.split('.')[0] == 'd3'])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "d3.tables" in loaded
-    assert set(loaded) <= {name for name, _ in code_modules("d3.corpus.stage")}
+    assert set(loaded) <= {name for name, _ in code_modules("d3.corpus.stage")} | set(BESIDE_THE_POINT)
 
 
 def test_modules_are_found_as_files_and_as_packages() -> None:
@@ -160,23 +181,6 @@ def test_the_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "b") != digest
     (tmp_path / "a" / "inner" / "x").write_text("X")
     assert file_digest(tmp_path / "a") != digest
-
-
-def test_a_statement_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.prov.json"
-    write_statement(
-        path, stage="s", outputs=[], inputs=[], params={"é": 1}, code="c", counts={}, started=1.5, ended=2.5
-    )
-    statement = json.loads(path.read_text())
-    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
-    assert statement["predicate"]["buildDefinition"]["internalParameters"]["code"] == "c"
-    assert statement["predicate"]["runDetails"]["metadata"]["finishedOn"] == 2.5
-    with pytest.raises(TypeError):
-        write_statement(
-            path, stage="s", outputs=[], inputs=[], params={1, 2}, code="c", counts={}, started=1.5, ended=2.5
-        )
-    assert json.loads(path.read_text()) == statement
-    assert [child.name for child in tmp_path.iterdir()] == ["a.prov.json"]
 
 
 def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:

@@ -53,13 +53,17 @@ def test_outputs_and_statement_agree(tmp_path: Path) -> None:
     statement = json.loads((tmp_path / "a.parquet.prov.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     build = statement["predicate"]["buildDefinition"]
-    assert build["externalParameters"] == {"stage": "test", "params": {"seed": 1}}
+    assert build["externalParameters"] == {"stage": "test", "config": {"seed": 1}, "prompts": {}}
     for listed, expected in ((statement["subject"], "abc"), (build["resolvedDependencies"], "s")):
         assert [Path(item["name"]).name[0] for item in listed] == list(expected)
         for item in listed:
-            assert item["digest"]["sha256"] == hashlib.sha256(Path(item["name"]).read_bytes()).hexdigest()
-    assert [item["annotations"]["rows"] for item in statement["subject"][:2]] == [3, 3]
-    assert statement["predicate"]["runDetails"]["byproducts"] == [{"name": "rows", "content": counts}]
+            path = Path(item["name"])
+            assert item["digest"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert item["annotations"]["bytes"] == path.stat().st_size
+            assert item["annotations"]["mtime_ns"] == path.stat().st_mtime_ns
+    assert [item["annotations"].get("rows") for item in statement["subject"]] == [3, 3, None]
+    assert build["resolvedDependencies"][0]["annotations"]["rows"] == 5
+    assert statement["predicate"]["runDetails"]["byproducts"][0] == {"name": "rows", "content": counts}
 
 
 def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -109,6 +113,38 @@ def test_rows_that_are_only_looked_up_are_not_counted(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "5"
     statement = json.loads((tmp_path / "a.txt.prov.json").read_text())
     assert [item["name"] for item in statement["predicate"]["buildDefinition"]["resolvedDependencies"]] == [str(path)]
+
+
+def test_an_input_that_changes_meanwhile_stops_the_job(tmp_path: Path) -> None:
+    path = source(tmp_path)
+
+    def change() -> None:
+        with Job("test", code=CODE, params=None) as job:
+            job.table(tmp_path / "a.parquet", SCHEMA)
+            for _ in job.rows(path, SCHEMA):
+                job.keep()
+            path.write_text("")
+
+    with pytest.raises(D3Error, match=r"source\.jsonl: changed while the job read it"):
+        change()
+    assert names(tmp_path) == ["source.jsonl"]
+
+
+def test_models_and_prompts_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("w")
+    (tmp_path / "prompt.jinja").write_text("p")
+    with Job("test", code=CODE, params=None) as job:
+        job.table(tmp_path / "a.jsonl", SCHEMA)
+        job.model(str(tmp_path / "model"), "abc")
+        job.model("owner/elsewhere", "abc")
+        job.prompt("grades.prompt", tmp_path / "prompt.jinja")
+    build = json.loads((tmp_path / "a.jsonl.prov.json").read_text())["predicate"]["buildDefinition"]
+    assert build["externalParameters"]["prompts"] == {"grades.prompt": hashlib.sha256(b"p").hexdigest()}
+    (model,) = build["resolvedDependencies"]
+    assert model["annotations"].items() >= {"role": "model", "revision": "abc", "bytes": 1}.items()
+    with pytest.raises(D3Error, match="no such template"), Job("test", code=CODE, params=None) as job:
+        job.prompt("grades.prompt", tmp_path / "absent.jinja")
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:

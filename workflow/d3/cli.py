@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import d3.commands.stages  # noqa: F401  (registers its commands)
@@ -46,12 +47,26 @@ def overrides_of(arguments: Arguments) -> list[str]:
     return [f"{name}={value}" for name, value in named.items() if value is not None]
 
 
+@contextmanager
+def attempt(arguments: Arguments) -> Iterator[None]:
+    """Keep a line about the start and one about the end of a job of the workflow; see `d3.attempts`."""
+    outputs = getattr(arguments, "out", None)
+    if outputs is None or "D3_RUN" not in os.environ:
+        yield
+        return
+    import d3.attempts
+
+    with d3.attempts.attempt(arguments.command, outputs[0] if isinstance(outputs, list) else outputs):
+        yield
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return its exit code: 1 for an error, 2 for wrong usage."""
     arguments = build_parser().parse_args(argv)
     try:
         arguments.set += overrides_of(arguments)
-        return COMMANDS[arguments.command].function(arguments) or 0
+        with attempt(arguments):
+            return COMMANDS[arguments.command].function(arguments) or 0
     except D3Error as error:
         if arguments.debug:
             traceback.print_exc()

@@ -143,4 +143,4 @@ def write_humaneval(output: Path) -> None:
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
     with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
-        job.file(output).write_bytes(job.input(source).read_bytes())
+        job.file(output).write_bytes(job.input(source, declared=False).read_bytes())

@@ -2,11 +2,13 @@
 
 What equals what. Prompts, seeds, the rows and their order depend on nothing but the files, the
 configuration and the model. Answers are the same bytes where the same engine version computes the
-same batches on the same kind of device: after a kill (chunks of questions are journalled whole, so
-they are cut the same way again), out of a journal, in a second run. Between engines, devices,
-versions, tensor-parallel sizes or other batches, rounding differs: a greedy answer changes where two
-tokens are nearly as likely, a drawn one where the number falls between them. There only statistics
-can be compared: the distribution of scores, the mean of `expected_score`, shares of statuses.
+same batches on the same kind of device: out of a journal, in a second run, after a kill (transformers
+gets chunks of questions that are journalled whole, so they are cut the same way again). vLLM was seen
+to give the same bytes in any batches on one CPU; on GPUs it fills its batches by the clock, so equal
+bytes need VLLM_BATCH_INVARIANT=1, also without kills. Between engines, devices, versions,
+tensor-parallel sizes or other batches, rounding differs: a greedy answer changes where two tokens are
+nearly as likely, a drawn one where the number falls between them. There only statistics can be
+compared: the distribution of scores, the mean of `expected_score`, shares of statuses.
 """
 
 import re
@@ -25,6 +27,7 @@ from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request, open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
+from d3.spill import Spill
 from d3.stage import Job
 from d3.tables import Row, read_rows
 
@@ -60,15 +63,15 @@ def run(config: Config, corpus: Path, output: Path, *, model: str | None, journa
         "engine": engine.identity,
     }
     with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
-        job.input(template)
+        job.prompt("grades.prompt", template)
+        job.model(model, settings.engine.revision)
         table = job.table(output, records.GRADES)
         questions = _questions(config, _files(job, corpus), engine, prompt)
-        rows = [
-            grade_row(outcome, settings.read_out)
-            for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus))
-        ]
-        for row in sorted(rows, key=lambda row: str(row["id"])):
-            table.write(row)
+        with Spill(output.parent, lambda row: row["id"]) as rows:
+            for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
+                rows.add(grade_row(outcome, settings.read_out))
+            for row in rows.rows():
+                table.write(row)
 
 
 def _count(corpus: Path) -> int:

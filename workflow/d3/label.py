@@ -21,6 +21,7 @@ from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request, open_engine
 from d3.llm.prompt import Prompt, find_template
+from d3.spill import Spill
 from d3.stage import Job
 from d3.tables import Row, read_rows
 from d3.trajectory import Part, draw_parts, holds_marker
@@ -76,18 +77,18 @@ def run(
     change = Prompt(templates[1], engine.tokenizer, CHANGE)
     params = {"labels": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
     with Job("labels", code="d3.label", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
-        for template in dict.fromkeys(templates):
-            job.input(template)
+        job.prompt("labels.program_prompt", templates[0])
+        job.prompt("labels.change_prompt", templates[1])
+        job.model(model, settings.engine.revision)
         table = job.table(output, records.LABELS)
         files = _files(job, corpus)
         questions = _questions(config, job, diffs, files, engine, program, change)
         echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
-        rows = [
-            label_row(outcome, echoes[outcome.row.part.number == 0])
-            for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs))
-        ]
-        for row in sorted(rows, key=_place):
-            table.write(row)
+        with Spill(output.parent, _place) as rows:
+            for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs)):
+                rows.add(label_row(outcome, echoes[outcome.row.part.number == 0]))
+            for row in rows.rows():
+                table.write(row)
 
 
 def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> None:
@@ -98,16 +99,16 @@ def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> N
         "labels", code="d3.label", params={"labels": settings.model_dump(mode="json"), "seed": config.seed}
     ) as job:
         table = job.table(output, records.LABELS)
-        rows = []
-        for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
-            piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
-            if repeated:
-                rows.append(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
-            else:
-                said = {"label": label, "verb_first": verb_first(label) if label else None}
-                rows.append(label_row(Outcome(row=piece, status="ok"), "") | said)
-        for row in sorted(rows, key=_place):
-            table.write(row)
+        said = {"label": label, "verb_first": verb_first(label) if label else None}
+        with Spill(output.parent, _place) as rows:
+            for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
+                piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
+                if repeated:
+                    rows.add(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
+                else:
+                    rows.add(label_row(Outcome(row=piece, status="ok"), "") | said)
+            for row in rows.rows():
+                table.write(row)
 
 
 def _place(row: Row) -> tuple[str, int, int]:

@@ -1,29 +1,35 @@
-"""What a job leaves behind about itself: digests of code and files, and one statement.
+"""Digests of what decides a result: files, folders, and the code of a stage.
 
-A statement is an in-toto Statement v1 whose predicate has the shape of SLSA provenance v1. It lies
-next to the job's first output as `NAME.prov.json` and is never an input of another rule, since it
-holds times and host names.
+The digest of a stage's code follows its imports inside the package. Comments, formatting and
+docstrings do not count, nor do modules that decide no row (`BESIDE_THE_POINT`).
 """
 
 import ast
 import hashlib
-import json
-import os
 import re
-import socket
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from d3.tables import written_whole
 
 PACKAGE = Path(__file__).parent
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 MODULE_NAME = re.compile(r"d3(\.\w+)+")
-BUILD_TYPE = "urn:d3:stage:v1"
+DATA_NAME = re.compile(r"[\w.-]+\.(jinja|json|txt|tsv|html|css)")
+BESIDE_THE_POINT = {
+    "d3.config": "every setting that a stage reads is in its statement, with its value",
+    "d3.config_read": "as d3.config; it only says what is wrong with a file",
+    "d3.told": "as d3.config",
+    "d3.errors": "texts for the user; a job that fails leaves no result",
+    "d3.progress": "lines for the user",
+    "d3.statement": "written beside the results, never read by a stage",
+    "d3.surroundings": "as d3.statement",
+    "d3.attempts": "as d3.statement",
+    "d3.scrub": "as d3.statement",
+    "d3.usage": "as d3.statement",
+    "d3.contents": "as d3.statement",
+    "d3.environments": "as d3.statement",
+    "d3.images": "as d3.statement",
+}
+"""Modules that every stage imports and that change no row, each with the reason why it may be left out."""
 
 
 def file_digest(path: Path) -> str:
@@ -46,8 +52,8 @@ def module_path(module: str) -> Path | None:
 
 
 @cache
-def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Give the digest of a module's parsed code, without docstrings, and what it imports or names of d3.
+def _parse(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Give the digest of a module's parsed code, without docstrings, what it imports or names of d3, and data files.
 
     Every statement that is only a string is left out: docstrings, and the texts under fields that
     describe the configuration.
@@ -55,6 +61,7 @@ def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_bytes())
     package = ["d3", *path.parent.relative_to(PACKAGE).parts]
     imported: list[str] = []
+    data: set[str] = set()
     for node in ast.walk(tree):
         for block in ("body", "orelse", "finalbody"):
             statements = getattr(node, block, None)
@@ -68,8 +75,10 @@ def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
             imported += [module, *[f"{module}.{alias.name}" for alias in node.names]]
         elif isinstance(node, ast.Constant) and MODULE_NAME.fullmatch(str(node.value)):
             imported.append(str(node.value))  # a process is started with this name
+        elif isinstance(node, ast.Constant) and DATA_NAME.fullmatch(str(node.value)):
+            data.update([str(node.value)] if path.with_name(str(node.value)).is_file() else [])
     ours = {name for name in imported if name.split(".")[0] == "d3"}
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours)), tuple(sorted(data))
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -77,8 +86,11 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def code_modules(module: str) -> Iterator[tuple[str, str]]:
-    """Yield (module, digest) for a module, the packages it lies in, and all of d3 that they import or name."""
-    seen: set[str] = set()
+    """Yield (name, digest) of a module, the packages it lies in, and all of d3 that they import or name.
+
+    Data files of the package that they name, such as templates, come with them, named by their path.
+    """
+    seen = set(BESIDE_THE_POINT)
     waiting = [module]
     while waiting:
         name = waiting.pop()
@@ -86,57 +98,32 @@ def code_modules(module: str) -> Iterator[tuple[str, str]]:
         if name in seen or path is None:
             continue
         seen.add(name)
-        digest, imported = _parse(path)
+        digest, imported, data = _parse(path)
         yield name, digest
+        for file in data:
+            beside = path.with_name(file)
+            yield f"d3/{beside.relative_to(PACKAGE).as_posix()}", file_digest(beside)
         waiting += imported
         waiting += [name.rpartition(".")[0]] if "." in name else []
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Give one digest for a stage's code: comments, formatting and docstrings do not count.
+def modules_of(module: str) -> dict[str, str]:
+    """Give `code_modules` as a dict, sorted by name.
 
     Raises ValueError for a module that is not there, whose edits nobody would notice.
     """
     if module_path(module) is None:
         raise ValueError(f"no module {module}")
-    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(code_modules(module)))
+    return dict(sorted(code_modules(module)))
+
+
+def digest_of_modules(modules: Mapping[str, str]) -> str:
+    """Give one digest for modules and their digests."""
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(modules.items()))
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def write_statement(
-    path: Path,
-    *,
-    stage: str,
-    outputs: Sequence[Mapping[str, Any]],
-    inputs: Sequence[Mapping[str, Any]],
-    params: Any,
-    code: str,
-    counts: Mapping[str, Any],
-    started: float,
-    ended: float,
-) -> None:
-    """Write a job's statement; `outputs` and `inputs` are in-toto resource descriptors.
-
-    `counts` holds rows in, kept and dropped by reason; times are seconds since the epoch.
-    """
-    statement = {
-        "_type": STATEMENT_TYPE,
-        "subject": list(outputs),
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"stage": stage, "params": params},
-                "internalParameters": {"slurm_job": os.environ.get("SLURM_JOB_ID"), "code": code},
-                "resolvedDependencies": list(inputs),
-            },
-            "runDetails": {
-                "builder": {"id": BUILD_TYPE, "version": {"python": sys.version.split()[0]}},
-                "metadata": {"startedOn": started, "finishedOn": ended, "host": socket.gethostname()},
-                "byproducts": [{"name": "rows", "content": counts}],
-            },
-        },
-    }
-    with written_whole(path) as part:
-        part.write_text(json.dumps(statement, indent=1, ensure_ascii=False) + "\n")
+def code_digest(module: str) -> str:
+    """Give one digest for a stage's code; raises ValueError for a module that is not there."""
+    return digest_of_modules(modules_of(module))

@@ -21,8 +21,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from d3 import told
+from d3.contents import Cache, Stamp, stamp
 from d3.errors import D3Error
-from d3.provenance import code_digest, file_digest, write_statement
+from d3.provenance import file_digest, modules_of
+from d3.statement import Told, descriptor, statement_path, write_statement
 from d3.tables import Row, TableWriter, part_name, publish, read_rows, remove
 
 
@@ -31,27 +34,47 @@ class Job:
 
     def __init__(self, stage: str, *, code: str, params: Any) -> None:
         self.stage, self.params = stage, params
-        self.code = code_digest(code)
+        self.modules = modules_of(code)
         self.read = 0
         self.kept = 0
         self.dropped: Counter[str] = Counter()
-        self._inputs: list[Path] = []
+        self._inputs: dict[Path, dict[str, Any]] = {}
+        self._stamps: dict[Path, Stamp] = {}
+        self._rows: Counter[Path] = Counter()
+        self._prompts: dict[str, str] = {}
         self._tables: list[TableWriter] = []
         self._files: list[tuple[Path, Path]] = []
         self._started = time.time()
 
-    def input(self, path: Path) -> Path:
-        """Register a file or folder that decides the result; gives it back."""
+    def input(self, path: Path, **annotations: Any) -> Path:
+        """Register a file or folder that decides the result; gives it back.
+
+        `annotations` go into the statement: `role` says what it is (`model`, `opt_out`), `revision`
+        which version; `declared=False` marks a file that no rule lists among its inputs.
+        """
         if not path.exists():
             raise D3Error("no such file or folder", where=str(path), remedy="check the path")
-        if path not in self._inputs:
-            self._inputs.append(path)
+        self._inputs.setdefault(path, {}).update(annotations)
+        self._stamps.setdefault(path, stamp(path))
+        return path
+
+    def model(self, name: str, revision: str | None) -> None:
+        """Register the model that is asked: a folder, or the name of one that lies elsewhere."""
+        if Path(name).exists():
+            self.input(Path(name), role="model", revision=revision)
+
+    def prompt(self, setting: str, path: Path) -> Path:
+        """Register the template of the setting `setting`; gives its path back."""
+        if not path.exists():
+            raise D3Error("no such template", where=str(path), remedy="check the path")
+        self._prompts[setting] = file_digest(path)
         return path
 
     def rows(self, path: Path, schema: pa.Schema) -> Iterator[Row]:
         """Read an input table whose rows are to be conserved."""
         for row in read_rows(self.input(path), schema):
             self.read += 1
+            self._rows[path] += 1
             yield row
 
     def side_rows(self, path: Path, schema: pa.Schema) -> Iterator[Row]:
@@ -112,29 +135,49 @@ class Job:
             raise D3Error(
                 f"{self.stage}: {lost} of {self.read} rows are neither kept nor dropped", remedy="report this"
             )
-        outputs = []
+        finished: list[tuple[Path, str, int | None]] = []
         for table in self._tables:
             table.note(self.counts)
-            digest = table.finish()
-            outputs.append({"name": str(table.path), "digest": {"sha256": digest}, "annotations": {"rows": table.rows}})
-        outputs += [{"name": str(path), "digest": {"sha256": file_digest(part)}} for part, path in self._files]
-        inputs = [{"name": str(path), "digest": {"sha256": file_digest(path)}} for path in self._inputs]
-        if outputs:
-            first = Path(str(outputs[0]["name"]))
-            statement = first.parent / f"{first.name}.prov.json"
+            finished.append((table.path, table.finish(), table.rows))
+        finished += [(path, file_digest(part), None) for part, path in self._files]
+        cache = Cache.of_run()
+        inputs = [self._described(path, cache, annotations) for path, annotations in self._inputs.items()]
+        if finished:
+            statement = statement_path(finished[0][0])
             remove(statement)  # it comes last: outputs of which some are old have no statement
             for table in self._tables:
                 table.publish()
             for part, path in self._files:
                 publish(part, path)
+            outputs = []
+            for path, digest, rows in finished:
+                now = stamp(path)
+                outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, mtime_ns=now.mtime_ns))
+            config = told.CONFIG if told.CONFIG is not None else self.params
+            parameters = self.params if isinstance(self.params, dict) else {}
             write_statement(
                 statement,
-                stage=self.stage,
-                outputs=outputs,
-                inputs=inputs,
-                params=self.params,
-                code=self.code,
-                counts=self.counts,
-                started=self._started,
-                ended=time.time(),
+                Told(
+                    stage=self.stage,
+                    config=config,
+                    prompts=self._prompts,
+                    modules=self.modules,
+                    outputs=outputs,
+                    inputs=inputs,
+                    counts=self.counts,
+                    seed=config.get("seed", parameters.get("seed")) if isinstance(config, dict) else None,
+                    engine=parameters.get("engine"),
+                    started=self._started,
+                    ended=time.time(),
+                ),
             )
+
+    def _described(self, path: Path, cache: Cache, annotations: dict[str, Any]) -> dict[str, Any]:
+        """Describe an input: files are read again, folders (models) only if they changed since somebody did."""
+        now = stamp(path)
+        if now != self._stamps[path]:
+            raise D3Error("changed while the job read it", where=str(path), remedy="run the job again")
+        digest = cache.digest(path) if path.is_dir() else file_digest(path)
+        return descriptor(
+            path, digest, rows=self._rows.get(path), bytes=now.bytes, mtime_ns=now.mtime_ns, **annotations
+        )

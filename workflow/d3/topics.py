@@ -29,6 +29,7 @@ from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
 from d3.llm.engine import Engine, Request, choice_ids, open_engine, room_needed
 from d3.llm.prompt import Prompt, find_template, join_choices
+from d3.spill import Spill
 from d3.stage import Job
 from d3.tables import Row, read_rows
 
@@ -74,16 +75,17 @@ def run(config: Config, labels: Path, output: Path, *, model: str, journal: Path
         "engine": engine.identity,
     }
     with Job("topics", code="d3.topics", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
-        job.input(template)
+        job.prompt("topics.prompt", template)
+        job.model(model, settings.engine.revision)
         cost = asker.estimate([labels], kept)
         print(cost.text(), file=sys.stderr, flush=True)
         table = job.table(output, records.TOPICS)
         outcomes = ask_all(engine, asker.questions(_labelled(job, labels)), kept, what="topics", total=cost.questions)
-        rows = []
-        while group := list(islice(outcomes, asker.per_instruction)):
-            rows.append(topics_row(group))
-        for row in sorted(rows, key=lambda row: tuple(row[name] for name in NAMES)):
-            table.write(row)
+        with Spill(output.parent, lambda row: tuple(row[name] for name in NAMES)) as rows:
+            while group := list(islice(outcomes, asker.per_instruction)):
+                rows.add(topics_row(group))
+            for row in rows.rows():
+                table.write(row)
 
 
 def _labelled(job: Job, labels: Path) -> Iterator[Row]:

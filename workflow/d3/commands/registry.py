@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from d3 import told
 from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.errors import ConfigError
@@ -90,7 +91,12 @@ def read_config(arguments: Arguments) -> Config:
         import json
 
         try:
-            return parse_config(json.loads(text), "--config")
+            values = json.loads(text)
+            config = parse_config(values, "--config")
+            told.tell(values)
+            return config
         except json.JSONDecodeError as error:
             raise ConfigError(f"no JSON ({error})", where="--config") from None
-    return load_config(Path(text) if text else None, arguments.set)
+    config = load_config(Path(text) if text else None, arguments.set)
+    told.tell(config.model_dump(mode="json"))
+    return config

@@ -61,8 +61,7 @@ def run(config: Config, tasks: Path, output: Path, *, benchmark: str, model: str
     params = {"seed": config.seed, "benchmark": section.model_dump(), "generate": config.generate.model_dump()}
     with Job("generate", code="d3.evals.generate", params=params) as job:
         todo = load_tasks(section, job.input(tasks), seed=config.seed)
-        if Path(model).exists():
-            job.input(Path(model))
+        job.model(model, None)
         samples = job.table(output, records.SAMPLES)
         engine = open_engine(config.generate.engine, model)
         total = job.read = len(todo) * config.generate.samples

@@ -1,0 +1,134 @@
+"""What a stage runs in, known by its content: interpreter and packages, not paths, names or file times.
+
+An image's definition writes what the image is made of to `/opt/d3/manifest.json`; two builds with
+the same manifest are the same image. An image file without a manifest is known by its SHA-256. An
+environment on the bare machine is known by its interpreter and the packages that are installed in it.
+"""
+
+import json
+import os
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from d3 import images
+from d3.identity import digest_of
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = "/opt/d3/manifest.json"
+DISTRIBUTION = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info$")
+IMAGE_FILE = re.compile(r"-[0-9a-f]{12}$")
+
+
+class Environment(NamedTuple):
+    """What a stage runs in."""
+
+    kind: str
+    """`image`, or `venv` on the bare machine."""
+    name: str
+    identity: str | None
+    """Digest of the content; equal ones give equal results. None: not known."""
+    packages: dict[str, str]
+    """Versions by normalised names, `python` among them."""
+    path: str | None = None
+    """Of an image."""
+    sha256: str | None = None
+    """Of an image's file."""
+
+    def told(self) -> dict[str, Any]:
+        """Give what a statement says about it."""
+        values = {"kind": self.kind, "name": self.name, "identity": self.identity}
+        return values | ({"path": self.path, "sha256": self.sha256} if self.kind == "image" else {})
+
+
+def plain(name: str) -> str:
+    """Give a package's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# --- the bare machine ---------------------------------------------------------------------------
+
+
+def venv_folder(name: str) -> Path:
+    """Give the folder of an environment of this checkout, as `workflow/bin/d3` does."""
+    return ROOT / (images.RECIPES[name].venv if name in images.RECIPES else ".venv")
+
+
+@cache
+def venv(name: str, folder: Path | None = None) -> Environment:
+    """Give an environment on the bare machine; its identity is None when it is not there."""
+    folder = folder or venv_folder(name)
+    packages = {}
+    for site in folder.glob("lib/python3*/site-packages"):
+        packages["python"] = site.parent.name.removeprefix("python")
+        for entry in os.listdir(site):
+            match = DISTRIBUTION.match(entry)
+            if match:
+                packages[plain(match["name"])] = match["version"]
+    settings = folder / "pyvenv.cfg"
+    found = re.search(r"^version\s*=\s*(\S+)", settings.read_text(), re.MULTILINE) if settings.is_file() else None
+    if found:
+        packages["python"] = found[1]
+    packages = dict(sorted(packages.items()))
+    return Environment("venv", name, digest_of(packages) if packages else None, packages)
+
+
+# --- images -------------------------------------------------------------------------------------
+
+
+def of_manifest(manifest: dict[str, Any], name: str, path: str | None, sha256: str | None) -> Environment:
+    """Give the environment that an image's manifest describes: `{python, packages: {name: version}, ...}`."""
+    packages = {plain(package): str(version) for package, version in manifest.get("packages", {}).items()}
+    packages |= {f"{name} (system)": str(version) for name, version in manifest.get("system", {}).items()}
+    packages["python"] = str(manifest.get("python", "unknown"))
+    return Environment("image", name, digest_of(manifest), packages, path, sha256)
+
+
+def image(path: Path) -> Environment:
+    """Give the environment in an image file; a file that is missing has no identity.
+
+    What was recorded when it was built is believed while size and time of the file are those recorded.
+    """
+    name = image_name(path)
+    if not path.is_file():
+        return Environment("image", name, None, {}, str(path))
+    known = images.image_identity(path)
+    manifest = (images.record(path) or {}).get("manifest") or {}
+    packages = of_manifest(manifest, name, None, None).packages if manifest else {}
+    return Environment("image", name, known["identity"], packages, str(path), known["sha256"])
+
+
+def image_name(path: Path) -> str:
+    """Give the name of an image out of `NAME-KEY.sif`."""
+    return IMAGE_FILE.sub("", path.stem).removesuffix("-cpu")
+
+
+def _manifest(text: str) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+# --- this process -------------------------------------------------------------------------------
+
+
+def here() -> Environment:
+    """Give the environment of this process."""
+    path = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
+    if not path:
+        folder = Path(sys.prefix)
+        name = os.environ.get("D3_ENVIRONMENT") or folder.name.removeprefix(".venv").removeprefix("-") or "main"
+        return venv(name, folder)
+    name = image_name(Path(path))
+    sha256 = (images.record(Path(path)) or {}).get("sha256")
+    try:
+        manifest = _manifest(Path(MANIFEST).read_text(encoding="utf-8"))
+    except OSError:
+        manifest = None
+    if manifest is None:
+        return Environment("image", name, sha256, venv(name, Path(sys.prefix)).packages, path, sha256)
+    return of_manifest(manifest, name, path, sha256)

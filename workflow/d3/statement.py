@@ -1,0 +1,160 @@
+"""The statement that a job leaves: what came in, what came out, and everything that decided it.
+
+A statement is an in-toto Statement v1 whose predicate has the shape of SLSA provenance v1. It lies
+next to the job's first output as `NAME.prov.json` and is never an input of another rule, since it
+holds times and host names. What many jobs share (the modules of the code, package versions, the git
+commit, the interpreter, the engine) is kept once as `results/lineage/facts/DIGEST.json` inside a
+workflow; a command that runs alone keeps it in the statement, as `internalParameters.shared`.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from d3 import surroundings, usage
+from d3.attempts import count_attempts, moment
+from d3.errors import InputError
+from d3.identity import canonical_json, digest_of
+from d3.provenance import digest_of_modules
+from d3.scrub import scrub
+from d3.tables import written_whole
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:d3:stage:v1"
+SUFFIX = ".prov.json"
+FACTS = Path("results/lineage/facts")
+
+
+def statement_path(output: Path) -> Path:
+    """Give the path of the statement of the job whose first output this is."""
+    return output.parent / f"{output.name}{SUFFIX}"
+
+
+def working_name(path: Path) -> str:
+    """Give a path as statements name it: relative to the working folder if it lies below, else absolute."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("..") else Path(relative).as_posix()
+
+
+def descriptor(path: Path, sha256: str, **annotations: Any) -> dict[str, Any]:
+    """Give an in-toto resource descriptor; annotations that are None are left out."""
+    kept = {name: value for name, value in annotations.items() if value is not None}
+    return {"name": working_name(path), "digest": {"sha256": sha256}, "annotations": kept}
+
+
+@dataclass(kw_only=True)
+class Told:
+    """What a job says about itself."""
+
+    stage: str
+    config: Any
+    prompts: dict[str, str]
+    modules: dict[str, str]
+    """Digests of the code's modules; see `d3.provenance.code_modules`."""
+    outputs: Sequence[Mapping[str, Any]]
+    inputs: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, Any]
+    """Rows read, kept and dropped by reason."""
+    seed: int | None
+    started: float
+    """Seconds since the epoch."""
+    ended: float
+    engine: Any = None
+    """What answers: kind, model, types, versions."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further internal parameters of the stage."""
+
+
+def write_statement(path: Path, told: Told) -> None:
+    """Write a job's statement, and the facts that it shares with others unless they are there."""
+    run = surroundings.run_facts()
+    shared = scrub(
+        {
+            "code": told.modules,
+            "packages": surroundings.environment().packages,
+            "interpreter": surroundings.interpreter(),
+            "git": run.get("git"),
+            "engine": told.engine,
+        }
+    )
+    facts = digest_of(shared)
+    internal = {
+        "code": digest_of_modules(told.modules),
+        "facts": facts,
+        "environment": surroundings.environment().told(),
+        "slurm": surroundings.slurm(),
+        "gpu": surroundings.gpu(),
+        "attempts": count_attempts(Path(str(told.outputs[0]["name"]))) if told.outputs else 1,
+        "seed": told.seed,
+        **told.more,
+    }
+    if surroundings.RUN in os.environ:
+        _keep(FACTS / f"{facts}.json", shared)
+    else:
+        internal["shared"] = shared
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": list(told.outputs),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"stage": told.stage, "config": scrub(told.config), "prompts": told.prompts},
+                "internalParameters": internal,
+                "resolvedDependencies": list(told.inputs),
+            },
+            "runDetails": {
+                "builder": {"id": BUILD_TYPE, "version": {"host": surroundings.host()}},
+                "metadata": {
+                    "invocationId": run.get("invocation"),
+                    "startedOn": moment(told.started),
+                    "finishedOn": moment(told.ended),
+                },
+                "byproducts": [
+                    {"name": "rows", "content": told.counts},
+                    {"name": "usage", "content": usage.used()},
+                ],
+            },
+        },
+    }
+    with written_whole(path) as part:
+        part.write_text(canonical_json(statement) + "\n", encoding="utf-8")
+
+
+def _keep(path: Path, facts: dict[str, Any]) -> None:
+    if not path.exists():
+        with written_whole(path) as part:
+            part.write_text(json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_statement(path: Path) -> dict[str, Any]:
+    """Read a statement; raises InputError for a missing file or one that is none."""
+    try:
+        statement = json.loads(path.read_bytes())
+        if statement["_type"] == STATEMENT_TYPE and statement["predicate"]["buildDefinition"]:
+            return dict(statement)
+        reason = "is no statement of this pipeline"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError):
+        reason = "is no statement: damaged"
+    raise InputError(reason, where=str(path), remedy="run the job again")
+
+
+def shared_facts(statement: Mapping[str, Any], root: Path = Path()) -> dict[str, Any]:
+    """Give the facts that a statement names, or an empty dict when their file is lost.
+
+    `root` is the working folder.
+    """
+    internal = statement["predicate"]["buildDefinition"]["internalParameters"]
+    if "shared" in internal:
+        return dict(internal["shared"])
+    try:
+        facts = json.loads((root / FACTS / f"{internal['facts']}.json").read_bytes())
+    except (OSError, ValueError, KeyError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
