@@ -102,7 +102,7 @@ class Made:
         ]
         reasons = Counter({reason: self.draw.randrange(1, 60) for reason in ("too_few_lines", "syntax", "duplicate")})
         rejected = [
-            {"shard": name, "row": 1000 + place, "hexsha": None, "reason": reason, "detail": None}
+            {**dict.fromkeys(records.REJECTED.names), "shard": name, "row": 1000 + place, "reason": reason}
             for place, reason in enumerate(reasons.elements())
         ]
         more = [(folder / f"rejected/{name}.parquet", records.REJECTED, rejected)]

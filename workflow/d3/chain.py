@@ -133,10 +133,11 @@ class Chain:
     def unread(self) -> set[str]:
         """Give the settings that no stage reads in this configuration.
 
-        The list of shards is among them: a shard more leaves the others where they are.
+        The list of shards is among them: a shard more leaves the others where they are. So is the
+        opt-out list: an entry more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        return {"source.shards"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
@@ -211,6 +212,19 @@ class Chain:
         groups = [shards[start : start + size] for start in range(0, len(shards), size)]
         suffix = f"-x{size}" if size > 1 else ""
         return {group[0][0] + suffix: [path for _, path in group] for group in groups}
+
+    @property
+    def opt_out(self) -> str | None:
+        """Give the opt-out list; raises ConfigError for one that is named and not there."""
+        path = self.config.source.opt_out
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"source.opt_out: no file {path!r}", remedy="make it, an empty one will do")
+        return path
+
+    @property
+    def opted_out(self) -> str | None:
+        """Give the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
+        return file_digest(Path(self.opt_out)) if self.opt_out else None
 
     @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:

@@ -53,12 +53,14 @@ REJECTED = pa.schema(
     [
         ("shard", pa.string()),
         ("row", pa.int64()),
+        ("id", pa.string()),  # content id, null where the text cannot be read
         ("hexsha", pa.string()),
+        ("repositories", pa.list_(pa.string())),  # that the row names, as far as it can be read
         ("reason", pa.string()),  # one word that counts are made of
         ("detail", pa.string()),
     ]
 )
-"""Rows that the corpus stage did not keep, each with its reason."""
+"""Rows that the corpus stage did not keep, each with its reason and without its text."""
 
 ANSWER = [
     ("status", pa.string()),  # ok | too_long | unparsable | engine_error; grades also: not_asked; labels also: repeated

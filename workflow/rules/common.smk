@@ -26,6 +26,7 @@ try:
         CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
     )
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
+    OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
 except D3Error as error:
     raise WorkflowError(str(error))
 

@@ -11,6 +11,8 @@ rule corpus:
     log:
         "logs/corpus/{shard}.log",
     params:
+        opt_out=OPT_OUT,
+        opted_out=CHAIN.opted_out,
         stale=stale_when("corpus"),
     shell:
         """
@@ -20,6 +22,7 @@ rule corpus:
             --rejected {output.rejected:q} \
             2>&1 | tee {log:q}
         """
+            {params.opt_out:q} \
 
 
 rule pairs:

@@ -34,6 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--labels": {"help": "labels, as `labels` writes them"},
     "--model": {"type": str, "help": "folder or hub id of the model"},
     "--numbers": {"help": "the JSON file with all numbers of the report"},
+    "--opt-out": {"dest": "opt_out", "help": "list of repositories, users and files that no row may come from"},
     "--out": {"help": "where the result goes"},
     "--pairs": {"help": "docstring -> function pairs, as `pairs` writes them"},
     "--rejected": {"help": "rejected rows, as `corpus` writes them"},

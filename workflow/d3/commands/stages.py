@@ -39,12 +39,12 @@ def embed_benchmark(arguments: Arguments) -> None:
     write_humaneval(arguments.out)
 
 
-@command("corpus", "--shard+", "--out", "--rejected")
+@command("corpus", "--shard+", "--out", "--rejected", "--opt-out?")
 def corpus(arguments: Arguments) -> None:
     """Filter source shards, one or a batch, into kept and rejected files."""
     from d3.corpus.stage import run
 
-    run(read_config(arguments), arguments.shard, arguments.out, arguments.rejected)
+    run(read_config(arguments), arguments.shard, arguments.out, arguments.rejected, opt_out=arguments.opt_out)
 
 
 @command("pairs", "--corpus", "--out")

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from d3.corpus.optout import REPOSITORY_COLUMNS, repositories_of
+from d3.identity import canonical_json
 from d3.records import STACK
 from d3.tables import Row, cast_batch, check_types, damage_named, format_of, open_lines, open_parquet
 
@@ -27,6 +29,8 @@ class Broken(NamedTuple):
     reason: str
     detail: str
     hexsha: str | None = None
+    repositories: tuple[str, ...] = ()
+    """Repositories that it names, as far as they can be read."""
 
 
 def read_shard(path: Path) -> Iterator[Row | Broken]:
@@ -71,8 +75,23 @@ def _decode_row(row: Row) -> Row | Broken:
         except UnicodeDecodeError as error:
             surrogate = SURROGATE.match(error.object, error.start)
             reason = "lone_surrogate" if surrogate else "invalid_utf8"
-            return Broken(reason, f"column {name}, byte {error.start}", decoded.get("hexsha"))
+            return Broken(reason, f"column {name}, byte {error.start}", **_known(row))
     return decoded
+
+
+def _known(row: Row) -> dict[str, Any]:
+    """Give what is known of a broken row: its hexsha and its repositories."""
+    sound: Row = {}
+    for name in ("hexsha", *REPOSITORY_COLUMNS):
+        value = row.get(name)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        sound[name] = value if isinstance(value, str) and (name != "hexsha" or value.isascii()) else None
+    try:
+        canonical_json(sound).encode()
+    except UnicodeEncodeError:
+        return {}
+    return {"hexsha": sound["hexsha"], "repositories": tuple(repositories_of(sound))}
 
 
 def _read_lines(path: Path) -> Iterator[Row | Broken]:
@@ -89,16 +108,15 @@ def _parse_line(line: bytes) -> Row | Broken:
         return Broken("malformed_json", str(error)[:200])
     if not isinstance(row, dict):
         return Broken("malformed_json", "the line is no object")
-    hexsha = row.get("hexsha")
-    hexsha = hexsha if isinstance(hexsha, str) and hexsha.isascii() else None
+    known = _known(row)
     missing = [name for name in STACK.names if name not in row]
     if missing:
-        return Broken("missing_column", ", ".join(missing), hexsha)
+        return Broken("missing_column", ", ".join(missing), **known)
     row = {name: row[name] for name in STACK.names}
     try:
         check_types(row, STACK)
     except UnicodeEncodeError:
-        return Broken("lone_surrogate", "a string holds half a character", hexsha)
+        return Broken("lone_surrogate", "a string holds half a character", **known)
     except TypeError as error:
-        return Broken("wrong_type", str(error)[:200], hexsha)
+        return Broken("wrong_type", str(error)[:200], **known)
     return row

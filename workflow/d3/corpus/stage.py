@@ -13,17 +13,22 @@ from d3 import records
 from d3.config import Config
 from d3.corpus.choice import MIDTRAIN, SFT, Choice
 from d3.corpus.filters import Rejection, examine, reject_size
+from d3.corpus.optout import NOBODY, OptOut, detail_of, read_opt_out, repositories_of
+from d3.corpus.optout import REASON as OPTED_OUT
 from d3.corpus.read import Broken, read_shard
-from d3.identity import content_id, unit_interval
+from d3.identity import content_id, normalise, unit_interval
 from d3.progress import track
 from d3.stage import Job
 from d3.tables import Row, TableWriter, count_rows, part_name, read_rows, remove, table_name
 
+PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
-def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path) -> None:
+
+def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
     """Write `records.CORPUS`, rows ordered as in the shards, and `records.REJECTED` for a batch of shards.
 
-    Raises InputError for a shard that cannot be read as a whole.
+    `opt_out` is a list as in `d3.corpus.optout`. Raises InputError for a shard that cannot be read as a
+    whole, or a list with a line that is no entry.
     """
     params = {"seed": config.seed, "source": config.source.name, "corpus": config.corpus.model_dump()}
     with Job("corpus", code="d3.corpus.stage", params=params) as job, _scratch(kept) as folder, ExitStack() as stack:
@@ -31,18 +36,20 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path) -> N
         candidates = TableWriter(folder / "candidates.parquet", records.CORPUS)
         stack.callback(candidates.discard)
         choice = Choice(config)
+        entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
 
-        def reject(shard: str, number: int, hexsha: str | None, why: Rejection) -> None:
-            rejected_table.write({"shard": shard, "row": number, "hexsha": hexsha, **why._asdict()})
+        def reject(row: Row, why: Rejection) -> None:
+            rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
             job.drop(why.reason)
 
         for path in shards:
             shard, total = table_name(path), count_rows(job.input(path))
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
-                found = examined(config, shard, number, row)
+                place = placed(shard, number, row)
+                found = examined(config, entries, place, row)
                 if isinstance(found, Rejection):
-                    reject(shard, number, row.hexsha if isinstance(row, Broken) else row["hexsha"], found)
+                    reject(place, found)
                 else:
                     choice.add(found)
                     candidates.write(found)
@@ -55,7 +62,9 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path) -> N
                 kept_table.write(row)
                 job.keep()
             else:
-                reject(row["shard"], row["row"], row["metadata"]["hexsha"], why)
+                reject(
+                    {**row, "hexsha": row["metadata"]["hexsha"], "repositories": repositories_of(row["metadata"])}, why
+                )
 
 
 @contextmanager
@@ -70,22 +79,40 @@ def _scratch(output: Path) -> Iterator[Path]:
         remove(folder)
 
 
-def examined(config: Config, shard: str, number: int, row: Row | Broken) -> Row | Rejection:
+def placed(shard: str, number: int, row: Row | Broken) -> Row:
+    """Give the columns of `records.REJECTED` that say which row this is."""
+    if isinstance(row, Broken):
+        identifier, hexsha, repositories = None, row.hexsha, list(row.repositories)
+    else:
+        identifier, hexsha, repositories = _id_of(row["content"]), row["hexsha"], repositories_of(row)
+    return {"shard": shard, "row": number, "id": identifier, "hexsha": hexsha, "repositories": repositories}
+
+
+def _id_of(content: str | None) -> str | None:
+    try:
+        return None if content is None else content_id(normalise(content))
+    except UnicodeEncodeError:
+        return None
+
+
+def examined(config: Config, entries: OptOut, place: Row, row: Row | Broken) -> Row | Rejection:
     """Give the `records.CORPUS` row of a source row that passes all filters, or why it does not."""
+    entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
+    if entry is not None:
+        return Rejection(OPTED_OUT, detail_of(entry))
     if isinstance(row, Broken):
         return Rejection(row.reason, row.detail)
     text = examine(row, config.corpus)
     if isinstance(text, Rejection):
         return text
-    identifier = content_id(text)
-    held_out = unit_interval(config.seed, "held-out", identifier) < config.corpus.held_out
+    held_out = unit_interval(config.seed, "held-out", place["id"]) < config.corpus.held_out
     too_big = None if held_out else reject_size(text, config.corpus)
     return too_big or {
-        "id": identifier,
+        "id": place["id"],
         "text": text,
         "split": SFT if held_out else MIDTRAIN,
-        "shard": shard,
-        "row": number,
+        "shard": place["shard"],
+        "row": place["row"],
         "source": config.source.name,
         "metadata": {name: value for name, value in row.items() if name != "content"},
     }
