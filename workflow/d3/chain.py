@@ -9,6 +9,7 @@ The Snakefile and the commands take all paths and parameters from here.
 """
 
 import re
+from contextlib import suppress
 from copy import deepcopy
 from functools import cached_property
 from glob import glob
@@ -144,10 +145,7 @@ class Chain:
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
         if stage == "corpus" and self.embedded_source:
             upstream["source"] = self.key("source")
-        settings = self.settings(stage)
-        for name in REACHED_BY:
-            _drop(settings, f"{stage}.engine.{name}")
-        return digest_of([stage, settings, self.prompts(stage), upstream])[:12]
+        return key_of(stage, self.settings(stage), self.prompts(stage), upstream)
 
     def prompts(self, stage: str) -> dict[str, str]:
         """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
@@ -281,6 +279,23 @@ class Chain:
     def tasks_path(self, benchmark: Benchmark) -> str:
         """Give the file of a benchmark's tasks."""
         return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path
+
+
+def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
+    """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
+    settings = deepcopy(settings)
+    for name in REACHED_BY:
+        _drop(settings, f"{stage}.engine.{name}")
+    return digest_of([stage, settings, prompts, upstream])[:12]
+
+
+def own_settings(stage: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Give the part of a job's configuration that decides the key of its folder."""
+    chosen: dict[str, Any] = {}
+    for path in STAGES[stage].settings:
+        with suppress(KeyError):  # a setting that nothing reads in this configuration
+            _take(config, chosen, path)
+    return chosen
 
 
 def _take(values: dict[str, Any], chosen: dict[str, Any], path: str) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import d3.commands.stages  # noqa: F401  (registers its commands)
+import d3.commands.audit
+import d3.commands.cluster
+import d3.commands.stages  # noqa: F401  (these register their commands)
 from d3.commands.registry import COMMANDS, OPTIONS, Arguments
 from d3.errors import D3Error
 

@@ -1,0 +1,372 @@
+"""Following a number, a file, a model or a row back to the sources.
+
+A target is one of
+
+    results/runs/NAME/numbers.json#pass@1/humaneval/d3   a key number of a report (or only its name)
+    results/labels/KEY/SHARD.parquet                     a file or folder that a job made or read
+    results/dataset/KEY/data/SHARD.parquet#17            a row of a table, counted from 0
+    1a9a6000e77d00b5                                     a file id (or a Stack hexsha), its first 8 digits or more
+
+Of a file or number the tree shows the stages before it, one node for each folder, and at its end
+which source files are behind it, with their licences. Of a row it shows the rows before it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d3.errors import InputError
+from d3.lineage import graph
+from d3.lineage.graph import Group
+from d3.lineage.nodes import Node
+from d3.lineage.rows import RowTracer
+from d3.lineage.statements import Statement, StatementError, read_statement, stage_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+CONTENT_ID = re.compile(r"[0-9a-f]{8,64}")
+ROW = re.compile(r"(?P<path>.+)#(?P<row>\d+)")
+NUMBERS = "numbers.json"
+STAGE_OF_NUMBER = {
+    "files_read": "corpus",
+    "files_kept": "corpus",
+    "files_graded": "grades",
+    "scores_missing": "grades",
+    "files_diffed": "diffs",
+    "sequences": "diffs",
+    "labels": "labels",
+    "dataset_rows": "dataset",
+    "tokens": "tokens",
+}
+"""Key numbers of the report and the stage whose files they are counted from."""
+ROW_STAGES = ("dataset", "sft_data", "labels", "pair_diffs", "diffs", "pairs", "grades", "corpus")
+"""Stages whose tables lead to source files; the first that were reached say which files are behind a target."""
+
+
+class Tracer:
+    """Follows targets through one index."""
+
+    def __init__(self, root: Path, connection: "duckdb.DuckDBPyConnection", *, limit: int = 5) -> None:
+        self.root, self.connection, self.limit = root, connection, limit
+
+    def trace(self, target: str) -> Node:
+        """Give the tree of a target; raises InputError for what the lineage does not know."""
+        path, _, name = target.partition("#")
+        if Path(path).name == NUMBERS and name:
+            return self._number(self._relative(path), name)
+        if "@" in target and not self._known(self._relative(target)):
+            return self._number(self._only_run(), target)
+        row = ROW.fullmatch(target)
+        if row and self._known(self._relative(row["path"])):
+            return RowTracer(self).row(self._relative(row["path"]), int(row["row"]))
+        if CONTENT_ID.fullmatch(path) and not (self.root / path).exists():
+            return RowTracer(self).content(path)
+        relative = self._relative(target).removesuffix(".prov.json")
+        artefact = self._known(relative)
+        if artefact is None:
+            reason = "is neither a file of the lineage nor an id in it"
+            raise InputError(reason, where=target, remedy="check the name, or bring the index up to date: `d3 lineage`")
+        return self._tree(Node(name=relative, text=relative, data={"path": relative}), [artefact])
+
+    # --- targets ------------------------------------------------------------------------------------
+
+    def _relative(self, path: str) -> str:
+        """Give a path as statements write it: relative to the working folder if it lies in it."""
+        found = Path(path)
+        for place in (found, self.root / found):
+            if place.exists() and place.resolve().is_relative_to(self.root.resolve()):
+                return place.resolve().relative_to(self.root.resolve()).as_posix()
+        return path.rstrip("/")
+
+    def _known(self, path: str) -> int | None:
+        """Give the artefact of a path, or of the folder that a job made and the path lies in."""
+        for place in (path, *(parent.as_posix() for parent in Path(path).parents)):
+            if place != ".":
+                found = self.connection.execute("select id from artefacts where path = ?", [place]).fetchall()
+                if found:
+                    return int(found[0][0])
+        return None
+
+    def _only_run(self) -> str:
+        found = sorted(self.root.glob(f"results/runs/*/{NUMBERS}"))
+        if len(found) != 1:
+            several = ", ".join(path.parent.name for path in found) or "none"
+            reason = f"which run is meant? There is {several}"
+            raise InputError(reason, remedy="write results/runs/NAME/numbers.json#NUMBER")
+        return found[0].relative_to(self.root).as_posix()
+
+    def _number(self, path: str, name: str) -> Node:
+        """Trace a key number of a report: only the files that decide it are followed."""
+        try:
+            values = json.loads((self.root / path).read_text(encoding="utf-8"))
+            rows = {str(row["name"]): row for row in values["key"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"holds no numbers of a report ({error})", where=path, remedy="run the workflow") from None
+        names = {name, "/".join(reversed(name.split("/"))), "/".join([name.split("/")[-1], *name.split("/")[:-1]])}
+        row = next((rows[known] for known in rows if known in names), None)
+        if row is None:
+            raise InputError(f"has no number {name}", where=path, remedy=f"it has {', '.join(rows)}")
+        report = self._known(path)
+        if report is None:
+            raise InputError("is not in the index", where=path, remedy="run `d3 lineage`")
+        inputs = self.connection.execute(
+            "select a.id, a.path from parents p join artefacts a on a.id = p.parent where p.child = ?", [report]
+        ).fetchall()
+        behind = list(self._files_of_number(row, inputs))
+        if not behind:
+            raise InputError(f"names no file that {row['name']} was counted from", where=path, remedy="run `d3 verify`")
+        text = f"{row['label']}: {_value(row)}, in {path}"
+        root = Node(name=f"{path}#{row['name']}", text=text, data={"number": row, "path": path})
+        return self._tree(root, behind)
+
+    def _files_of_number(self, row: dict[str, Any], inputs: Sequence[tuple[int, str]]) -> Iterator[int]:
+        stage = STAGE_OF_NUMBER.get(row["name"])
+        for artefact, path in inputs:
+            if stage is not None:
+                if stage_of(path) == stage:
+                    yield artefact
+            elif stage_of(path) == "scores":
+                score = json.loads((self.root / path).read_text(encoding="utf-8"))
+                _, benchmark, arm = row["name"].split("/")
+                if (score["benchmark"], score["arm"]) == (benchmark, arm):
+                    yield artefact
+
+    # --- the tree of files --------------------------------------------------------------------------
+
+    def _tree(self, root: Node, artefacts: Sequence[int]) -> Node:
+        graph.reach(self.connection, artefacts)
+        found = graph.groups(self.connection)
+        nodes: dict[str, Node] = {}
+
+        def grow(folder: str) -> Node:
+            if folder not in nodes:
+                nodes[folder] = self._node(found[folder])
+                nodes[folder].children = [grow(parent) for parent in found[folder].parents]
+            return nodes[folder]
+
+        marks = ", ".join("?" * len(artefacts))
+        tops = self.connection.execute(
+            f"select distinct folder from artefacts where id in ({marks}) order by folder", list(artefacts)
+        ).fetchall()
+        root.children = [grow(folder) for (folder,) in tops]
+        self._add_sources(found, nodes)
+        root.notes += self._commits(found)
+        return root
+
+    def _node(self, group: Group) -> Node:
+        statement = self.statement(group.statement)
+        data: dict[str, Any] = {
+            "folder": group.folder,
+            "path": group.path,
+            "files": group.files,
+            "rows": group.rows,
+            "bytes": group.bytes,
+            "sha256": group.sha256,
+            "stage": group.stage,
+            "statement": group.statement,
+        }
+        size = f"{group.rows:,} rows" if group.rows is not None else _bytes(group.bytes)
+        place = group.path if group.files == 1 else group.folder
+        where = ("…/" + "/".join(Path(place).parts[-3:])) if place.startswith("/") else place
+        where += f", {group.files:,} files" if group.files > 1 else ""
+        name = stage_of(group.path) if stage_of(group.path) not in ("", "runs") else group.stage or "input"
+        text = ", ".join(part for part in (f"{name}  {where}", size) if part)
+        text += f", sha256 {group.sha256[:12]}" if group.files == 1 else ""
+        notes = []
+        if statement is not None:
+            notes += list(made_with(statement))
+            data |= {
+                "code": statement.internal.get("code"),
+                "environment": statement.environment or None,
+                "config": statement.config,
+                "prompts": statement.prompts,
+                "counts": statement.counts,
+            }
+        return Node(name=group.folder, text=text, notes=notes, data=data)
+
+    def statement(self, path: str | None) -> Statement | None:
+        """Read a statement; None for none, or one that cannot be read (`d3 verify` names it)."""
+        if path is None:
+            return None
+        return _statement(self.root, path)
+
+    def statement_of(self, path: str) -> Statement | None:
+        """Read the statement of the job that made an artefact."""
+        found = self.connection.execute(
+            "select j.statement from artefacts a join jobs j on j.id = a.job where a.path = ?", [path]
+        ).fetchall()
+        return self.statement(found[0][0]) if found else None
+
+    def _commits(self, found: dict[str, Group]) -> list[str]:
+        """Say which commit of the code made what was reached."""
+        commits: dict[str, int] = {}
+        for group in found.values():
+            statement = self.statement(group.statement)
+            facts = read_facts(self.root, statement) if statement else {}
+            git = facts.get("git") or {}
+            if git.get("commit"):
+                said = f"git {git['commit'][:12]}" + (", with changes that are not in it" if git.get("dirty") else "")
+                commits[said] = commits.get(said, 0) + 1
+        return [f"code: {said}" for said in commits]
+
+    # --- the sources --------------------------------------------------------------------------------
+
+    def _add_sources(self, found: dict[str, Group], nodes: dict[str, Node]) -> None:
+        """Hang below every folder of source shards which of its files are behind the target."""
+        frontier = _frontier(found)
+        if not frontier:
+            return
+        marks = ", ".join("?" * len(frontier))
+        self.connection.execute(
+            f"""
+            create or replace temp table wanted as
+            with own as (select distinct r.key, r.artefact, r."row" from rows r join reached on reached.id = r.artefact
+                join artefacts a on a.id = r.artefact where a.folder in ({marks})),
+            pairs as (select other.key from own join rows me on me.key = own.key
+                join artefacts a on a.id = me.artefact and starts_with(a.path, 'results/pairs/')
+                join rows other on other.artefact = me.artefact and other."row" = me."row" and other.key != me.key)
+            select key from own union select key from pairs
+            """,
+            frontier,
+        )
+        sources = self.connection.execute(
+            """
+            create or replace temp table behind as
+            select f.* from files f join wanted using (key) join reached on reached.id = f.artefact;
+            select distinct b.artefact, s.folder from (select distinct artefact from behind) b
+                join parents p on p.child = b.artefact join artefacts s on s.id = p.parent
+            """
+        ).fetchall()
+        for folder in sorted({name for _, name in sources}):
+            corpora = [artefact for artefact, name in sources if name == folder]
+            if folder in nodes:
+                nodes[folder].children += list(self._files_behind(folder, corpora))
+
+    def _files_behind(self, folder: str, corpora: Sequence[int]) -> Iterator[Node]:
+        marks = ", ".join("?" * len(corpora))
+        which = f"from behind where artefact in ({marks})"
+        licences = self.connection.execute(
+            f"select coalesce(nullif(licences, ''), 'no licence'), count(*), count(distinct repository) {which} "
+            "group by 1 order by 2 desc, 1",
+            list(corpora),
+        ).fetchall()
+        total = sum(count for _, count, _ in licences)
+        counted = ", ".join(f"{licence} {count:,}" for licence, count, _ in licences[:5])
+        more = f" and {len(licences) - 5} other licences" if len(licences) > 5 else ""
+        files = self.connection.execute(
+            f'select repository, path, licences, hexsha, id, shard, source_row {which} order by 1, 2, "row" limit ?',
+            [*corpora, self.limit],
+        ).fetchall()
+        children = [
+            Node(
+                name=f"{shard}#{row}",
+                text=f"{repository} {path}  {licence or 'no licence'}, hexsha {hexsha[:12]}, row {row} of {shard}",
+                data={"repository": repository, "path": path, "licences": licence, "hexsha": hexsha,
+                      "file_id": identifier, "shard": shard, "row": row},
+            )
+            for repository, path, licence, hexsha, identifier, shard, row in files
+        ]  # fmt: skip
+        if total > len(children):
+            text = f"… {total - len(children):,} more, see --limit"
+            children.append(Node(name=f"{folder}#more", text=text, data={"left_out": total - len(children)}))
+        yield Node(
+            name=f"{folder}#files",
+            text=f"{total:,} source file{'' if total == 1 else 's'} behind this: {counted}{more}",
+            data={"files": total, "licences": {licence: count for licence, count, _ in licences}},
+            children=children,
+        )
+
+
+def _frontier(found: dict[str, Group]) -> list[str]:
+    """Give the folders of row tables from which no other reached table of rows was made."""
+    bearing = [name for name, group in found.items() if stage_of(group.path) in ROW_STAGES]
+    above: set[str] = set()
+    for name in bearing:
+        above |= graph.ancestors(found, name)
+    return [name for name in bearing if name not in above]
+
+
+def _value(row: dict[str, Any]) -> str:
+    """Write a key number as the report does."""
+    value = row.get("value")
+    if "tasks" not in row or value is None:
+        return f"{value:,}" if isinstance(value, int | float) else "none"
+    text = f"{100 * value:.1f} %"
+    if row.get("low") is not None:
+        text += f" ({100 * row['confidence']:g} % interval {100 * row['low']:.1f} % to {100 * row['high']:.1f} %"
+        text += f", {row['tasks']} tasks)"
+    return text
+
+
+def made_with(statement: Statement) -> Iterator[str]:
+    """Yield lines about what a job was given besides its inputs."""
+    environment = statement.environment
+    parts = [f"code {str(statement.internal.get('code'))[:12]}"] if statement.internal.get("code") else []
+    if environment:
+        identity = environment.get("sha256") or environment.get("identity")
+        kind = {"image": "image", "venv": "environment"}.get(str(environment.get("kind")), "environment")
+        parts.append(f"{kind} {environment.get('name')}" + (f" {str(identity)[:12]}" if identity else ""))
+    if statement.internal.get("seed") is not None:
+        parts.append(f"seed {statement.internal['seed']}")
+    parts += [f"prompt {name} {digest[:12]}" for name, digest in sorted(statement.prompts.items())]
+    if parts:
+        yield ", ".join(parts)
+    licence = licence_of(statement)
+    if licence:
+        yield licence
+
+
+@cache
+def _statement(root: Path, path: str) -> Statement | None:
+    try:
+        return read_statement(root, root / path)
+    except StatementError:
+        return None
+
+
+def read_facts(root: Path, statement: Statement) -> dict[str, Any]:
+    """Give what many jobs share: code digests, packages, git commit; empty when the file is missing."""
+    shared = statement.internal.get("shared")
+    if isinstance(shared, dict):
+        return shared
+    digest = str(statement.internal.get("facts", ""))
+    return _facts(root / "results" / "lineage" / "facts" / f"{digest}.json") if digest else {}
+
+
+@cache
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def licence_of(statement: Statement) -> str:
+    """Say name, version and licence of what a job took from outside, as `config/versions.tsv` pins it."""
+    from d3.pins import pins
+
+    params = statement.external.get("params") or statement.config
+    pin = pins().get(str(params.get("name"))) if isinstance(params, dict) else None
+    if pin is not None and params.get("version") == pin.version:
+        return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
+    if statement.stage == "hub_model":
+        return f"hub model {params.get('name')}, revision {params.get('revision')}"
+    if statement.stage == "source":
+        pin = pins()["python-standard-library"]
+        return f"standard library of Python {params.get('python')}, {pin.licence}"
+    return ""
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:,.1f} TB"
