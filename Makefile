@@ -79,3 +79,20 @@ endef
 .PHONY: locks
 locks:  ## compile envs/*.in into locks again (needs uv: pip install uv)
 	python3 envs/compile.py
+
+# --- images ---------------------------------------------------------------------------------------
+# `make -j2 images` builds two at a time. VARIANT=cpu: without libraries for GPUs. BASE: another base image
+# (of a registry, or a folder made by containers/local-base.sh). STORE: a folder that keeps built images.
+IMAGES := data train dolma llm eval
+VARIANT := gpu
+COMPRESSION := gzip
+
+.PHONY: images images-check $(IMAGES:%=image-%)
+images: $(IMAGES:%=image-%)  ## build the container images that are missing (VARIANT=cpu, BASE=..., STORE=...)
+
+$(IMAGES:%=image-%): image-%: .venv/.installed
+	@PYTHONPATH=workflow $(VENV)/python -m d3 images $* --variant $(VARIANT) --compression $(COMPRESSION) \
+		$(if $(BASE),--base $(BASE)) $(if $(STORE),--store $(STORE))
+
+images-check: .venv/.installed  ## say which images are missing or damaged
+	@PYTHONPATH=workflow $(VENV)/python -m d3 images --check

@@ -43,3 +43,31 @@ def status(arguments: Arguments) -> None:
     enter(arguments)
     found = survey(Chain(config), ask(), topics=arguments.with_topics)
     print(json.dumps(found.plain(), indent=1) if arguments.json else table(found))
+
+
+def image_options(parser: argparse.ArgumentParser) -> None:
+    """Add which images, and what they are built from."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="data, train, dolma, llm, eval; default: all")
+    parser.add_argument("--check", action="store_true", help="build nothing; say what is missing or damaged")
+    parser.add_argument("--variant", choices=("gpu", "cpu"), default="gpu", help="cpu: without libraries for GPUs")
+    parser.add_argument("--base", metavar="IMAGE", help="another base: an image of a registry, a folder or a .sif")
+    parser.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="zstd is faster, less portable")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="keeps built images for other checkouts")
+
+
+@command("images", more=image_options)
+def images(arguments: Arguments) -> int:
+    """Build the container images that are missing, or check those that are there."""
+    from d3.cluster import build
+
+    if not arguments.check:
+        base, store = arguments.base, arguments.store
+        options = {"variant": arguments.variant, "compression": arguments.compression}
+        build.build_all(arguments.names, base=base, store=store, **options)
+        return 0
+    states = build.survey(arguments.names)
+    for name, state, text in states:
+        print(f"{name:8}{state:12}{text}")
+    for name in build.leftovers():
+        print(f"{'':8}{'left over':12}{name} belongs to no definition and lock any more; it may be removed")
+    return int(any(state != "ok" for _, state, _ in states))
