@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d3.provenance import file_digest
+from d3.provenance import FOREIGN, file_digest
 from d3.tables import written_whole
 
 WORK = Path("work")
@@ -26,8 +26,10 @@ class Stamp(NamedTuple):
 
 
 def files_of(path: Path) -> list[Path]:
-    """Give the files in a folder tree, sorted; a file is its own list."""
-    return sorted(child for child in path.rglob("*") if child.is_file()) if path.is_dir() else [path]
+    """Give the files in a folder tree, sorted, without those that Snakemake adds; a file is its own list."""
+    if not path.is_dir():
+        return [path]
+    return sorted(child for child in path.rglob("*") if child.is_file() and child.name not in FOREIGN)
 
 
 def stamp(path: Path) -> Stamp:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 MODULE_NAME = re.compile(r"d3(\.\w+)+")
+FOREIGN = (".snakemake_timestamp",)
+"""Files that Snakemake puts into a folder after the job that made it."""
 DATA_NAME = re.compile(r"[\w.-]+\.(jinja|json|txt|tsv|html|css)")
 BESIDE_THE_POINT = {
     "d3.config": "every setting that a stage reads is in its statement, with its value",
@@ -33,9 +35,9 @@ BESIDE_THE_POINT = {
 
 
 def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file, or of a folder: the hash of its sorted names and digests."""
+    """Give the SHA-256 of a file, or of a folder: the hash of its sorted names and digests, without `FOREIGN`."""
     if path.is_dir():
-        names = sorted(child for child in path.rglob("*") if child.is_file())
+        names = sorted(child for child in path.rglob("*") if child.is_file() and child.name not in FOREIGN)
         listing = "".join(f"{file_digest(child)}  {child.relative_to(path).as_posix()}\n" for child in names)
         return hashlib.sha256(listing.encode()).hexdigest()
     with path.open("rb") as file:

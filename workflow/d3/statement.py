@@ -25,6 +25,9 @@ from d3.tables import written_whole
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:d3:stage:v1"
+BUILDER = "urn:d3"
+SHORT = 32
+"""Hexadecimal digits of the digests of code and facts; files have all 64."""
 SUFFIX = ".prov.json"
 FACTS = Path("results/lineage/facts")
 
@@ -81,17 +84,17 @@ def write_statement(path: Path, told: Told) -> None:
             "engine": told.engine,
         }
     )
-    facts = digest_of(shared)
+    facts = digest_of(shared)[:SHORT]
     internal = {
-        "code": digest_of_modules(told.modules),
+        "code": digest_of_modules(told.modules)[:SHORT],
         "facts": facts,
         "environment": surroundings.environment().told(),
-        "slurm": surroundings.slurm(),
-        "gpu": surroundings.gpu(),
         "attempts": count_attempts(Path(str(told.outputs[0]["name"]))) if told.outputs else 1,
         "seed": told.seed,
         **told.more,
     }
+    places = {"slurm": surroundings.slurm(), "gpu": surroundings.gpu()}
+    internal |= {name: place for name, place in places.items() if place is not None}
     if surroundings.RUN in os.environ:
         _keep(FACTS / f"{facts}.json", shared)
     else:
@@ -108,8 +111,9 @@ def write_statement(path: Path, told: Told) -> None:
                 "resolvedDependencies": list(told.inputs),
             },
             "runDetails": {
-                "builder": {"id": BUILD_TYPE, "version": {"host": surroundings.host()}},
+                "builder": {"id": BUILDER},
                 "metadata": {
+                    "host": surroundings.host(),
                     "invocationId": run.get("invocation"),
                     "startedOn": moment(told.started),
                     "finishedOn": moment(told.ended),
@@ -135,9 +139,10 @@ def read_statement(path: Path) -> dict[str, Any]:
     """Read a statement; raises InputError for a missing file or one that is none."""
     try:
         statement = json.loads(path.read_bytes())
-        if statement["_type"] == STATEMENT_TYPE and statement["predicate"]["buildDefinition"]:
+        build = statement["predicate"]["buildDefinition"] if statement["_type"] == STATEMENT_TYPE else {}
+        if {"config", "prompts"} <= build.get("externalParameters", {}).keys():
             return dict(statement)
-        reason = "is no statement of this pipeline"
+        reason = "is no statement of this version of the pipeline"
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
     except (ValueError, KeyError, TypeError):

@@ -3,17 +3,22 @@
 Paths and parameters come from `d3.chain`, so that rules, commands and lineage agree on them.
 """
 
+import json
+import os
 import sys
+import uuid
 from pathlib import Path
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
+from content import follow_content
 from d3.chain import MODEL_NAME, STAGES, Chain
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
 from d3.images import image_path
+from d3.surroundings import git
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -45,9 +50,22 @@ wildcard_constraints:
     benchmark=r"[^/]+",
 
 
+# What jobs write into their statements and only the head can know; jobs on other nodes inherit it.
+os.environ.setdefault(
+    "D3_RUN", json.dumps({"invocation": str(uuid.uuid4()), "git": git(ROOT)})
+)
+
+# Whether jobs run in images.
+IMAGES = "APPTAINER" in {
+    method.name for method in workflow.deployment_settings.deployment_method
+}
+
 shell.prefix(
     f"set -euo pipefail; export OMP_WAIT_POLICY=passive; export PATH='{ROOT}/workflow/bin':\"$PATH\"; "
 )
+
+
+follow_content(workflow, CHAIN, images=IMAGES)
 
 
 def image(name):
@@ -57,10 +75,14 @@ def image(name):
 
 def stale_when(stage, *more):
     """Give what reruns a stage when it changes, as one dict whose order never does."""
+    environment = CHAIN.environment(stage)
     return {
+        "stage": stage,
         "code": CHAIN.code(stage),
         "prompts": CHAIN.prompts(stage),
         "config": CHAIN.config_text(stage, *more),
+        "environment": environment,
+        "image": image(environment) if environment != "main" else None,
     }
 
 

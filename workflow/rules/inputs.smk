@@ -25,7 +25,11 @@ if CHAIN.embedded_source:
         params:
             stale=stale_when("source"),
         shell:
-            "d3 embed-source --out {output:q} 2>&1 | tee {log:q}"
+            """
+            d3 embed-source --config {params.stale[config]:q} \
+                --out {output:q} \
+                2>&1 | tee {log:q}
+            """
 
 
 rule embedded_model:

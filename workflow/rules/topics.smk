@@ -43,4 +43,9 @@ rule topic_counts:
     params:
         stale=stale_when("topics"),
     shell:
-        "d3 topic-counts --topics {input:q} --out {output:q} 2>&1 | tee {log:q}"
+        """
+        d3 topic-counts --config {params.stale[config]:q} \
+            --topics {input:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

@@ -12,6 +12,7 @@ def embed_source(arguments: Arguments) -> None:
     """Write the standard library of this Python as shards in the schema of The Stack."""
     from d3.embedded import write_standard_library
 
+    read_config(arguments)  # for the statement
     write_standard_library(arguments.out)
 
 
@@ -118,6 +119,7 @@ def topic_counts(arguments: Arguments) -> None:
     """Count topics, libraries, tools, difficulties, task types and topic-library pairs."""
     from d3.topics import count
 
+    read_config(arguments)  # for the statement
     count(arguments.topics, arguments.out)
 
 

@@ -1,0 +1,264 @@
+"""Why a file must be made again, in words, or that it need not: wishes against statements.
+
+    judge = Judge()
+    judge.reasons(Wanted(stage="grades", config=..., ...))   # [] or ["setting grades.threshold was 2, is 3"]
+
+The statement beside a file tells what made it. A job is stale when it would be made otherwise today:
+another setting, prompt, module, package or input. Inputs and outputs are compared by content; a file
+whose size and time are those of a statement is not read. Nothing here knows Snakemake.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from d3.contents import WORK, Cache, Stamp, stamp
+from d3.environments import Environment
+from d3.errors import InputError
+from d3.scrub import scrub
+from d3.statement import read_statement, shared_facts, statement_path, working_name
+
+REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
+"""Settings of an engine that say how a server is reached; they decide no answer."""
+BESIDE = ("topics.price",)
+"""Other settings that decide no row."""
+SHOWN = 4
+"""How many packages or inputs one reason names."""
+
+
+@dataclass(kw_only=True)
+class Wanted:
+    """What a job would be today."""
+
+    stage: str
+    config: Mapping[str, Any] | None
+    """The part of the configuration that the stage reads; None: the job is told none."""
+    prompts: Mapping[str, str]
+    modules: Mapping[str, str]
+    """Digests of the code's modules."""
+    code: str
+    """Digest of `modules`."""
+    environment: Environment | None = None
+    """The environment it would run in; None: that of its statement, as it is today."""
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Every input, with the outputs of the job that makes it (none for a source file)."""
+    outputs: Sequence[str] = ()
+    opt_out: Path | None = None
+    """The opt-out list; only for jobs of the corpus."""
+
+
+class Judge:
+    """Compares jobs with their statements; what was read is kept until `forget`."""
+
+    def __init__(self, cache: Cache | None = None) -> None:
+        self.cache = cache or Cache(WORK / "digests")
+        self.mixed: dict[str, str] = {}
+        """First outputs whose statement tells of the other kind of environment, and that kind."""
+        self._stamps: dict[str, Stamp | None] = {}
+        self._statements: dict[str, dict[str, Any] | InputError | None] = {}
+
+    def forget(self, outputs: Sequence[str]) -> None:
+        """Drop what is known about some files, because a job has just written them."""
+        for output in outputs:
+            for path in [known for known in self._stamps if known == output or known.startswith(f"{output}/")]:
+                del self._stamps[path]
+            self._statements.pop(output, None)
+
+    def reasons(self, wanted: Wanted) -> list[str]:
+        """Give every reason why a job must run again; an empty list when it need not."""
+        missing = [f"output {name} is missing" for name in wanted.outputs if self._stamp(name) is None]
+        statement = self.statement(wanted.outputs)
+        if missing or statement is None:
+            return missing or ["no statement: never finished"]
+        if isinstance(statement, InputError):
+            return [f"the file beside it {statement.reason}"]
+        build = statement["predicate"]["buildDefinition"]
+        outer, inner = build["externalParameters"], build["internalParameters"]
+        return [
+            *self._outputs(wanted, statement),
+            *_settings(outer["config"], wanted.config),
+            *_prompts(outer["prompts"], wanted.prompts),
+            *_modules(inner["code"], statement, wanted),
+            *self._environment(inner["environment"], statement, wanted),
+            *self._inputs(build["resolvedDependencies"], wanted),
+        ]
+
+    def statement(self, outputs: Sequence[str]) -> dict[str, Any] | InputError | None:
+        """Give the statement about some outputs, what is wrong with it, or None if there is none."""
+        for output in outputs:
+            if output not in self._statements:
+                path = statement_path(Path(output))
+                try:
+                    self._statements[output] = read_statement(path) if path.is_file() else None
+                except InputError as error:
+                    self._statements[output] = error
+            if self._statements[output] is not None:
+                return self._statements[output]
+        return None
+
+    # --- files --------------------------------------------------------------------------------------
+
+    def _stamp(self, name: str) -> Stamp | None:
+        if name not in self._stamps:
+            try:
+                self._stamps[name] = stamp(Path(name))
+            except OSError:
+                self._stamps[name] = None
+        return self._stamps[name]
+
+    def _outputs(self, wanted: Wanted, statement: Mapping[str, Any]) -> Iterator[str]:
+        subjects = {subject["name"]: subject for subject in statement["subject"]}
+        for output in wanted.outputs:
+            subject = subjects.get(_name(output))
+            if subject is None:
+                yield f"output {output} is not in the statement"
+            elif not self._holds(output, subject, ()):
+                yield f"output {output} is not what the job wrote"
+
+    def _inputs(self, recorded: Sequence[Mapping[str, Any]], wanted: Wanted) -> Iterator[str]:
+        declared = {_name(name): outputs for name, outputs in wanted.inputs.items()}
+        met: set[str] = set()
+        changed, gone = [], []
+        for item in recorded:
+            name, notes = item["name"], item.get("annotations", {})
+            if notes.get("role") == "opt_out":
+                continue
+            owner = next((part for part in _ancestors(name) if part in declared), None)
+            if owner is not None:
+                met.add(owner)
+            elif notes.get("declared", True):
+                gone.append(name)
+                continue
+            elif self._stamp(name) is None:  # a package's file, which lies elsewhere in another environment
+                continue
+            if not self._holds(name, item, declared.get(owner or "", ())):
+                changed.append(name)
+        yield from _listed(changed, "has other content", "have other content")
+        yield from _listed(gone, "is no longer read", "are no longer read")
+        yield from _listed([name for name in declared if name not in met], "is new", "are new")
+        yield from self._opted_out(recorded, wanted)
+
+    def _holds(self, name: str, item: Mapping[str, Any], makers: Sequence[str]) -> bool:
+        """Tell whether a file still holds what a descriptor says; `makers` are outputs of the job that makes it."""
+        now, notes = self._stamp(name), item.get("annotations", {})
+        if now is None:
+            return False
+        if now == (notes.get("bytes"), notes.get("mtime_ns")):
+            return True
+        maker = self.statement(makers)
+        for subject in maker["subject"] if isinstance(maker, dict) else ():
+            told = subject.get("annotations", {})
+            if subject["name"] == name and now == (told.get("bytes"), told.get("mtime_ns")):
+                return bool(subject["digest"] == item["digest"])
+        return bool(self.cache.digest(Path(name)) == item["digest"]["sha256"])
+
+    def _opted_out(self, recorded: Sequence[Mapping[str, Any]], wanted: Wanted) -> Iterator[str]:
+        from d3.corpus.optout import NOBODY, read_opt_out, touches
+
+        lists = [item["digest"]["sha256"] for item in recorded if item.get("annotations", {}).get("role") == "opt_out"]
+        now = [self.cache.digest(wanted.opt_out)] if wanted.opt_out else []
+        if lists == now:
+            return
+        files = [Path(name) for name in wanted.outputs[:2]]
+        key = f"opt-out {now} {[[str(path), self._stamp(str(path))] for path in files]}"
+        entries = read_opt_out(wanted.opt_out) if wanted.opt_out else NOBODY
+        if self.cache.notes(key, lambda: {"touches": touches(entries, *files)})["touches"]:
+            yield "the opt-out list names other rows of these files than before"
+
+    # --- environments -------------------------------------------------------------------------------
+
+    def _environment(self, told: Mapping[str, Any], statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
+        now = wanted.environment
+        if now is None:
+            return
+        if told["kind"] != now.kind:
+            self.mixed[wanted.outputs[0]] = str(told["kind"])
+            return
+        what = f"{'image' if now.kind == 'image' else 'environment'} {now.name}"
+        if now.identity is None or told["identity"] is None:
+            if now.kind == "image" and told.get("path") != now.path:
+                yield f"{what}: was {told.get('path')}, is {now.path}"
+            return
+        if told["identity"] == now.identity:
+            return
+        before = shared_facts(statement).get("packages", {})
+        lines = [
+            f"{name} {before.get(name, 'absent')} -> {now.packages.get(name, 'absent')}"
+            for name in sorted(before.keys() | now.packages.keys())
+            if before.get(name) != now.packages.get(name)
+        ]
+        words = f"package {_some(lines)}" if before and now.packages and lines else "has other content"
+        yield f"{what}: {words}"
+
+
+# --- differences in words ---------------------------------------------------------------------------
+
+
+def _name(path: str) -> str:
+    return working_name(Path(path)) if path.startswith(("/", ".")) else path
+
+
+def _ancestors(name: str) -> Iterator[str]:
+    yield name
+    while "/" in name.strip("/"):
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def _some(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:SHOWN])
+    return shown if len(items) <= SHOWN else f"{shown} and {len(items) - SHOWN} more"
+
+
+def _listed(names: Sequence[str], one: str, many: str) -> Iterator[str]:
+    if names:
+        yield f"input {names[0]} {one}" if len(names) == 1 else f"inputs {_some(names)} {many}"
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
+
+
+def _settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:
+    if now is None:
+        return
+    old, new = dict(_leaves(before)), dict(_leaves(scrub(now)))
+    for name in sorted(old.keys() | new.keys()):
+        if name.rpartition(".")[2] in REACHED_BY or name in BESIDE or old.get(name) == new.get(name):
+            continue
+        if name not in new:
+            yield f"setting {name} is gone, was {_value(old[name])}"
+        elif name not in old:
+            yield f"setting {name} is new: {_value(new[name])}"
+        else:
+            yield f"setting {name} was {_value(old[name])}, is {_value(new[name])}"
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield f"prompt {name} changed"
+
+
+def _modules(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
+    if wanted.code.startswith(before):
+        return
+    old = shared_facts(statement).get("code")
+    if not old:
+        yield "the code changed"
+        return
+    for name in sorted(old.keys() | wanted.modules.keys()):
+        if old.get(name) != wanted.modules.get(name):
+            change = "changed" if name in old and name in wanted.modules else "is new" if name not in old else "is gone"
+            yield f"{'template' if '/' in name else 'module'} {name} {change}"
