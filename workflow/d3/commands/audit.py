@@ -81,3 +81,63 @@ def trace(arguments: Arguments) -> None:
         print(nodes.as_svg(node), end="")
     else:
         print(nodes.as_text(node, arguments.depth, short=arguments.short))
+
+
+# --- verify and sign ----------------------------------------------------------------------------------
+
+
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`, and what it does not cover."""
+    from d3.lineage.told import help_text
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = help_text()
+    parser.add_argument("target", nargs="?", help="check only this file and what it was made of; default: everything")
+    results_option(parser)
+    parser.add_argument("--rows", type=int, default=100, help="rows of each table that are made again; default: 100")
+    parser.add_argument("--allowed-signers", type=Path, help="whose keys may sign; see ssh-keygen(1)")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON lines")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="remove what is damaged, so that the next run makes it again"
+    )
+
+
+@command("verify", more=verify_options)
+def verify(arguments: Arguments) -> int:
+    """Read everything again and say what was changed, cut off, lost or added; exit code 1 if anything was."""
+    import json
+    from dataclasses import asdict
+
+    from d3.lineage.verify import rebuild
+    from d3.lineage.verify import verify as run
+
+    root = working_folder(arguments)
+    verified = run(root, arguments.target, sample=arguments.rows, allowed=arguments.allowed_signers)
+    for finding in verified.findings:
+        if arguments.json:
+            print(json.dumps(asdict(finding), ensure_ascii=False))
+        else:
+            print(f"{'note' if finding.note else 'WRONG'}  {finding}")
+    for signer in verified.signed:
+        print(f"signed by {signer}", file=sys.stderr)
+    size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
+    print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
+    if arguments.rebuild and verified.wrong:
+        for path in rebuild(root, verified.wrong):
+            print(f"removed {path}", file=sys.stderr)
+    return 1 if verified.wrong else 0
+
+
+def sign_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `sign`."""
+    results_option(parser)
+    parser.add_argument("--key", type=Path, required=True, help="SSH key that signs")
+    parser.add_argument("--name", default="signer", help="name of the signature's file; default: signer")
+
+
+@command("sign", more=sign_options)
+def sign(arguments: Arguments) -> None:
+    """Sign the statements of all jobs with an SSH key, so that `verify` can also say who stands for them."""
+    from d3.lineage.sign import sign as run
+
+    print(run(working_folder(arguments), arguments.key, arguments.name))
