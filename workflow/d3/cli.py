@@ -13,6 +13,7 @@ import d3.commands.cluster
 import d3.commands.stages  # noqa: F401  (these register their commands)
 from d3.commands.registry import COMMANDS, OPTIONS, Arguments
 from d3.errors import D3Error
+from d3.offline import enforce
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return its exit code: 1 for an error, 2 for wrong usage."""
     arguments = build_parser().parse_args(argv)
     try:
+        enforce(arguments.command)
         arguments.set += overrides_of(arguments)
         with attempt(arguments):
             return COMMANDS[arguments.command].function(arguments) or 0

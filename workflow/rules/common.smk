@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from content import follow_content
 from d3.chain import MODEL_NAME, STAGES, Chain
+from d3.cluster.inside import check_images, open_images
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
@@ -63,6 +64,25 @@ IMAGES = "APPTAINER" in {
 shell.prefix(
     f"set -euo pipefail; export OMP_WAIT_POLICY=passive; export PATH='{ROOT}/workflow/bin':\"$PATH\"; "
 )
+
+
+if IMAGES:
+    try:
+        open_images(CHAIN, Path.cwd())
+    except D3Error as error:
+        raise WorkflowError(str(error))
+
+
+onstart:
+    if IMAGES:
+        try:
+            check_images(
+                job.params.stale["environment"]
+                for job in workflow.dag.needrun_jobs()
+                if "stale" in job.params.keys()
+            )
+        except D3Error as error:
+            raise WorkflowError(str(error))
 
 
 follow_content(workflow, CHAIN, images=IMAGES)
