@@ -37,8 +37,9 @@ def rows_of(folder: Path, pattern: str, schema: object) -> list[dict[str, object
 def test_every_stage_left_its_files(finished: tuple[Path, Path]) -> None:
     folder, _ = finished
     stages = {path.name for path in (folder / "results").iterdir()}
-    expected = {"source", "corpus", "grades", "diffs", "labels", "dataset", "tokens", "midtrain"}
-    assert stages == expected | {"pairs", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs"}
+    expected = {"source", "corpus", "duplicates", "grades", "diffs", "labels", "dataset", "tokens", "midtrain"}
+    expected |= {"pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs"}
+    assert stages == expected
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000
 
 

@@ -53,7 +53,7 @@ class Source(Section):
     shards_per_job: Positive = 1
     """Consecutive shards that make one batch: one corpus file, and one job of every later stage. Choose
     it before a run starts, since it moves all folders: 10,000 shards want 100 or so. No row depends on
-    it. Add shards at the end of the list; one in the middle moves the batches behind it."""
+    it, only their order. Add shards at the end of the list; one in the middle moves the batches behind it."""
     opt_out: str | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` a line: no row comes from these. It
     moves no folder; only batches that hold such rows are made again. `d3 forget` adds to it."""

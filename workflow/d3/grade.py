@@ -21,6 +21,8 @@ import pyarrow as pa
 
 from d3 import records
 from d3.config import Config
+from d3.elsewhere import REASON as ELSEWHERE
+from d3.elsewhere import ids_elsewhere
 from d3.errors import ConfigError
 from d3.identity import derive_seed
 from d3.journal import Journal
@@ -37,19 +39,28 @@ SCORE = "Final score:"
 SCORE_LINE = re.compile(r"final\s+score\W{0,5}([0-4])(?![0-9]|\.[0-9])", re.IGNORECASE)
 
 
-def run(config: Config, corpus: Path, output: Path, *, model: str | None, journal: Path | None = None) -> None:
+def run(
+    config: Config,
+    corpus: Path,
+    output: Path,
+    *,
+    model: str | None,
+    journal: Path | None = None,
+    duplicates: Path | None = None,
+) -> None:
     """Grade the files of a corpus shard that may be used for mid-training; rows in the order of ids.
 
     `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
-    (`repeated`). A file that cannot be graded keeps a row with its status. In the mode `none` nothing
-    is opened or asked, and every row has the status `not_asked`. Raises D3Error.
+    (`repeated`) or that the list `duplicates` says goes on in another batch. A file that cannot be
+    graded keeps a row with its status. In the mode `none` nothing is opened or asked, and every row has
+    the status `not_asked`. Raises D3Error.
     """
     settings = config.grades
     if settings.mode == "none":
         with Job("grades", code="d3.grade", params={"grades": {"mode": "none"}}) as job:
             table = job.table(output, records.GRADES)
-            for identifier in sorted(row["id"] for row in _files(job, corpus)):
+            for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
                 table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
         return
     if model is None:
@@ -66,7 +77,7 @@ def run(config: Config, corpus: Path, output: Path, *, model: str | None, journa
         job.prompt("grades.prompt", template)
         job.model(model, settings.engine.revision)
         table = job.table(output, records.GRADES)
-        questions = _questions(config, _files(job, corpus), engine, prompt)
+        questions = _questions(config, _files(job, corpus, duplicates), engine, prompt)
         with Spill(output.parent, lambda row: row["id"]) as rows:
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
                 rows.add(grade_row(outcome, settings.read_out))
@@ -79,12 +90,15 @@ def _count(corpus: Path) -> int:
     return sum(row["split"] == "midtrain" for row in read_rows(corpus, pa.schema([records.CORPUS.field("split")])))
 
 
-def _files(job: Job, corpus: Path) -> Iterator[Row]:
+def _files(job: Job, corpus: Path, duplicates: Path | None) -> Iterator[Row]:
     """Yield the files to grade, and count every row of the corpus."""
+    elsewhere = ids_elsewhere(job, duplicates)
     seen: set[str] = set()
     for row in job.rows(corpus, records.CORPUS):
         if row["split"] != "midtrain":
             job.drop("held_out")
+        elif row["id"] in elsewhere:
+            job.drop(ELSEWHERE)
         elif row["id"] in seen:
             job.drop("repeated")
         else:

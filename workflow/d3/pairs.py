@@ -16,6 +16,8 @@ from pathlib import Path
 from d3 import records
 from d3.config import Config, Pairs
 from d3.diffs import apply_diffs
+from d3.elsewhere import REASON as ELSEWHERE
+from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import content_id, normalise, unit_interval
 from d3.progress import track
@@ -26,19 +28,24 @@ from d3.trajectory import example_completion, example_prompt, holds_marker
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
 
-def write_pairs(config: Config, corpus: Path, output: Path) -> None:
+def write_pairs(config: Config, corpus: Path, output: Path, *, duplicates: Path | None = None) -> None:
     """Write `records.PAIRS` for a batch of the corpus, ordered by id; only held-out files are used.
 
     The sample is one of every source shard, so that it stays when shards are batched another way. Of
-    equal functions the one out of the file with the smallest id stays.
+    equal functions the one out of the file with the smallest id stays. `duplicates` lists files that go on
+    in another batch.
     """
     settings = config.pairs
     with Job("pairs", code="d3.pairs", params={"seed": config.seed, "pairs": settings.model_dump()}) as job:
         table = job.table(output, records.PAIRS)
+        elsewhere = ids_elsewhere(job, duplicates)
         found: dict[str, dict[str, Row]] = {}
         for row in track(job.rows(corpus, records.CORPUS), f"pairs {corpus.name}", count_rows(corpus), "files"):
             if row["split"] != "sft":
                 job.drop("not_held_out")
+                continue
+            if row["id"] in elsewhere:
+                job.drop(ELSEWHERE)
                 continue
             pairs = list(pairs_of(row["text"], row["id"], settings))
             shard = found.setdefault(row["shard"], {})

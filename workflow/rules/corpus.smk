@@ -23,12 +23,36 @@ rule corpus:
             2>&1 | tee {log:q}
         """
             {params.opt_out:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule duplicates:
+    """List for every batch the files that go on in another one."""
+    input:
+        shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+    output:
+        shard_files(f"{DIR['duplicates']}/{{shard}}.txt"),
+    log:
+        "logs/duplicates.log",
+    resources:
+        **needs(CHAIN, "duplicates").resources(),
+    params:
+        folder=DIR["duplicates"],
+        stale=stale_when("duplicates"),
+    shell:
+        """
+        d3 duplicates --config {params.stale[config]:q} \
+            --corpus {input:q} \
+            --out {params.folder:q} \
+            {params.opt_out:q} \
 
 
 rule pairs:
     """Take docstring -> function pairs from the held-out files of {wildcards.shard}."""
     input:
-        f"{DIR['corpus']}/{{shard}}.parquet",
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
     output:
         f"{DIR['pairs']}/{{shard}}.parquet",
     log:
@@ -38,7 +62,30 @@ rule pairs:
     shell:
         """
         d3 pairs --config {params.stale[config]:q} \
-            --corpus {input:q} \
+            --corpus {input.corpus:q} \
+            --duplicates {input.duplicates:q} \
             --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pair_duplicates:
+    """List for every batch the functions that go on in another one."""
+    input:
+        shard_files(f"{DIR['pairs']}/{{shard}}.parquet"),
+    output:
+        shard_files(f"{DIR['pair_duplicates']}/{{shard}}.txt"),
+    log:
+        "logs/pair_duplicates.log",
+    resources:
+        **needs(CHAIN, "pair_duplicates").resources(),
+    params:
+        folder=DIR["pair_duplicates"],
+        stale=stale_when("pair_duplicates"),
+    shell:
+        """
+        d3 pair-duplicates --config {params.stale[config]:q} \
+            --pairs {input:q} \
+            --out {params.folder:q} \
             2>&1 | tee {log:q}
         """

@@ -6,6 +6,7 @@ rule diffs:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         grades=f"{DIR['grades']}/{{shard}}.parquet",
+        duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
     output:
         f"{DIR['diffs']}/{{shard}}.parquet",
     log:
@@ -21,6 +22,7 @@ rule diffs:
             --workers {threads} \
             --journal {params.journal:q} \
             --out {output:q} \
+            --duplicates {input.duplicates:q} \
             2>&1 | tee {log:q}
         """
 
@@ -28,7 +30,8 @@ rule diffs:
 rule pair_diffs:
     """Sample diff sequences for the functions of {wildcards.shard}."""
     input:
-        f"{DIR['pairs']}/{{shard}}.parquet",
+        pairs=f"{DIR['pairs']}/{{shard}}.parquet",
+        duplicates=f"{DIR['pair_duplicates']}/{{shard}}.txt",
     output:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
@@ -39,7 +42,8 @@ rule pair_diffs:
     shell:
         """
         d3 lintseq --config {params.stale[config]:q} \
-            --in {input:q} \
+            --in {input.pairs:q} \
+            --duplicates {input.duplicates:q} \
             --workers {threads} \
             --journal {params.journal:q} \
             --out {output:q} \

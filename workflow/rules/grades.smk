@@ -5,6 +5,7 @@ rule grades:
     """Grade the files of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
         model=ASKED["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
@@ -24,5 +25,6 @@ rule grades:
             {params.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
+            --duplicates {input.duplicates:q} \
             2>&1 | tee {log:q}
         """

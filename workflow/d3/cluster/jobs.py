@@ -33,6 +33,9 @@ PER_SHARD = {
 }
 """Stages with one job a batch of shards, in the chain's order, and where each job's first output lies."""
 
+DUPLICATES = {"grades": "duplicates", "pair_diffs": "pair_duplicates"}
+"""Stage -> the one job over all batches that its first job waits for."""
+
 ROWS_OF = {
     "grades": "corpus",
     "diffs": "corpus",
@@ -96,6 +99,10 @@ def jobs(chain: Chain, *, topics: bool = False) -> Iterator[Work]:
     midtrain = any(arm.midtrain for _, arm in arms.values())
     for stage, pattern in PER_SHARD.items():
         folder = Path(chain.folder(stage))
+        if stage in DUPLICATES:
+            of = DUPLICATES[stage]
+            output = Path(chain.folder(of)) / f"{shards[0]}.txt"
+            yield Work(of, "", output, logs / f"{of}.log")
         if stage == "pairs" and midtrain:
             yield Work("midtrain", "", Path(chain.folder("midtrain")) / "model", logs / "midtrain.log")
         for shard in shards:

@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--corpus": {"help": "kept files, as `corpus` writes them"},
     "--dataset": {"help": "dataset rows, as `dataset` writes them"},
     "--diffs": {"help": "diff sequences, as `lintseq` writes them"},
+    "--duplicates": {"help": "ids that go on in another batch, as `duplicates` writes them"},
     "--examples": {"help": "fine-tuning examples, as `sft-data` writes them"},
     "--grades": {"help": "grades, as `grades` writes them"},
     "--in": {"dest": "files", "help": "tables (Parquet or JSONL) with the columns id and text"},

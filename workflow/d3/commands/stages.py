@@ -48,21 +48,45 @@ def corpus(arguments: Arguments) -> None:
     run(read_config(arguments), arguments.shard, arguments.out, arguments.rejected, opt_out=arguments.opt_out)
 
 
-@command("pairs", "--corpus", "--out")
+@command("duplicates", "--corpus+", "--out")
+def duplicates(arguments: Arguments) -> None:
+    """List for every batch the files that another batch holds too, and that go on there."""
+    from d3.corpus.duplicates import run
+
+    read_config(arguments)
+    run(arguments.corpus, arguments.out, kind="corpus")
+
+
+@command("pairs", "--corpus", "--out", "--duplicates?")
 def pairs(arguments: Arguments) -> None:
     """Take docstring -> function pairs from the held-out files of a corpus shard."""
     from d3.pairs import write_pairs
 
-    write_pairs(read_config(arguments), arguments.corpus, arguments.out)
+    write_pairs(read_config(arguments), arguments.corpus, arguments.out, duplicates=arguments.duplicates)
 
 
-@command("grades", "--corpus", "--out", "--model?", "--journal?")
+@command("pair-duplicates", "--pairs+", "--out")
+def pair_duplicates(arguments: Arguments) -> None:
+    """List for every batch the functions that another batch holds too, and that go on there."""
+    from d3.corpus.duplicates import run
+
+    read_config(arguments)
+    run(arguments.pairs, arguments.out, kind="pairs")
+
+
+@command("grades", "--corpus", "--out", "--duplicates?", "--model?", "--journal?")
 def grades(arguments: Arguments) -> None:
     """Grade the files of a corpus shard with a language model."""
     from d3.grade import run
 
-    config = read_config(arguments)
-    run(config, arguments.corpus, arguments.out, model=arguments.model, journal=arguments.journal)
+    run(
+        read_config(arguments),
+        arguments.corpus,
+        arguments.out,
+        duplicates=arguments.duplicates,
+        model=arguments.model,
+        journal=arguments.journal,
+    )
 
 
 def lintseq_settings(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +97,7 @@ def lintseq_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="VALUE", help="the run's seed")
 
 
-@command("lintseq", "--in+", "--out", "--grades?", "--journal?", "--workers?", more=lintseq_settings)
+@command("lintseq", "--in+", "--out", "--grades?", "--duplicates?", "--journal?", "--workers?", more=lintseq_settings)
 def lintseq(arguments: Arguments) -> None:
     """Refactor files into sequences of error-free diffs with LintSeq."""
     from d3.lintseq.stage import run
@@ -84,6 +108,7 @@ def lintseq(arguments: Arguments) -> None:
         arguments.files,
         arguments.out,
         grades=arguments.grades,
+        duplicates=arguments.duplicates,
         workers=arguments.workers,
         journal=arguments.journal,
     )

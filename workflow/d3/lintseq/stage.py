@@ -4,7 +4,7 @@ Reads tables with at least `id` and `text`, writes `records.DIFFS`: one row for 
 file that goes on, in the order of (id, sample), with a status instead of a sequence where there is
 none. Not sampled, and counted as dropped, are held-out files (`held_out`, tables with a `split`) and
 with grades those below the threshold (`below_threshold`) or without a score (`ungraded`). With
-`grades.mode: none` every file goes on.
+`grades.mode: none` every file goes on, but for those of `duplicates` (`duplicate_elsewhere`).
 """
 
 import json
@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from d3 import records, usage
 from d3.config import Config
+from d3.elsewhere import REASON as ELSEWHERE
+from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
 from d3.journal import Journal
@@ -59,6 +61,7 @@ def run(
     output: Path,
     *,
     grades: Path | None = None,
+    duplicates: Path | None = None,
     workers: int = 1,
     journal: Path | None = None,
 ) -> None:
@@ -73,9 +76,10 @@ def run(
     with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
         table = job.table(output, records.DIFFS)
         scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
+        elsewhere = ids_elsewhere(job, duplicates)
         texts: dict[str, str] = {}
         for row in _files(job, inputs):
-            reason = _reason(row, scores, config.grades.threshold)
+            reason = _reason(row, elsewhere, scores, config.grades.threshold)
             if reason is None and row["id"] in texts:
                 reason = "duplicate"
             if reason is not None:
@@ -151,10 +155,12 @@ def _scores(job: Job, grades: Path) -> Iterator[tuple[str, int | None]]:
         yield row["id"], row["score"]
 
 
-def _reason(row: Row, scores: dict[str, int | None] | None, threshold: int) -> str | None:
+def _reason(row: Row, elsewhere: frozenset[str], scores: dict[str, int | None] | None, threshold: int) -> str | None:
     """Say why a file is not sampled, or None."""
     if row.get("split", "midtrain") != "midtrain":
         return "held_out"
+    if row["id"] in elsewhere:
+        return ELSEWHERE
     if scores is not None:
         score = scores.get(row["id"])
         if score is None:

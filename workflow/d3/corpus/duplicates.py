@@ -1,0 +1,102 @@
+"""Equal rows in different batches: which batch keeps them is decided by what they are, not where they lie.
+
+Reads the ids of all batches and what orders them, never a text, and writes for every batch the ids that
+go on in another one: a text file, one id a line, sorted. A batch whose list stays the same has the same
+bytes, so a shard more makes only those batches again that it takes a file from.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from d3.elsewhere import REASON
+from d3.errors import InputError
+from d3.stage import Job
+from d3.tables import open_parquet, part_name, remove, table_name
+
+MEMORY = "2GB"
+"""Of the data base; what does not fit is spilled to the disk beside the results."""
+
+ORDERS = {
+    "corpus": """
+        coalesce(metadata.max_stars_repo_name, ''),
+        coalesce(metadata.max_stars_repo_path, ''),
+        coalesce(metadata.max_stars_repo_head_hexsha, ''),
+        coalesce(metadata.hexsha, ''),
+        shard,
+        row
+    """,
+    "pairs": "file_id",
+}
+"""Which of equal rows stays: the smallest by these. Of files it is `d3.corpus.choice.order_key`, of
+functions the one out of the file with the smallest id."""
+
+TWINS = "CREATE TEMP TABLE twins AS SELECT id FROM read_parquet($files) GROUP BY id HAVING count(*) > 1"
+LOSERS = """
+    SELECT filename, id FROM (
+        SELECT filename, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS place
+        FROM read_parquet($files, filename = true) SEMI JOIN twins USING (id)
+    ) WHERE place > 1 ORDER BY filename, id
+"""
+"""Two passes, so that only the keys of ids that occur twice are ever sorted."""
+
+
+def run(tables: Sequence[Path], folder: Path, *, kind: str) -> None:
+    """Write `folder/NAME.txt` for every table NAME of corpus rows (`kind` is `corpus`) or of `pairs`.
+
+    Ids are unique in each table. Memory is bounded, whatever the number of rows. Raises InputError for a
+    table that cannot be read or two that share a name.
+    """
+    outputs: dict[str, Path] = {}
+    for path in tables:
+        output = folder / f"{table_name(path)}.txt"
+        if output in outputs.values():
+            raise InputError("two tables share this name", where=str(path), remedy="rename one")
+        outputs[str(path)] = output
+    columns = ["id", "metadata", "shard", "row"] if kind == "corpus" else ["id", "file_id"]
+    with Job("duplicates" if kind == "corpus" else "pair_duplicates", code="d3.corpus.duplicates", params={}) as job:
+        for path in tables:
+            with open_parquet(job.input(path), columns) as file:
+                job.read += file.metadata.num_rows
+        lists = {name: job.file(output) for name, output in outputs.items()}
+        losers = _losers(list(outputs), ORDERS[kind], folder)
+        name, identifier = next(losers, ("", ""))
+        for table, path in sorted(lists.items()):
+            with path.open("w", encoding="ascii", newline="\n") as lines:
+                while name == table:
+                    lines.write(f"{identifier}\n")
+                    job.drop(REASON)
+                    name, identifier = next(losers, ("", ""))
+        job.keep(job.read - job.dropped[REASON])
+
+
+def _losers(files: list[str], order: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (table, id) of every row that goes on elsewhere, sorted."""
+    if not files:
+        return
+    with _data_base(folder) as base:
+        base.execute(TWINS, {"files": files})
+        found = base.execute(LOSERS.format(order=order), {"files": files})
+        while rows := found.fetchmany(10_000):
+            yield from rows
+
+
+@contextmanager
+def _data_base(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give an empty data base that spills into a folder of its own, removed at the end or by the next run."""
+    spill = part_name(folder / "spill")
+    remove(spill)
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY,
+        "temp_directory": str(spill),
+        "preserve_insertion_order": False,
+    }
+    try:
+        with duckdb.connect(":memory:", config=settings) as base:
+            yield base
+    except duckdb.Error as error:
+        raise InputError(f"cannot be compared ({error})", where=str(folder), remedy="make its inputs again") from None
+    finally:
+        remove(spill)
