@@ -17,56 +17,70 @@ class Finished(NamedTuple):
     files: int
     started: float
     ended: float
-    cpu_seconds: float | None
-    """CPU time of the job with its child processes; None where the statement does not tell."""
+    dropped: dict[str, int]
+    """Rows by the reason why they did not go on."""
+    usage: dict[str, float]
+    """What `d3.usage` counted: CPU seconds, answers and tokens; empty where the statement does not tell."""
     config: dict[str, Any]
     """The settings that the job worked under."""
+    attempts: int
+    gpu: bool
+    """Whether the job saw a GPU."""
 
     @property
     def seconds(self) -> float:
         """Give the job's wall time."""
         return max(self.ended - self.started, 0.0)
 
+    @property
+    def cpu(self) -> float:
+        """Give the CPU seconds of the job with its child processes; the wall time where nobody counted."""
+        return float(self.usage.get("cpu_seconds", self.seconds))
 
-def read_finished(statement: Path) -> Finished | None:
+
+def read_finished(statement: Path, folder: Path = Path()) -> Finished | None:
     """Read a statement; None where there is none, or none that can be read: then the job is not finished.
 
-    Names in a statement are relative to the run's folder. Sizes that it does not tell are looked up.
+    Names in a statement are relative to `folder`, the run's. Sizes that it does not tell are looked up.
     """
     try:
         text = json.loads(statement.read_bytes())
-        return _figures(text)
+        return _figures(text, folder)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
-def _figures(statement: dict[str, Any]) -> Finished:
+def _figures(statement: dict[str, Any], folder: Path) -> Finished:
     predicate = statement["predicate"]
     details = predicate["runDetails"]
     subjects = statement["subject"]
     products = {product["name"]: product.get("content", {}) for product in details.get("byproducts", ())}
     rows, usage = products.get("rows", {}), products.get("usage", {})
     parameters = predicate["buildDefinition"]["externalParameters"]
+    internal = predicate["buildDefinition"].get("internalParameters", {})
     config = parameters.get("config", parameters.get("params"))
     return Finished(
         read=int(rows.get("read", 0)),
         kept=int(rows.get("kept", 0)),
         rows=int((subjects[0].get("annotations") or {}).get("rows") or 0),
-        bytes=sum(_bytes(subject) for subject in subjects),
+        bytes=sum(_bytes(subject, folder) for subject in subjects),
         files=len(subjects),
         started=seconds_of(details["metadata"]["startedOn"]),
         ended=seconds_of(details["metadata"]["finishedOn"]),
-        cpu_seconds=usage.get("cpu_seconds"),
+        dropped=dict(rows.get("dropped", {})),
+        usage=usage,
         config=config if isinstance(config, dict) else {},
+        attempts=int(internal.get("attempts") or 1),
+        gpu=bool(internal.get("gpu")),
     )
 
 
-def _bytes(subject: dict[str, Any]) -> int:
+def _bytes(subject: dict[str, Any], folder: Path) -> int:
     """Give the size of an output, 0 where nobody knows it any more."""
     told = (subject.get("annotations") or {}).get("bytes")
     if told is not None:
         return int(told)
-    path = Path(subject["name"])
+    path = folder / subject["name"]
     try:
         files = path.rglob("*") if path.is_dir() else [path]
         return sum(file.stat().st_size for file in files if file.is_file())

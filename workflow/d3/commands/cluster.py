@@ -50,7 +50,7 @@ def image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data, train, dolma, llm, eval; default: all")
     parser.add_argument("--check", action="store_true", help="build nothing; say what is missing or damaged")
     parser.add_argument("--variant", choices=("gpu", "cpu"), default="gpu", help="cpu: without libraries for GPUs")
-    parser.add_argument("--base", metavar="IMAGE", help="another base: an image of a registry, a folder or a .sif")
+    parser.add_argument("--base", metavar="IMAGE", help="another base: an image of a registry, a folder, a .sif, or `local`")
     parser.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="zstd is faster, less portable")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="keeps built images for other checkouts")
 
@@ -71,3 +71,53 @@ def images(arguments: Arguments) -> int:
     for name in build.leftovers():
         print(f"{'':8}{'left over':12}{name} belongs to no definition and lock any more; it may be removed")
     return int(any(state != "ok" for _, state, _ in states))
+
+
+def plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `plan`."""
+    run_options(parser)
+    parser.add_argument(
+        "--measured", type=Path, metavar="FOLDER", help="working folder of the run whose rates count; default: this one"
+    )
+
+
+@command("plan", more=plan_options)
+def plan(arguments: Arguments) -> None:
+    """Say what a run will take: jobs, rows, tokens, GPU-hours, CPU-hours, disk and files of every stage."""
+    from d3.chain import Chain
+    from d3.cluster.plan import plan as work_out
+    from d3.cluster.plan_table import table
+    from d3.cluster.rates import measured
+
+    config = read_config(arguments)
+    folder = arguments.measured.absolute() if arguments.measured else None
+    enter(arguments)
+    chain = Chain(config)
+    rates = measured(chain, folder / chain.results if folder else None)
+    found = work_out(chain, rates, topics=arguments.with_topics)
+    print(json.dumps(found.plain(), indent=1) if arguments.json else table(found))
+
+
+def doctor_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `doctor`."""
+    view_options(parser)
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="profile of the run, such as profiles/slurm")
+
+
+@command("doctor", more=doctor_options)
+def doctor(arguments: Arguments) -> int:
+    """Check whether this machine has what a run needs; each line says ok, or what to do. Exit 1: something fails."""
+    from d3.chain import Chain
+    from d3.cluster.doctor import examine, line, place_of
+
+    config = read_config(arguments)
+    profile = arguments.profile.absolute() if arguments.profile else None
+    enter(arguments)
+    found = []
+    for check, finding in examine(place_of(Chain(config), profile)):
+        found.append({"check": check, **finding._asdict()})
+        if not arguments.json:
+            print(line(check, finding), flush=True)
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    return int(any(item["level"] == "fail" for item in found))

@@ -1,0 +1,121 @@
+"""What a stage is taken to cost when no earlier run tells: each figure with its source.
+
+CPU figures are those of this pipeline's demo on two cores of a 2.x GHz x86 server. They were never checked on
+other processors. GPU figures come from a data sheet and a share of it that is usually reached.
+"""
+
+from d3.chain import Chain
+from d3.cluster.needs import BYTES_PER_PARAMETER, MEGABYTE, weights_mb
+from d3.cluster.rates import ANSWER_WEIGHT, Cost
+from d3.config import Engine, Training
+
+START = {"grades": 11.0, "labels": 11.0, "generate": 11.0, "topics": 11.0, "midtrain": 22.0, "sft": 22.0,
+         "diffs": 2.5, "pair_diffs": 2.5, "tokens": 3.0, "report": 3.0}  # fmt: skip
+"""CPU seconds before the first row, the libraries' imports most of all (measured on the demo)."""
+START_ELSEWHERE = 1.0
+CPU_PER_ROW = {
+    "source": 0.005,
+    "corpus": 0.011,
+    "pairs": 0.02,
+    "diffs": 0.15,
+    "pair_diffs": 0.15,
+    "dataset": 0.002,
+    "sft_data": 0.02,
+    "tokens": 0.001,
+    "execute": 0.35,
+}
+"""CPU seconds of a row that is read (measured on the demo; LintSeq: `make bench-lintseq`)."""
+GPU_START = 180.0
+"""Seconds until an engine or a training run on GPUs has loaded its weights (ours)."""
+
+CPU_FLOPS = 25e9
+"""Floating-point operations a second of one core, forward passes in float32 (measured on the demo)."""
+GPU_FLOPS = {"float32": 67e12, "bfloat16": 989e12, "float16": 989e12, "fp8": 1979e12}
+"""Dense operations a second of one H100 SXM (NVIDIA's data sheet; float32 outside of the tensor cores)."""
+GPU_BANDWIDTH = 3.35e12
+"""Bytes a second of its memory (the same)."""
+REACHED = 0.4
+"""Share of both that programs reach (ours: 40 to 50 % is common for dense models)."""
+
+KEPT = {"corpus": 0.3, "pairs": 0.35, "diffs": 0.97, "labels": 0.97, "dataset": 0.86}
+"""Rows that go on, of rows that are read. dataset: 4.32 rows a file of 5 asked [dataset card]; others: the demo."""
+SCORED = {0: 1.0, 1: 0.95, 2: 0.8, 3: 0.4, 4: 0.1}
+"""Share of files whose score reaches a threshold (ours: the paper's scores are not public)."""
+TOKENS_PER_EXAMPLE = 2178.0
+"""Tokens of a dataset row [dataset card: 8.0 billion tokens in 3,673,873 rows]."""
+SFT_TOKENS = 200.0
+"""Tokens of a fine-tuning example (the demo)."""
+PROMPT_TOKENS = {"grades": 1100.0, "labels": 1300.0, "generate": 250.0, "topics": 450.0}
+"""Tokens of a prompt (ours: a file of 2,000 bytes and the template)."""
+ANSWER_TOKENS = {"grades": 90.0, "labels": 25.0, "generate": 250.0, "topics": 80.0}
+"""Tokens of an answer, if it may be so long (ours: 50 words of rationale, one sentence, a function as diffs)."""
+BYTES_PER_ROW = {
+    "source": 3500.0,
+    "corpus": 2500.0,
+    "grades": 300.0,
+    "diffs": 1500.0,
+    "labels": 700.0,
+    "dataset": 3000.0,
+    "tokens": 3000.0,
+    "pairs": 900.0,
+    "pair_diffs": 700.0,
+    "sft_data": 900.0,
+    "generate": 600.0,
+    "execute": 200.0,
+    "topics": 300.0,
+}
+"""Bytes of outputs a row (first output) that is written (the demo; compressed Parquet)."""
+TASKS = {"humaneval": 164, "humanevalsynth": 164, "humanevalfix": 164, "mbppplus": 378}
+"""Tasks of the benchmarks as published."""
+
+
+def parameters(chain: Chain, stage: str) -> float:
+    """Give the number of parameters of the model that a stage asks or trains."""
+    if stage in ("midtrain", "sft", "generate"):
+        return weights_mb(chain, chain.config.model.path, chain.config.model.revision) * MEGABYTE / BYTES_PER_PARAMETER
+    engine: Engine = getattr(chain.config, stage).engine
+    return weights_mb(chain, engine.model, engine.revision) * MEGABYTE / BYTES_PER_PARAMETER
+
+
+def on_gpus(chain: Chain, stage: str) -> bool:
+    """Tell whether a stage is meant for GPUs: vLLM, or training in bfloat16."""
+    if stage in ("midtrain", "sft"):
+        return bool(getattr(chain.config, stage).dtype == "bfloat16")
+    if stage not in PROMPT_TOKENS or (stage != "generate" and chain.answering(stage) is None):
+        return False
+    return bool(getattr(chain.config, stage).engine.kind == "vllm")
+
+
+def asking(chain: Chain, stage: str) -> Cost:
+    """Give the seconds of a job that asks a language model, for every prompt token's worth of work.
+
+    Reading a prompt takes 2 operations a parameter and token. Writing takes all weights out of memory
+    for every token of a batch; both are put into the one unit by its weight of answers.
+    """
+    engine: Engine = getattr(chain.config, stage).engine
+    size = parameters(chain, stage)
+    if not on_gpus(chain, stage):
+        return Cost(START[stage], 2 * size / CPU_FLOPS)
+    kind = engine.quantization or engine.dtype
+    prompt = 2 * size / (GPU_FLOPS[kind] * REACHED * engine.tensor_parallel)
+    bytes_read = size * (1 if kind == "fp8" else 4 if kind == "float32" else 2)
+    answer = bytes_read / (GPU_BANDWIDTH * REACHED * engine.tensor_parallel * engine.batch)
+    return Cost(GPU_START, max(prompt, answer / ANSWER_WEIGHT))
+
+
+def training(chain: Chain, stage: str) -> Cost:
+    """Give the seconds of a training job a token: 6 operations a parameter, 8 where activations are recomputed."""
+    settings: Training = getattr(chain.config, stage)
+    work = (8 if settings.gradient_checkpointing else 6) * parameters(chain, stage)
+    if not on_gpus(chain, stage):
+        return Cost(START[stage], work / CPU_FLOPS)
+    return Cost(GPU_START, work / (GPU_FLOPS[settings.dtype] * REACHED * settings.processes))
+
+
+def cost(chain: Chain, stage: str) -> Cost:
+    """Give the default cost of a stage's jobs in seconds."""
+    if stage in PROMPT_TOKENS and (stage == "generate" or chain.answering(stage) is not None):
+        return asking(chain, stage)
+    if stage in ("midtrain", "sft"):
+        return training(chain, stage)
+    return Cost(START.get(stage, START_ELSEWHERE), CPU_PER_ROW.get(stage, 0.0))

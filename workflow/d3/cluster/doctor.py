@@ -1,0 +1,66 @@
+"""Does this machine have what a run needs? Every check on one line: ok, or what to do."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d3.chain import Chain
+from d3.cluster import machine, slurm_checks
+from d3.cluster.checks import Finding, Place
+from d3.errors import ConfigError, D3Error
+
+Check = Callable[[Place], Finding]
+CHECKS: dict[str, Check] = {
+    "python": machine.python,
+    "environments": machine.environments,
+    "apptainer": machine.apptainer,
+    "namespaces": machine.namespaces,
+    "subuids": machine.subuids,
+    "images": machine.images,
+    "sandbox": machine.sandbox,
+    "slurm": slurm_checks.controller,
+    "accounting": slurm_checks.accounting,
+    "partitions": slurm_checks.partitions,
+    "gpus": machine.gpus,
+    "space": machine.space,
+    "hub token": machine.token,
+    "models": machine.models,
+}
+AT_ONCE = 4
+"""Checks mostly wait for programs."""
+
+
+def place_of(chain: Chain, profile: Path | None) -> Place:
+    """Give what is to be checked; raises ConfigError for a profile that cannot be read."""
+    if profile is None:
+        return Place(chain, {})
+    path = profile / "config.yaml" if profile.is_dir() else profile
+    try:
+        lines: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"is no profile ({error})", where=str(path), remedy="give a folder of profiles/") from None
+    return Place(chain, lines if isinstance(lines, dict) else {}, path.parent)
+
+
+def examine(place: Place) -> Iterator[tuple[str, Finding]]:
+    """Yield (check, finding) in the order of `CHECKS`; a check that cannot be made is a finding too."""
+
+    def one(check: Check) -> Finding:
+        try:
+            return check(place)
+        except D3Error as error:
+            return Finding("fail", str(error))
+        except Exception as error:  # what one machine has that no other does must not hide the other checks
+            return Finding("warn", f"could not be checked ({type(error).__name__}: {error})", "check it by hand")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from zip(CHECKS, pool.map(one, CHECKS.values()), strict=True)
+
+
+def line(check: str, finding: Finding) -> str:
+    """Write a finding on one line."""
+    remedy = f" -> {finding.remedy}" if finding.remedy and finding.level != "ok" else ""
+    return " ".join(f"{finding.level:<4}  {check:<12}  {finding.text}{remedy}".splitlines())

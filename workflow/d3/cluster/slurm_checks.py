@@ -1,0 +1,159 @@
+"""Checks of a SLURM cluster: it answers, it keeps accounts, its partitions fit the jobs."""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from d3.cluster.checks import Finding, Level, Place, ask, last_line
+from d3.cluster.needs import Needs, needs
+from d3.cluster.queue import seconds
+
+STAGES = ("corpus", "grades", "diffs", "labels", "dataset", "tokens", "midtrain", "pairs", "sft", "generate", "execute")
+"""Stages whose needs are held against the partitions; the others need what these do, or less."""
+POLLS = 3
+"""The executor plugin asks squeue only if jobs are remembered for so many times its first wait."""
+
+SHOWN = 3
+"""Stages without a partition that are named."""
+
+
+class Partition(NamedTuple):
+    """One partition as sinfo shows it; None stands for no limit."""
+
+    name: str
+    minutes: float | None
+    memory_mb: int
+    cpus: int
+    gpus: int
+    up: bool
+
+
+def controller(place: Place) -> Finding:
+    """Check that SLURM is there and answers."""
+    level: Level = "fail" if place.slurm else "ok"
+    for name in ("sbatch", "squeue", "scancel", "scontrol"):
+        status, text = ask([name, "--version"])
+        if status is None:
+            return Finding(level, f"no SLURM here: {text}", "go to a login node of the cluster" if place.slurm else "")
+    version = last_line(text)
+    status, text = ask(["scontrol", "ping"])
+    if status != 0 or "UP" not in text:
+        remedy = "wait until slurmctld is up again: scontrol ping"
+        return Finding("fail" if place.slurm else "warn", f"SLURM does not answer: {last_line(text)}", remedy)
+    return Finding("ok", f"{version} answers")
+
+
+def accounting(place: Place) -> Finding:
+    """Check what SLURM remembers of ended jobs: the profile's way to ask needs the one or the other."""
+    command = str(place.profile.get("slurm-status-command", "sacct"))
+    status, _ = ask(["sacctmgr", "--noheader", "--parsable2", "show", "cluster", "format=cluster"])
+    keeps = status == 0
+    if command == "sacct" and place.slurm and not keeps:
+        remedy = "set slurm-status-command: squeue in the profile, else ended jobs are never noticed"
+        return Finding("fail", "the profile asks sacct, but accounts are off or their daemon is down", remedy)
+    status, text = ask(["scontrol", "show", "config"])
+    if status != 0:
+        return Finding("ok" if not place.slurm else "warn", "SLURM's settings cannot be read: " + last_line(text))
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", text, re.MULTILINE)
+    remembered = int(found[1]) if found else 300
+    wait = int(place.profile.get("slurm-init-seconds-before-status-checks", 40))
+    if place.slurm and remembered < POLLS * wait:
+        remedy = f"set slurm-init-seconds-before-status-checks to {max(remembered // POLLS, 1)} or less"
+        return Finding("fail", f"SLURM forgets ended jobs after {remembered} s (MinJobAge)", remedy)
+    kept = "accounts are kept" if keeps else "no accounts (none are needed)"
+    return Finding("ok", f"ended jobs are remembered for {remembered} s; {kept}")
+
+
+def partitions(place: Place) -> Finding:
+    """Check that every stage's job fits into a partition: time, memory, GPUs."""
+    status, text = ask(["sinfo", "--noheader", "--exact", "--format=%P|%l|%m|%c|%G|%a"])
+    if status != 0:
+        return Finding("fail" if place.slurm else "ok", f"no partitions: {last_line(text)}")
+    there = read_partitions(text)
+    named = wanted_names(place)
+    lost = sorted(named - {partition.name for partition in there})
+    if place.slurm and lost:
+        names = ", ".join(partition.name for partition in there)
+        remedy = f"name those of `sinfo` in the profile: {names}"
+        return Finding("fail", f"the profile names no partition of this cluster: {', '.join(lost)}", remedy)
+    usable = [partition for partition in there if partition.up and (not named or partition.name in named)]
+    misfits = [text for stage in STAGES if (text := misfit(stage, needs(place.chain, stage), place.profile, usable))]
+    if misfits:
+        remedy = "set runtime, mem_mb or gres in set-resources, or cores in set-threads of the profile"
+        more = [f"{len(misfits) - SHOWN} more stages"] if len(misfits) > SHOWN else []
+        return Finding("fail" if place.slurm else "warn", "; ".join([*misfits[:SHOWN], *more]), remedy)
+    longest = max((partition.minutes or float("inf") for partition in usable), default=0)
+    limit = "no limit" if longest == float("inf") else f"{longest / 60:,.0f} h"
+    return Finding("ok", f"{len(usable)} partitions fit every stage; longest time limit: {limit}")
+
+
+def read_partitions(text: str) -> list[Partition]:
+    """Read what sinfo printed; lines of one partition with several kinds of nodes are put together at their best."""
+    found: dict[str, Partition] = {}
+    for line in text.splitlines():
+        parts = line.strip().split("|")
+        if len(parts) != 6:
+            continue
+        name = parts[0].rstrip("*")
+        minutes = None if parts[1] in {"infinite", "UNLIMITED"} else seconds(_three(parts[1])) / 60
+        counts = [int(number) for number in re.findall(r"gpu(?::[\w.-]+)?:(\d+)", parts[4])]
+        item = Partition(name, minutes, _number(parts[2]), _number(parts[3]), sum(counts), parts[5] == "up")
+        old = found.get(name, item)
+        found[name] = item._replace(
+            memory_mb=max(old.memory_mb, item.memory_mb), cpus=max(old.cpus, item.cpus), gpus=max(old.gpus, item.gpus)
+        )
+    return list(found.values())
+
+
+def _three(time: str) -> str:
+    """Give a limit of sinfo, such as `2-00:00:00` or `30:00`, as it is; minutes alone get their seconds."""
+    return time if ":" in time else f"{time}:00"
+
+
+def _number(text: str) -> int:
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else 0
+
+
+def wanted_names(place: Place) -> set[str]:
+    """Give the partitions that a profile names, itself or in its table."""
+    names = {resources.get("slurm_partition") for resources in _resources(place.profile)}
+    table = place.profile.get("slurm-partition-config")
+    if table and place.folder:
+        path = Path(table) if Path(table).is_absolute() else place.folder / Path(table).name
+        with contextlib.suppress(OSError):
+            names |= set((yaml.safe_load(path.read_text()) or {}).get("partitions", {}))
+    return {str(name) for name in names if name}
+
+
+def _resources(profile: dict[str, Any]) -> list[dict[str, Any]]:
+    default = profile.get("default-resources") or {}
+    rules = profile.get("set-resources") or {}
+    return [item for item in [default, *rules.values()] if isinstance(item, dict)]
+
+
+def misfit(stage: str, need: Needs, profile: dict[str, Any], there: list[Partition]) -> str:
+    """Say why no partition takes a stage's job, or nothing; lines of the profile go before the stage's own."""
+    rules = profile.get("set-resources") or {}
+    rule = {"dataset": "dataset_shard"}.get(stage, stage)
+    own = rules.get(rule)
+    own = own if isinstance(own, dict) else {}
+    minutes = _value(own.get("runtime"), need.minutes)
+    gres = re.search(r"(\d+)$", str(own.get("gres", need.gpus)))
+    gpus = int(gres[1]) if gres else need.gpus
+    threads = int((profile.get("set-threads") or {}).get(rule, 1))
+    memory = _value(own.get("mem_mb"), need.memory_mb + need.memory_mb_per_thread * threads)
+    fits = [item for item in there if item.gpus >= gpus and item.memory_mb >= memory and item.cpus >= threads]
+    if not fits:
+        return f"{stage}: no partition has {gpus} GPUs, {memory:,.0f} MB and {threads} cores on a node"
+    longest = max(item.minutes if item.minutes is not None else float("inf") for item in fits)
+    return f"{stage}: takes up to {minutes:,.0f} min, its partitions allow {longest:,.0f}" if longest < minutes else ""
+
+
+def _value(given: Any, else_: float) -> float:
+    """Give a number of the profile; an expression in `attempt` counts for the first attempt."""
+    found = re.match(r"\s*(\d+)", str(given)) if given is not None else None
+    return float(found[1]) if found else float(else_)
