@@ -15,11 +15,12 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from content import follow_content
 from d3.chain import MODEL_NAME, STAGES, Chain
 from d3.cluster.inside import check_images, open_images
+from d3.cluster.needs import needs
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
-from d3.images import image_path
 from d3.surroundings import git
+from d3.images import image_path
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -31,14 +32,17 @@ try:
     TOKENIZER = CHAIN.model_path(
         CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
     )
-    SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
+    SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:
     raise WorkflowError(str(error))
 
 RUN = f"results/runs/{CHAIN.config.run}"
 REPORT = f"{RUN}/report.html"
 WORK = "work"
+ALL_CORES = (
+    1024  # of the machine: `cores` caps it, a profile for a cluster gives a number
+)
 
 
 wildcard_constraints:

@@ -14,14 +14,14 @@ rule corpus:
         opt_out=OPT_OUT,
         opted_out=CHAIN.opted_out,
         stale=stale_when("corpus"),
+    resources:
+        **needs(CHAIN, "corpus").resources(),
     shell:
         """
         d3 corpus --config {params.stale[config]:q} \
             --shard {input:q} \
             --out {output.kept:q} \
             --rejected {output.rejected:q} \
-            2>&1 | tee {log:q}
-        """
             {params.opt_out:q} \
             2>&1 | tee {log:q}
         """
@@ -45,7 +45,8 @@ rule duplicates:
         d3 duplicates --config {params.stale[config]:q} \
             --corpus {input:q} \
             --out {params.folder:q} \
-            {params.opt_out:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule pairs:
@@ -59,6 +60,8 @@ rule pairs:
         "logs/pairs/{shard}.log",
     params:
         stale=stale_when("pairs"),
+    resources:
+        **needs(CHAIN, "pairs").resources(),
     shell:
         """
         d3 pairs --config {params.stale[config]:q} \

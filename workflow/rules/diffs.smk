@@ -14,15 +14,18 @@ rule diffs:
     params:
         journal=f"{WORK}/journal/diffs/{{shard}}",
         stale=stale_when("diffs"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "diffs").resources(),
     shell:
         """
         d3 lintseq --config {params.stale[config]:q} \
             --in {input.corpus:q} \
             --grades {input.grades:q} \
+            --duplicates {input.duplicates:q} \
             --workers {threads} \
             --journal {params.journal:q} \
             --out {output:q} \
-            --duplicates {input.duplicates:q} \
             2>&1 | tee {log:q}
         """
 
@@ -39,6 +42,9 @@ rule pair_diffs:
     params:
         journal=f"{WORK}/journal/pair_diffs/{{shard}}",
         stale=stale_when("pair_diffs"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "pair_diffs").resources(),
     shell:
         """
         d3 lintseq --config {params.stale[config]:q} \

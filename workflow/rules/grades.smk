@@ -18,13 +18,16 @@ rule grades:
         model=model_option,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "grades").resources(),
     shell:
         """
         d3 --env {params.environment} grades --config {params.stale[config]:q} \
             --corpus {input.corpus:q} \
+            --duplicates {input.duplicates:q} \
             {params.model:q} \
             --journal {params.journal:q} \
             --out {output:q} \
-            --duplicates {input.duplicates:q} \
             2>&1 | tee {log:q}
         """
