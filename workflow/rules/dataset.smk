@@ -15,6 +15,8 @@ rule dataset_shard:
         "logs/dataset/{shard}.log",
     params:
         stale=stale_when("dataset"),
+    resources:
+        **needs(CHAIN, "dataset").resources(),
     shell:
         """
         d3 dataset --config {params.stale[config]:q} \
@@ -39,6 +41,8 @@ rule sft_data:
         "logs/sft_data/{shard}.log",
     params:
         stale=stale_when("sft_data"),
+    resources:
+        **needs(CHAIN, "sft_data").resources(),
     shell:
         """
         d3 sft-data --config {params.stale[config]:q} \

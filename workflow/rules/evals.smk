@@ -17,6 +17,9 @@ rule generate:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         journal=f"{WORK}/journal/generate/{{benchmark}}/{{arm}}",
         stale=benchmark_settings("generate"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "generate").resources(),
     shell:
         """
         d3 --env {params.environment} generate --config {params.stale[config]:q} \
@@ -43,6 +46,9 @@ rule execute:
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         stale=benchmark_settings("execute"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "execute").resources(),
     shell:
         """
         d3 execute --config {params.stale[config]:q} \

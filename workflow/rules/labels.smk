@@ -18,6 +18,9 @@ rule labels:
         model=model_option,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "labels").resources(),
     shell:
         """
         d3 --env {params.environment} labels --config {params.stale[config]:q} \

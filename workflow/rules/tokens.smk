@@ -16,6 +16,8 @@ rule tokens:
         image("dolma")
     params:
         stale=stale_when("tokens"),
+    resources:
+        **needs(CHAIN, "tokens").resources(),
     shell:
         """
         d3 tokens --config {params.stale[config]:q} \

@@ -21,6 +21,9 @@ rule topics_shard:
         model=model_option,
         journal=f"{WORK}/journal/topics/{{shard}}",
         stale=stale_when("topics", "topics.price"),
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "topics").resources(),
     shell:
         """
         d3 --env {params.environment} topics --config {params.stale[config]:q} \

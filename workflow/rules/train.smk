@@ -1,4 +1,15 @@
-"""Training: one mid-training on the dataset, then one fine-tuning for every arm."""
+"""Training: one mid-training on the dataset, then one fine-tuning for every arm.
+
+The launcher `d3-train` enters the image itself, inside of `srun` where the profile gives several
+nodes, so these rules have no container of Snakemake's.
+"""
+
+LAUNCH = ["d3-train"]
+if "APPTAINER" in {
+    method.name for method in workflow.deployment_settings.deployment_method
+}:
+    LAUNCH += ["--image", image("train")]
+    LAUNCH += ["--apptainer-args", workflow.deployment_settings.apptainer_args]
 
 
 rule midtrain:
@@ -12,12 +23,20 @@ rule midtrain:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
+    container:
+        None
     params:
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
+    threads: ALL_CORES
+    resources:
+        nodes=1,
+        interface="",
+        **needs(CHAIN, "midtrain").resources(),
     shell:
         """
-        d3 midtrain --config {params.stale[config]:q} \
+        D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
+            midtrain --config {params.stale[config]:q} \
             --tokens {input.tokens:q} \
             --model {input.model:q} \
             --work {params.work:q} \
@@ -35,12 +54,20 @@ rule sft:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
         "logs/sft/{arm}.log",
+    container:
+        None
     params:
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
+    threads: ALL_CORES
+    resources:
+        nodes=1,
+        interface="",
+        **needs(CHAIN, "sft").resources(),
     shell:
         """
-        d3 sft --config {params.stale[config]:q} \
+        D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
+            sft --config {params.stale[config]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
             --work {params.work:q} \

@@ -3,14 +3,14 @@
 Both end in a Hugging Face folder: model.safetensors, config, tokenizer and `training.json` with the
 record of every step. A killed run, started again, goes on from its last whole checkpoint in `work`
 and ends in the same bytes. On CPUs two runs give the same bytes if they have the same number of
-threads and processes and the same kind of CPU; on GPUs, equality to the byte is not promised.
+threads and processes, on however many nodes, and the same kind of CPU; on GPUs, equality to the
+byte is not promised.
 """
 
 import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ from d3.provenance import code_digest, file_digest
 from d3.stage import Job
 from d3.tables import TableWriter, count_rows, remove, written_whole
 from d3.train import worker
+from d3.train.nodes import Nodes, join, start
 from d3.train.packing import PackedDocuments
 from d3.vocabulary import Vocabulary
 
@@ -43,6 +44,8 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
     end. Raises a D3Error for data that do not fit the model or the configuration.
     """
     params = {"seed": config.seed, "midtrain": config.midtrain.model_dump(), "model": config.model.model_dump()}
+    if (nodes := Nodes.here()).rank:
+        return join(nodes, work, config.midtrain.processes, "midtrain")
     base = _model_folder(config, model)
     with _locked(work), Job("midtrain", code=CODE, params=params) as job:
         vocabulary = Vocabulary.read(base)
@@ -68,6 +71,8 @@ def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work:
     `training.json` lists. `model` and `work` as in `midtrain`.
     """
     params = {"seed": config.seed, "sft": config.sft.model_dump(), "model": config.model.model_dump()}
+    if (nodes := Nodes.here()).rank:
+        return join(nodes, work, config.sft.processes, "sft")
     base = _model_folder(config, model)
     with _locked(work), Job("sft", code=CODE, params=params) as job:
         vocabulary = Vocabulary.read(base)
@@ -163,29 +168,15 @@ def _ground(base: Path) -> list[str]:
 
 
 def _launch(plan: dict[str, Any], processes: int, work: Path) -> None:
-    """Train in this process, or in several that torchrun starts on this machine."""
-    if processes == 1:
+    """Train in this process, or in several that torchrun starts on every node."""
+    nodes = Nodes.here()
+    if processes == 1 and nodes.count == 1:
         worker.train(plan)
         return
     path = work / "plan.json"
     with written_whole(path) as part:
-        part.write_text(json.dumps(plan), encoding="utf-8")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc-per-node={processes}"]
-    package = str(Path(__file__).parents[2])
-    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, *launcher, "-m", "d3.train.worker", str(path)],
-        env=os.environ | {"PYTHONPATH": search, "TORCH_CPP_LOG_LEVEL": "ERROR"},
-        preexec_fn=worker.die_with_parent,
-    )
-    try:
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if code:
-        raise ToolError(f"{plan['stage']}: a training process ended with {code}", remedy="see its lines above")
+        part.write_text(json.dumps(plan | {"launch": nodes.launch}), encoding="utf-8")
+    start(nodes, path, processes, plan["stage"])
 
 
 def _model_folder(config: Config, model: str) -> Path:
