@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow")]
+sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow"), str(HERE / "slurm")]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 

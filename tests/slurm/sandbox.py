@@ -13,8 +13,8 @@ from running import ROOT
 
 PROFILE = ROOT / "profiles" / "slurm"
 RULES = (
-    *("corpus", "pairs", "grades", "diffs", "pair_diffs", "labels", "dataset_shard"),
-    *("sft_data", "tokens", "midtrain", "sft", "generate", "execute", "topics_shard"),
+    *("corpus", "duplicates", "pairs", "pair_duplicates", "grades", "diffs", "pair_diffs", "labels"),
+    *("dataset_shard", "sft_data", "tokens", "midtrain", "sft", "generate", "execute", "topics_shard"),
 )
 PARTITIONS = {
     "cpu": {"max_runtime": 120, "max_mem_mb": 10000, "max_threads": 4},

@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m d3", description="The stages of the D3 pipeline.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
-    for name, (function, options, more) in COMMANDS.items():
+    for name, (function, options, more, _) in COMMANDS.items():
         text = (function.__doc__ or "").strip()
         sub = commands.add_parser(name, help=text.split(".")[0], description=text)
         for option in options:
@@ -65,7 +65,11 @@ def attempt(arguments: Arguments) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return its exit code: 1 for an error, 2 for wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS and COMMANDS[words[0]].raw:
+        arguments = argparse.Namespace(command=words[0], words=words[1:], debug=False, set=[])
+    else:
+        arguments = build_parser().parse_args(words)
     try:
         enforce(arguments.command)
         arguments.set += overrides_of(arguments)

@@ -50,7 +50,9 @@ def image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data, train, dolma, llm, eval; default: all")
     parser.add_argument("--check", action="store_true", help="build nothing; say what is missing or damaged")
     parser.add_argument("--variant", choices=("gpu", "cpu"), default="gpu", help="cpu: without libraries for GPUs")
-    parser.add_argument("--base", metavar="IMAGE", help="another base: an image of a registry, a folder, a .sif, or `local`")
+    parser.add_argument(
+        "--base", metavar="IMAGE", help="another base: an image of a registry, a folder, a .sif, or `local`"
+    )
     parser.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="zstd is faster, less portable")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="keeps built images for other checkouts")
 
@@ -121,3 +123,11 @@ def doctor(arguments: Arguments) -> int:
     if arguments.json:
         print(json.dumps(found, indent=1))
     return int(any(item["level"] == "fail" for item in found))
+
+
+@command("run", raw=True)
+def run(arguments: Arguments) -> int:
+    """Run the workflow with Snakemake, safely after a head process that died, and explain failures on one screen."""
+    from d3.cluster.run import main
+
+    return main(arguments.words)

@@ -69,18 +69,20 @@ class Command(NamedTuple):
     function: Callable[[Arguments], int | None]
     options: tuple[str, ...]
     more: Callable[[argparse.ArgumentParser], None] | None
+    raw: bool = False
+    """Whether it reads its words itself, from `arguments.words`."""
 
 
 COMMANDS: dict[str, Command] = {}
 
 
 def command(
-    name: str, *options: str, more: Callable[[argparse.ArgumentParser], None] | None = None
+    name: str, *options: str, more: Callable[[argparse.ArgumentParser], None] | None = None, raw: bool = False
 ) -> Callable[[Function], Function]:
     """Register a function as a command."""
 
     def register(function: Function) -> Function:
-        COMMANDS[name] = Command(function, options, more)
+        COMMANDS[name] = Command(function, options, more, raw)
         return function
 
     return register
