@@ -17,8 +17,9 @@ from typing import Any
 from d3.contents import WORK, Cache, Stamp, stamp
 from d3.environments import Environment
 from d3.errors import InputError
+from d3.provenance import file_digest
 from d3.scrub import scrub
-from d3.statement import read_statement, shared_facts, statement_path, working_name
+from d3.statement import SUFFIX, read_statement, shared_facts, statement_path, working_name
 
 REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
 """Settings of an engine that say how a server is reached; they decide no answer."""
@@ -78,7 +79,7 @@ class Judge:
         outer, inner = build["externalParameters"], build["internalParameters"]
         return [
             *self._outputs(wanted, statement),
-            *_settings(outer["config"], wanted.config),
+            *changed_settings(outer["config"], wanted.config),
             *_prompts(outer["prompts"], wanted.prompts),
             *_modules(inner["code"], statement, wanted),
             *self._environment(inner["environment"], statement, wanted),
@@ -225,7 +226,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:
+def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say which settings differ; those that only say how a server is reached are left out."""
     if now is None:
         return
     old, new = dict(_leaves(before)), dict(_leaves(scrub(now)))
@@ -262,3 +264,28 @@ def _modules(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Itera
         if old.get(name) != wanted.modules.get(name):
             change = "changed" if name in old and name in wanted.modules else "is new" if name not in old else "is gone"
             yield f"{'template' if '/' in name else 'module'} {name} {change}"
+
+
+# --- one file ---------------------------------------------------------------------------------------
+
+
+def statement_holds(folder: Path, name: str) -> bool:
+    """Tell whether a file is finished: a statement names it with the digest that it has, read again.
+
+    `name` is relative to the working folder `folder`, or absolute.
+    """
+    path = folder / name
+    if not path.exists():
+        return False
+    stem = path.name.partition(".")[0]
+    near = [path.parent, path.parent.parent, *(item for item in path.parent.parent.glob("*") if item.is_dir())]
+    candidates = [statement_path(path), *(found for place in near for found in place.glob(f"*{SUFFIX}"))]
+    for candidate in sorted(set(candidates), key=lambda found: not found.name.startswith(stem)):
+        try:
+            subjects = read_statement(candidate)["subject"]
+        except InputError:
+            continue
+        for subject in subjects:
+            if folder / subject["name"] == path:
+                return bool(file_digest(path) == subject["digest"]["sha256"])
+    return False

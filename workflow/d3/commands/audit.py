@@ -141,3 +141,68 @@ def sign(arguments: Arguments) -> None:
     from d3.lineage.sign import sign as run
 
     print(run(working_folder(arguments), arguments.key, arguments.name))
+
+
+# --- staleness ----------------------------------------------------------------------------------------
+
+
+def why_options(parser: argparse.ArgumentParser) -> None:
+    """Add the files of `why`."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files below results/, or anything in their folders")
+
+
+@command("why", more=why_options)
+def why(arguments: Arguments) -> None:
+    """Say of files whether a run would make them again, and why: setting, prompt, module, package, image or input.
+
+    Give the run's configuration with --config.
+    """
+    from d3.commands.registry import read_config
+    from d3.why import elsewhere, explain, job_states
+
+    config = read_config(arguments)
+    for name in arguments.files:
+        lines = elsewhere(config, name)
+        if lines is None:
+            lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
+        print("\n".join(lines))
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("run", nargs="?", default="results", help="a run: its name, or RESULTS:NAME; default: the only")
+    results_option(parser)
+    parser.add_argument("--crate", type=Path, metavar="DIR", help="write a Workflow Run RO-Crate into a new folder")
+    parser.add_argument("--croissant", type=Path, metavar="FILE", help="describe the dataset in Croissant")
+    parser.add_argument("--openlineage", type=Path, metavar="FILE", help="write the events of all jobs as JSON lines")
+    parser.add_argument("--author", help="who stands for the crate")
+    parser.add_argument("--affiliation", default="", help="of the author")
+    parser.add_argument("--affiliation-url", default="", help="page of the affiliation")
+
+
+@command("export", more=export_options)
+def export(arguments: Arguments) -> None:
+    """Describe a run in the words of others: RO-Crate, Croissant, OpenLineage."""
+    from d3.errors import D3Error
+    from d3.lineage.compare import read_side
+    from d3.lineage.crate import Author, write_crate
+    from d3.lineage.croissant import write_croissant
+    from d3.lineage.index import build, licences_of, open_index
+    from d3.lineage.openlineage import write_openlineage
+
+    wanted = (arguments.crate, arguments.croissant, arguments.openlineage)
+    if not any(wanted):
+        raise D3Error("nothing to write", remedy="give --crate DIR, --croissant FILE or --openlineage FILE")
+    name = str(arguments.results) if arguments.run == "results" else arguments.run
+    side = read_side(name, arguments.results)
+    build(side.root)
+    with open_index(side.root) as connection:
+        licences = licences_of(connection, [item.path for item in side.run.statements.values()])
+    if arguments.crate:
+        author = Author(name=arguments.author, affiliation=arguments.affiliation, url=arguments.affiliation_url)
+        print(write_crate(side, arguments.crate, licences, author if arguments.author else None))
+    if arguments.croissant:
+        write_croissant(side, licences, arguments.croissant)
+        print(arguments.croissant)
+    if arguments.openlineage:
+        print(f"{arguments.openlineage}: {write_openlineage(side, arguments.openlineage)} events")
