@@ -143,6 +143,26 @@ def sign(arguments: Arguments) -> None:
     print(run(working_folder(arguments), arguments.key, arguments.name))
 
 
+# --- diff and export ----------------------------------------------------------------------------------
+
+
+def diff_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `diff`."""
+    parser.add_argument("one", help="a run: its name, a folder of results, or RESULTS:NAME")
+    parser.add_argument("other", help="the other run")
+    results_option(parser)
+    parser.add_argument("--json", action="store_true", help="the comparison as JSON")
+
+
+@command("diff", more=diff_options)
+def diff(arguments: Arguments) -> None:
+    """Say what differs between two runs, and which cause explains which result."""
+    from d3.lineage.compare import as_text, compare, read_side
+
+    found = compare(*(read_side(text, arguments.results) for text in (arguments.one, arguments.other)))
+    print(found.as_json() if arguments.json else as_text(found))
+
+
 # --- staleness ----------------------------------------------------------------------------------------
 
 

@@ -367,3 +367,16 @@ def newer_statements(root: Path, connection: "duckdb.DuckDBPyConnection") -> boo
         stat = path.stat()
         found.add((path.relative_to(root).as_posix(), stat.st_mtime_ns, stat.st_size))
     return known != found
+
+
+def licences_of(connection: "duckdb.DuckDBPyConnection", statements: Sequence[str]) -> dict[str, int]:
+    """Count the kept source files of some jobs by licence, the most frequent first."""
+    rows = connection.execute(
+        """
+        select coalesce(nullif(f.licences, ''), 'no licence'), count(*) from files f
+            join artefacts a on a.id = f.artefact join jobs j on j.id = a.job
+        where list_contains(?, j.statement) group by 1 order by 2 desc, 1
+        """,
+        [list(statements)],
+    ).fetchall()
+    return dict(rows)
