@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from d3 import config
+from d3 import config, records
 from d3.identity import digest_of
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request, open_engine
+from d3.tables import read_rows
 from llm_models import EchoEngine, chat_model
 
 ROOT = Path(__file__).parents[2]
@@ -85,20 +86,25 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
         replay(tmp_path / "nothing")
 
 
-def peak(model: Path, journal: Path, count: int) -> int:
-    """Give the peak memory of a process that replays `count` answers, in MB."""
-    line = [sys.executable, str(Path(__file__).with_name("replay_rows.py")), str(model), str(journal), str(count)]
+def peak(model: Path, folder: Path, count: int) -> int:
+    """Give the peak memory of a process that grades `count` files out of a journal, in MB."""
+    folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    _, found, megabytes = done.stdout.splitlines()[-1].split()
-    assert int(found) == count
-    return int(megabytes)
+    for what in ("fill", "grade"):
+        line = [sys.executable, str(Path(__file__).with_name("replay_rows.py")), what, str(folder), str(model)]
+        done = subprocess.run([*line, str(count)], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    rows = 0
+    for row in read_rows(folder / "grades.parquet", records.GRADES):
+        rows += row["status"] == "ok" and row["rationale"].startswith("The file shows how to make number ")
+    assert rows == count
+    return int(done.stdout.split()[-1])
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_rows(model: Path, tmp_path: Path) -> None:
+def test_memory_of_the_stage_does_not_grow_with_rows(model: Path, tmp_path: Path) -> None:
     few = peak(model, tmp_path / "few", 2_000)
     many = peak(model, tmp_path / "many", 200_000)
+    print(f"\nthe stage `grades`: {few} MB for 2,000 files, {many} MB for 200,000")
     assert many < 1000
-    assert many - few < 200  # the index of the journal: some hundred bytes a row
+    assert many - few < 200  # ids of files and the index of the journal: some hundred bytes a file

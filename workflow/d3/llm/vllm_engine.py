@@ -97,6 +97,8 @@ class VllmEngine:
             options = {"gpu_memory_utilization": 0.2, "enforce_eager": True, "distributed_executor_backend": "uni"}
             # a prompt in pieces moves the offset of its seeded generator, which generators on CPUs do not have
             options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_length)}
+            # the cache serves whole blocks: of 128 tokens here, if nothing is said, and of 16 on GPUs
+            options |= {"block_size": 32}
         try:
             return self._vllm.LLM(
                 model=self.name,
