@@ -195,6 +195,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crate", type=Path, metavar="DIR", help="write a Workflow Run RO-Crate into a new folder")
     parser.add_argument("--croissant", type=Path, metavar="FILE", help="describe the dataset in Croissant")
     parser.add_argument("--openlineage", type=Path, metavar="FILE", help="write the events of all jobs as JSON lines")
+    parser.add_argument("--code-url", default="", help="address of the pipeline's code, for the crate")
     parser.add_argument("--author", help="who stands for the crate")
     parser.add_argument("--affiliation", default="", help="of the author")
     parser.add_argument("--affiliation-url", default="", help="page of the affiliation")
@@ -220,7 +221,7 @@ def export(arguments: Arguments) -> None:
         licences = licences_of(connection, [item.path for item in side.run.statements.values()])
     if arguments.crate:
         author = Author(name=arguments.author, affiliation=arguments.affiliation, url=arguments.affiliation_url)
-        print(write_crate(side, arguments.crate, licences, author if arguments.author else None))
+        print(write_crate(side, arguments.crate, licences, author if arguments.author else None, arguments.code_url))
     if arguments.croissant:
         write_croissant(side, licences, arguments.croissant)
         print(arguments.croissant)

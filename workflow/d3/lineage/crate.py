@@ -59,8 +59,8 @@ class Author:
 class Crate:
     """Collects the entities of one run."""
 
-    def __init__(self, side: Side, licences: Mapping[str, int], author: Author | None) -> None:
-        self.side, self.licences, self.author = side, licences, author
+    def __init__(self, side: Side, licences: Mapping[str, int], author: Author | None, code: str) -> None:
+        self.side, self.licences, self.author, self.code = side, licences, author, code
         self.entities: dict[str, Entity] = {}
         self.mentions: list[str] = []
         self.parts: list[str] = []
@@ -69,7 +69,7 @@ class Crate:
 
     def add(self, identifier: str, kind: str | list[str], /, **properties: Any) -> dict[str, str]:
         """Add an entity, if it is not there; give a reference to it. None and empty values are left out."""
-        kept = {name: value for name, value in properties.items() if value not in (None, "", [])}
+        kept = {name: _single(value) for name, value in properties.items() if value not in (None, "", [])}
         self.entities.setdefault(identifier, {"@id": identifier, "@type": kind, **kept})
         return {"@id": identifier}
 
@@ -118,6 +118,10 @@ class Crate:
         )
         return [{"@id": identifier}]
 
+    def tool(self, stage: str) -> str:
+        """Give the identifier of a stage's tool."""
+        return f"{self.code}#{stage}" if self.code else f"urn:d3:stage:{stage}"
+
     # --- the run ------------------------------------------------------------------------------------
 
     def build(self) -> Entity:
@@ -143,6 +147,8 @@ class Crate:
 
     def _copied_files(self) -> None:
         run = self.side.numbers["run"]
+        self.parts.append("README.md")
+        self.add("README.md", "File", name="README", about={"@id": "./"}, encodingFormat="text/markdown")
         self.own_file("statements.jsonl", "The statement of every job, one a line")
         self.own_file("numbers.json", f"Every number of the report of the run {run}")
         self.own_file("report.html", f"The report of the run {run}")
@@ -155,10 +161,10 @@ class Crate:
         statements = self.side.stages[stage]
         facts = read_facts(self.side.root, statements[0])
         tool = self.add(
-            f"urn:d3:stage:{stage}",
+            self.tool(stage),
             "SoftwareApplication",
             name=f"d3 {stage}",
-            url=SNAKEFILE,
+            url=self.code or SNAKEFILE,
             softwareVersion=str(statements[0].internal.get("code")),
             softwareRequirements=f"Python {(facts.get('interpreter') or {}).get('python', '')}".strip(),
         )
@@ -176,12 +182,11 @@ class Crate:
             agent=self._agent(),
             object=[*self.files(f"{stage}-inputs", inputs), *self._settings(stage, statements[0])],
             result=self.files(f"{stage}-outputs", outputs),
-            startTime=min(str(statement.metadata.get("startedOn")) for statement in statements),
-            endTime=max(str(statement.metadata.get("finishedOn")) for statement in statements),
-            actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+            startTime=min(_time(statement, "startedOn") for statement in statements),
+            endTime=max(_time(statement, "finishedOn") for statement in statements),
+            actionStatus="http://schema.org/CompletedActionStatus",
             containerImage=self._image(statements[0]),
         )
-        self.add("http://schema.org/CompletedActionStatus", "ActionStatusType", name="Completed")
         self.add(
             f"#control-{stage}", "ControlAction", name=f"orchestrate {stage}", instrument=step, object={"@id": action}
         )
@@ -216,7 +221,7 @@ class Crate:
 
     def _whole_run(self, stages: Sequence[str]) -> str:
         """Add the workflow and the action that is its run."""
-        tools = [{"@id": f"urn:d3:stage:{stage}"} for stage in stages]
+        tools = [{"@id": self.tool(stage)} for stage in stages]
         statements = [statement for several in self.side.stages.values() for statement in several]
         git: dict[str, Any] = next((facts["git"] for facts in (read_facts(self.side.root, item) for item in statements)
                     if facts.get("git")), {})  # fmt: skip
@@ -232,6 +237,7 @@ class Crate:
             SNAKEFILE,
             ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
             name="D3 pipeline",
+            url=self.code,
             version=str(git.get("commit") or "unknown"),
             programmingLanguage=language,
             encodingFormat=self.format(SNAKEFILE),
@@ -267,9 +273,9 @@ class Crate:
             agent=self._agent(),
             object=[{"@id": "#sources"}],
             result=[{"@id": name} for name in ("numbers.json", "report.html", "attrition.tsv")],
-            startTime=min(str(statement.metadata.get("startedOn")) for statement in statements),
-            endTime=max(str(statement.metadata.get("finishedOn")) for statement in statements),
-            actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+            startTime=min(_time(statement, "startedOn") for statement in statements),
+            endTime=max(_time(statement, "finishedOn") for statement in statements),
+            actionStatus="http://schema.org/CompletedActionStatus",
         )
         return "#run"
 
@@ -331,6 +337,24 @@ class Crate:
         self.entities = {descriptor["@id"]: descriptor, "./": root, **self.entities}
 
 
+def _single(value: Any) -> Any:
+    """Give the only member of a list alone, as JSON-LD recommends."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _time(statement: Statement, name: str) -> str:
+    """Give a time with the offset that the validator knows, which is not `Z`."""
+    return str(statement.metadata.get(name)).replace("Z", "+00:00")
+
+
+README = """# D3 run {run}
+
+`ro-crate-metadata.json` describes this run for machines (Workflow Run RO-Crate 0.5, Provenance Run profile).
+`report.html` is its report, `numbers.json` holds every number of it, `attrition.tsv` the rows of every stage.
+`statements.jsonl` holds the in-toto statement of every job. Data and models are named with their SHA-256.
+"""
+
+
 def _unique(items: Iterable[Artefact]) -> list[Artefact]:
     found = {item.path: item for item in items}
     return [found[path] for path in sorted(found)]
@@ -344,8 +368,12 @@ def _added(statements: Iterable[Statement]) -> dict[str, int]:
     return counts
 
 
-def write_crate(side: Side, folder: Path, licences: Mapping[str, int], author: Author | None = None) -> Path:
+def write_crate(
+    side: Side, folder: Path, licences: Mapping[str, int], author: Author | None = None, code: str = ""
+) -> Path:
     """Write the crate of a run into `folder`, which must be new or empty; gives the metadata file.
+
+    `code` is the address of the pipeline's code, if it has one.
 
     Raises D3Error for a folder that holds something else.
     """
@@ -353,13 +381,14 @@ def write_crate(side: Side, folder: Path, licences: Mapping[str, int], author: A
 
     if folder.exists() and any(folder.iterdir()):
         raise D3Error("is not empty", where=str(folder), remedy="name a new folder")
-    crate = Crate(side, licences, author)
+    crate = Crate(side, licences, author, code)
     metadata = crate.build()
     with written_whole(folder) as part:
         part.mkdir()
         report = side.root / "results" / "runs" / str(side.numbers["run"])
         for name in ("numbers.json", "report.html", "attrition.tsv"):
             shutil.copyfile(report / name, part / name)
+        (part / "README.md").write_text(README.format(run=side.numbers["run"]), encoding="utf-8")
         (part / "workflow").mkdir()
         shutil.copyfile(SOURCES / SNAKEFILE, part / SNAKEFILE)
         (part / "facts").mkdir()
