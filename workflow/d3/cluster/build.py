@@ -137,6 +137,23 @@ def pip_folder() -> Iterator[list[str]]:
         yield [word for bind in binds for word in ("--bind", bind)]
 
 
+def local_base(folder: Path) -> Path:
+    """Give the base image made of this machine's Debian packages and Python, in `folder`; make it if it is missing.
+
+    Raises ToolError when that fails.
+    """
+    script = IMAGES / "local-base.sh"
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
+    base = folder / f"base-{version}-{file_sha256(script)[:12]}"
+    if not base.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([str(script), str(base), sys.executable], stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            last = " | ".join(done.stderr.strip().splitlines()[-3:])
+            raise ToolError(f"the base image failed: {last}", where=str(script), remedy="see the head of the script")
+    return base
+
+
 def base_arguments(base: str | None) -> list[str]:
     """Give the build arguments for a base: an image of a registry, or a folder or .sif on this disk."""
     if not base:
@@ -242,11 +259,17 @@ def link(image: Path, store: Path) -> None:
 def build_all(
     names: Sequence[str], *, variant: str, base: str | None, compression: str = "gzip", store: Path | None = None
 ) -> None:
-    """Build what is missing of the named images, or of all; `store` keeps them for other checkouts."""
+    """Build what is missing of the named images, or of all; `store` keeps them for other checkouts.
+
+    `local` as the base is one made on this machine, kept in the store too.
+    """
     for name in names or RECIPES:
         image = built_path(name, variant)
         if store:
             link(image, store)
+        if base == "local" and not image.exists():
+            check_builder()
+            base = str(local_base(store or Path.home() / ".cache" / "d3-images"))
         build(name, variant=variant, base=base, compression=compression)
         if store:
             link(image, store)

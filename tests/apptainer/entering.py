@@ -1,0 +1,57 @@
+"""Real images, built once and kept outside of the repository by their keys."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from d3.images import ROOT
+
+STORE = Path(os.environ.get("D3_IMAGE_STORE", Path.home() / ".cache" / "d3-images"))
+NAMES = ("data", "dolma", "eval")
+"""The images of the stages tested here. Those with torch take minutes to build."""
+
+Enter = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def require_apptainer() -> None:
+    """Skip without Apptainer; in continuous integration (D3_CI=1) that is a failure."""
+    if shutil.which("apptainer"):
+        return
+    if os.environ.get("D3_CI") == "1":
+        pytest.fail("Apptainer is not installed")
+    pytest.skip("Apptainer is not installed on this machine")
+
+
+def build(*names: str) -> subprocess.CompletedProcess[str]:
+    """Build what is missing of the named images, from a base made on this machine."""
+    line = [sys.executable, "-m", "d3", "images", *names, "--variant", "cpu", "--base", "local"]
+    line += ["--compression", "zstd", "--store", str(STORE)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+
+
+def entrance(images: dict[str, Path]) -> Enter:
+    """Give a function that runs a command in an image, with the arguments of `profiles/apptainer`."""
+    profile = yaml.safe_load((ROOT / "profiles" / "apptainer" / "config.yaml").read_text())
+
+    def run(
+        name: str, *command: str | Path, folder: Path, more: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        bind = f"--bind {ROOT}/workflow:{ROOT}/workflow:ro --bind {folder}"
+        words = shlex.join(map(str, command))
+        line = (
+            f"apptainer --silent exec --home {folder} {profile['apptainer-args']} {bind} {more} {images[name]} {words}"
+        )
+        environment = os.environ | variables
+        return subprocess.run(
+            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run

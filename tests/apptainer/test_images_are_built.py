@@ -1,0 +1,98 @@
+"""The images that come out of the definitions: their tests, what is in them, and what is said of them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from entering import build as build_images
+from entering import require_apptainer
+
+from d3 import images as recipes
+from d3.environments import of_manifest
+from d3.images import ROOT, image_identity, record, record_path
+
+
+@pytest.mark.parametrize("name", ["data", "dolma", "eval"])
+def test_an_image_passes_its_own_test_and_has_the_packages_of_its_lock(images: dict[str, Path], name: str) -> None:
+    done = subprocess.run(["apptainer", "test", images[name]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    labels = subprocess.run(["apptainer", "inspect", images[name]], capture_output=True, text=True, check=True).stdout
+    assert f"org.opencontainers.image.title: d3-{name}" in labels
+    assert f"d3.lock: envs/{name}.lock" in labels
+
+
+def test_the_record_beside_an_image_tells_what_is_in_it(images: dict[str, Path]) -> None:
+    image = images["data"]
+    text = subprocess.run(
+        ["apptainer", "--silent", "exec", image, "cat", "/opt/d3/manifest.json"], capture_output=True, check=True
+    ).stdout
+    manifest = json.loads(text)
+    known = record(image)
+    assert known is not None
+    assert known["sha256"] == recipes.file_sha256(image)
+    assert known["identity"] == of_manifest(manifest, "data", None, None).identity == image_identity(image)["identity"]
+    assert manifest["packages"]["pylint"] == "4.1.4"
+    assert "ca-certificates" in manifest["system"]
+    assert not {"torch", "snakemake", "pytest"} & manifest["packages"].keys()
+
+
+def test_the_linter_finds_the_same_standard_library_inside_and_outside(images: dict[str, Path]) -> None:
+    line = [sys.executable, ROOT / "containers" / "manifest.py"]
+    outside = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
+    known = record(images["data"])
+    assert known is not None
+    assert (known["python"], known["standard_library"]) == (outside["python"], outside["standard_library"])
+
+
+def test_images_that_are_there_are_left_alone(images: dict[str, Path]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in images.values()}
+    done = build_images(*images)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is there") == len(images)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_is_missing_or_damaged_is_told(
+    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from d3.cluster import build
+
+    for path in (images["eval"], record_path(images["eval"])):
+        shutil.copy2(path, tmp_path)
+    for definition in recipes.IMAGES.glob("*.def"):
+        shutil.copy2(definition, tmp_path)
+    monkeypatch.setattr(recipes, "IMAGES", tmp_path)
+    monkeypatch.setattr(build, "IMAGES", tmp_path)
+    copy = tmp_path / images["eval"].name
+    assert [(line.name, line.state) for line in build.survey(["eval", "llm"])] == [("eval", "ok"), ("llm", "missing")]
+    with copy.open("r+b") as file:
+        file.seek(copy.stat().st_size // 2)
+        file.write(b"damage")
+    assert [line.state for line in build.survey(["eval"])] == ["damaged"]
+    record_path(copy).unlink()
+    assert [line.state for line in build.survey(["eval"])] == ["unrecorded"]
+    (tmp_path / "data-000000000000.sif").touch()
+    assert build.leftovers() == ["data-000000000000.sif"]
+
+
+def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_apptainer()
+    from d3.cluster import build
+    from d3.errors import ToolError
+
+    (tmp_path / "x.def").write_text(
+        "Bootstrap: localimage\nFrom: /nowhere\n\n%post\n    false {{ LOCK }} {{ REVISION }}\n"
+    )
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "x.lock").write_text("a==1\n")
+    for module in (recipes, build):
+        monkeypatch.setattr(module, "IMAGES", tmp_path)
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+        monkeypatch.setattr(module, "RECIPES", {"x": recipes.Recipe("x", ".venv")})
+    with pytest.raises(ToolError, match=r"x-[0-9a-f]{12}\.sif\.log: the build failed: .*/nowhere"):
+        build.build("x", variant="cpu", base=None, compression="zstd")
+    assert [path.name for path in tmp_path.glob("*.sif")] == []
+    assert list(tmp_path.glob(".*.part")) == []
