@@ -8,6 +8,7 @@ environment on the bare machine is known by its interpreter and the packages tha
 import json
 import os
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -95,9 +96,19 @@ def image(path: Path) -> Environment:
     if not path.is_file():
         return Environment("image", name, None, {}, str(path))
     known = images.image_identity(path)
-    manifest = (images.record(path) or {}).get("manifest") or {}
-    packages = of_manifest(manifest, name, None, None).packages if manifest else {}
-    return Environment("image", name, known["identity"], packages, str(path), known["sha256"])
+    return Environment("image", name, known["identity"], {}, str(path), known["sha256"])
+
+
+def image_packages(path: Path) -> dict[str, str]:
+    """Read the versions of the packages in an image, to say how two images differ; empty when that fails."""
+    try:
+        done = subprocess.run(
+            ["apptainer", "exec", str(path), "cat", MANIFEST], capture_output=True, text=True, timeout=300, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    manifest = _manifest(done.stdout)
+    return of_manifest(manifest, "", None, None).packages if manifest else {}
 
 
 def image_name(path: Path) -> str:
@@ -116,19 +127,21 @@ def _manifest(text: str) -> dict[str, Any] | None:
 # --- this process -------------------------------------------------------------------------------
 
 
-def here() -> Environment:
-    """Give the environment of this process."""
+def here(hashes: dict[str, str]) -> Environment:
+    """Give the environment of this process; `hashes` has the SHA-256 of image files by their paths."""
     path = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
     if not path:
         folder = Path(sys.prefix)
         name = os.environ.get("D3_ENVIRONMENT") or folder.name.removeprefix(".venv").removeprefix("-") or "main"
         return venv(name, folder)
     name = image_name(Path(path))
-    sha256 = (images.record(Path(path)) or {}).get("sha256")
+    record = images.record(Path(path)) or {}
+    sha256 = record.get("sha256") or hashes.get(path)
     try:
         manifest = _manifest(Path(MANIFEST).read_text(encoding="utf-8"))
     except OSError:
         manifest = None
     if manifest is None:
-        return Environment("image", name, sha256, venv(name, Path(sys.prefix)).packages, path, sha256)
+        packages = venv(name, Path(sys.prefix)).packages
+        return Environment("image", name, record.get("identity", sha256), packages, path, sha256)
     return of_manifest(manifest, name, path, sha256)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.contents import WORK, Cache, Stamp, stamp
-from d3.environments import Environment
+from d3.environments import Environment, image_packages
 from d3.errors import InputError
 from d3.provenance import file_digest
 from d3.scrub import scrub
@@ -185,12 +185,13 @@ class Judge:
         if told["identity"] == now.identity:
             return
         before = shared_facts(statement).get("packages", {})
+        packages = image_packages(Path(now.path)) if now.path else now.packages
         lines = [
-            f"{name} {before.get(name, 'absent')} -> {now.packages.get(name, 'absent')}"
-            for name in sorted(before.keys() | now.packages.keys())
-            if before.get(name) != now.packages.get(name)
+            f"{name} {before.get(name, 'absent')} -> {packages.get(name, 'absent')}"
+            for name in sorted(before.keys() | packages.keys())
+            if before.get(name) != packages.get(name)
         ]
-        words = f"package {_some(lines)}" if before and now.packages and lines else "has other content"
+        words = f"package {_some(lines)}" if before and packages and lines else "has other content"
         yield f"{what}: {words}"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from d3 import environments
 
 RUN = "D3_RUN"
-"""`{invocation, git: {commit, dirty}}`."""
+"""`{invocation, git: {commit, dirty}, images: {path: sha256}}`."""
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -34,7 +34,7 @@ def run_facts() -> dict[str, Any]:
 @cache
 def environment() -> environments.Environment:
     """Give the environment of this process."""
-    return environments.here()
+    return environments.here(run_facts().get("images", {}))
 
 
 def interpreter() -> dict[str, str]:
