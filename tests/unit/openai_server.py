@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,6 +31,7 @@ class Server:
         self.times: list[float] = []
         self.open = self.most_open = 0
         self.well = True
+        self.models: list[dict[str, Any]] = []
         self.lock = threading.Lock()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -47,7 +49,7 @@ class Server:
                 pass
 
             def do_GET(self) -> None:
-                self.send(200 if owner.well else 503, b'{"data": []}')
+                self.send(200 if owner.well else 503, json.dumps({"data": owner.models}).encode())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -116,3 +118,18 @@ class Server:
         else:
             choice = {"text": text_of(body), "finish_reason": "stop", "token_ids": [40, 41, 42, 2]}
         return {"choices": [choice], "usage": {"completion_tokens": 4}}
+
+
+class Proxy(Server):
+    """Hands requests on to another server, and misbehaves on demand."""
+
+    def __init__(self, upstream: str, key: str, **options: Any) -> None:
+        self.upstream, self.key = upstream, key
+        super().__init__(**options)
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.upstream}/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            reply: dict[str, Any] = json.load(response)
+        return reply

@@ -95,10 +95,13 @@ def test_a_slow_request_does_not_make_the_queue_behind_it_grow() -> None:
     assert read == asking.HELD_CHUNKS * 4
 
 
-def test_failures_are_asked_again_and_refusals_are_not() -> None:
+def test_failures_and_refusals_are_asked_again_and_end() -> None:
+    refused: list[str] = []
+
     class Flaky(Desk):
         def submit(self, request: Request) -> int:
             if request.key == "r5":
+                refused.append(request.key)
                 raise ValueError("no such token")
             return super().submit(request)
 
@@ -122,6 +125,7 @@ def test_failures_are_asked_again_and_refusals_are_not() -> None:
         "ok",
     ]
     assert (outcomes[2].detail, outcomes[5].detail) == ("torn", "ValueError: no such token")
+    assert len(refused) == 3
     assert [engine.asked.count(f"r{at}") for at in range(8)] == [1, 3, 3, 3, 1, 0, 1, 1]
     assert outcomes[3].answer is not None
     assert outcomes[3].answer.text.split()[1] != "0"  # drawn with another seed

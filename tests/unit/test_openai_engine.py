@@ -278,3 +278,13 @@ def test_the_address_decides_nothing_and_may_come_from_the_environment(
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(ConfigError, match=r"engine\.base_url: no server"):
         engine_for(server, model, base_url=None)
+
+
+def test_a_server_that_takes_less_than_the_configuration_says_is_named_before_any_row(
+    server: Server, model: Path
+) -> None:
+    server.models = [{"id": "other", "max_model_len": 10}, {"id": "judge", "max_model_len": 100}]
+    with pytest.raises(EngineError, match=r"takes 100 tokens, max_length is 256.*set max_length to 100"):
+        engine_for(server, model).ask(requests(2))
+    assert server.bodies == []
+    assert len(engine_for(server, model, max_length=100).ask(requests(2))) == 2

@@ -79,12 +79,18 @@ class Rolling:
         return done
 
     def _send(self, key: str, request: Request, version: Request, attempt: int) -> None:
-        try:
-            self._open[self._engine.submit(version)] = (key, request, attempt)
-        except D3Error:
-            raise
-        except Exception as error:  # refused before it was computed: it will be refused again
-            self._done.append((key, _reason(error)))
+        """Hand on a version of a request, which may have another seed; one that is refused has fewer attempts."""
+        while True:
+            try:
+                self._open[self._engine.submit(version)] = (key, request, attempt)
+                return
+            except D3Error:
+                raise
+            except Exception as error:
+                if attempt >= self._engine.tries:
+                    self._done.append((key, _reason(error)))
+                    return
+                attempt += 1
 
 
 def _patiently(engine: Engine, request: Request, reply: Reply, empty_again: bool) -> Reply:

@@ -74,6 +74,7 @@ class OpenaiEngine:
         self._http = httpx2
         self._not_before = 0.0  # monotonic clock; a rate limit holds for all requests
         self._stopped = threading.Event()
+        self._limit_known = False
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ class OpenaiEngine:
             if any(len(choice_ids(self.tokenizer, choice)) != 1 for choice in request.choices or ()):
                 raise EngineError("choices of several tokens cannot be read off a server", where=request.key)
         self._stopped.clear()
+        self._check_limit()
         with ThreadPoolExecutor(self.settings.batch) as pool:
             try:
                 return list(pool.map(self._answer, requests))
@@ -116,6 +118,23 @@ class OpenaiEngine:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    def _check_limit(self) -> None:
+        """Raise EngineError when the server says that it takes less than `max_length`: rows would be refused."""
+        if self._limit_known:
+            return
+        try:
+            found = self._client.get(f"{self._base_url}/models").json()["data"]
+            limits = [one["max_model_len"] for one in found if one["id"] == self.settings.served_model]
+        except (self._http.TransportError, ValueError, LookupError, TypeError):
+            return  # not all servers say it, and one that is down is waited for
+        self._limit_known = True
+        if limits and isinstance(limits[0], int) and limits[0] < self.max_length:
+            raise EngineError(
+                f"takes {limits[0]} tokens, max_length is {self.max_length}",
+                where=self._base_url,
+                remedy=f"set max_length to {limits[0]}",
+            )
 
     # --- one request --------------------------------------------------------------------------------
 
