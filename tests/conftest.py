@@ -17,3 +17,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from llm_models import chat_model
 
     return chat_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, Path]:
+    """Give folder and configuration of a finished run of the whole workflow; tests leave its files alone."""
+    from running import run, tiny_config, write_config
+
+    folder = tmp_path_factory.mktemp("finished")
+    config = write_config(folder, tiny_config(tiny_model))
+    done = run(folder, config)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return folder, config

@@ -1,50 +1,34 @@
 """The whole chain on real files with a tiny model: complete, repeatable, and safe to kill."""
 
-import contextlib
 import json
-import os
-import random
-import signal
-import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from d3 import records
 from d3.diffs import apply_diffs
 from d3.tables import read_rows
-from running import command, digests, run, tiny_config, write_config
+from drill import drill
+from running import run
 
 KILLS = 6
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, Path]:
-    """Give the folder and the configuration of a finished run."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = write_config(folder, tiny_config(tiny_model))
-    done = run(folder, config)
-    assert done.returncode == 0, done.stdout[-6000:]
-    return folder, config
 
 
 def rows_of(folder: Path, pattern: str, schema: object) -> list[dict[str, object]]:
     return [row for path in sorted(folder.glob(f"results/{pattern}")) for row in read_rows(path, schema)]
 
 
-def test_every_stage_left_its_files(finished: tuple[Path, Path]) -> None:
-    folder, _ = finished
+def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
+    folder, _ = finished_run
     stages = {path.name for path in (folder / "results").iterdir()}
     expected = {"source", "corpus", "duplicates", "grades", "diffs", "labels", "dataset", "tokens", "midtrain"}
     expected |= {"pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs"}
-    assert stages == expected
+    assert stages - {"lineage"} == expected
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000
 
 
-def test_no_file_is_lost_between_stages(finished: tuple[Path, Path]) -> None:
-    folder, _ = finished
+def test_no_file_is_lost_between_stages(finished_run: tuple[Path, Path]) -> None:
+    folder, _ = finished_run
     kept = rows_of(folder, "corpus/*/*.parquet", records.CORPUS)
     rejected = rows_of(folder, "corpus/*/rejected/*.parquet", records.REJECTED)
     source = rows_of(folder, "source/*/*.parquet", records.STACK)
@@ -54,8 +38,8 @@ def test_no_file_is_lost_between_stages(finished: tuple[Path, Path]) -> None:
     assert len(candidates) == 6
 
 
-def test_every_sequence_replays_to_its_file(finished: tuple[Path, Path]) -> None:
-    folder, _ = finished
+def test_every_sequence_replays_to_its_file(finished_run: tuple[Path, Path]) -> None:
+    folder, _ = finished_run
     texts = {row["id"]: row["text"] for row in rows_of(folder, "corpus/*/*.parquet", records.CORPUS)}
     sequences = [row for row in rows_of(folder, "diffs/*/*.parquet", records.DIFFS) if row["status"] == "ok"]
     assert sequences
@@ -63,8 +47,8 @@ def test_every_sequence_replays_to_its_file(finished: tuple[Path, Path]) -> None
         assert apply_diffs("", row["diffs"]) == texts[row["id"]]
 
 
-def test_scores_count_every_task(finished: tuple[Path, Path]) -> None:
-    folder, _ = finished
+def test_scores_count_every_task(finished_run: tuple[Path, Path]) -> None:
+    folder, _ = finished_run
     files = [path for path in folder.glob("results/scores/*/*/*.json") if ".prov" not in path.suffixes]
     scores = [json.loads(path.read_text()) for path in files]
     assert sorted(score["arm"] for score in scores) == ["baseline", "d3"]
@@ -72,36 +56,22 @@ def test_scores_count_every_task(finished: tuple[Path, Path]) -> None:
     assert len(verdicts) == 4
 
 
-def test_a_second_run_does_nothing(finished: tuple[Path, Path]) -> None:
-    folder, config = finished
+def test_a_second_run_does_nothing(finished_run: tuple[Path, Path]) -> None:
+    folder, config = finished_run
     again = run(folder, config)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout
 
 
-def test_no_result_holds_a_path_of_this_machine(finished: tuple[Path, Path]) -> None:
-    folder, _ = finished
+def test_no_result_holds_a_path_of_this_machine(finished_run: tuple[Path, Path]) -> None:
+    folder, _ = finished_run
     for path in (folder / "results").rglob("*"):
         if path.is_file() and path.suffix in {".json", ".tsv"} and not path.name.endswith(".prov.json"):
             assert str(folder) not in path.read_text(), path
 
 
 @pytest.mark.slow
-def test_killed_runs_end_in_the_same_files(finished: tuple[Path, Path], tmp_path: Path) -> None:
-    undisturbed, config = finished
-    draw = random.Random(1)
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            command(tmp_path, config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(draw.uniform(4, 25))
-        victims = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for victim in victims:
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                os.kill(victim.pid, signal.SIGKILL)
-        process.wait()
-        run(tmp_path, config, "--unlock")
-    done = run(tmp_path, config)
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert digests(tmp_path / "results") == digests(undisturbed / "results")
-    assert not list((tmp_path / "results").rglob("*.part"))
+def test_killed_runs_end_in_the_same_files(finished_run: tuple[Path, Path], tmp_path: Path) -> None:
+    undisturbed, config = finished_run
+    said = list(drill(undisturbed, config, tmp_path, KILLS, 1, (4, 25)))
+    assert len(said) > KILLS

@@ -13,7 +13,7 @@ from d3.identity import digest_of
 from d3.lineage.run import Finding, Run
 from d3.lineage.statements import FOLDERS, Statement, stage_of
 from d3.provenance import FOREIGN, digest_of_modules, file_digest
-from d3.statement import FACTS, SUFFIX
+from d3.statement import FACTS, SHORT, SUFFIX
 
 WITHOUT_KEY = ("source", "model", "hub_model", "benchmark", "report", "runs")
 """Stages whose statement does not hold the settings that their folder's key is made of."""
@@ -57,11 +57,16 @@ def _facts_differ(run: Run, statement: Statement) -> Iterator[str]:
     facts = _facts(run, statement)
     if facts is None:
         return
-    if digest_of(facts) == statement.internal.get("facts") and isinstance(facts.get("code"), dict):
-        if digest_of_modules(facts["code"]) != statement.internal.get("code"):
+    if _is_short_of(statement.internal.get("facts"), digest_of(facts)) and isinstance(facts.get("code"), dict):
+        if not _is_short_of(statement.internal.get("code"), digest_of_modules(facts["code"])):
             yield "names another digest of the code than the modules in its facts have"
     elif "shared" in statement.internal:
         yield "its shared facts do not have the digest that it names"
+
+
+def _is_short_of(said: object, digest: str) -> bool:
+    """Tell whether a statement's short digest is the beginning of a whole one."""
+    return said == digest[:SHORT]
 
 
 def _facts(run: Run, statement: Statement) -> dict[str, Any] | None:
@@ -84,7 +89,7 @@ def check_facts(run: Run) -> Iterator[Finding]:
     for digest, jobs in sorted(used.items()):
         path = FACTS / f"{digest}.json"
         try:
-            sound = digest_of(json.loads((run.root / path).read_bytes())) == digest
+            sound = _is_short_of(digest, digest_of(json.loads((run.root / path).read_bytes())))
             what = "does not hold what its name says: edited"
         except FileNotFoundError:
             sound, what = False, "is missing"

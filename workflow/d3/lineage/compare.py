@@ -19,8 +19,9 @@ from d3.lineage.trace import NUMBERS, STAGE_OF_NUMBER, read_facts
 from d3.statement import SUFFIX
 
 ORDER = (
-    "source", "model", "hub_model", "benchmark", "corpus", "grades", "diffs", "labels", "topics", "dataset", "tokens",
-    "midtrain", "pairs", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs",
+    "source", "model", "hub_model", "benchmark", "corpus", "duplicates", "grades", "diffs", "labels", "topics",
+    "dataset", "tokens", "midtrain", "pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate",
+    "execute", "scores", "runs",
 )  # fmt: skip
 """Stages in the order in which they follow each other."""
 ASIDE = ("api_key_env", "base_url", "timeout_seconds", "retries")

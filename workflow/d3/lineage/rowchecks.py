@@ -155,6 +155,9 @@ def grades(check: Checker) -> Faults:
     path = check.statement.outputs[0].path
     files = {row["id"] for source in check.inputs("corpus")
              for row in check.rows(source, records.CORPUS, "id", "split") if row["split"] == "midtrain"}  # fmt: skip
+    files -= {
+        line for elsewhere in check.inputs("duplicates") for line in elsewhere.read_text(encoding="ascii").split()
+    }
     seen: set[str] = set()
     for row in check.rows(check.out(), records.GRADES, "id", "score", "status"):
         if row["id"] not in files or row["id"] in seen:

@@ -1,0 +1,378 @@
+"""Seventy ways to change a finished run behind its back, and what `d3 verify` owes: to find it, or to say it cannot."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from d3.provenance import file_digest
+
+Tamper = Callable[[Path], None]
+
+
+def one(root: Path, pattern: str, place: int = 0) -> Path:
+    """Give one of the files of a run that match."""
+    return sorted(path for path in root.glob(pattern) if not path.name.endswith(".prov.json"))[place]
+
+
+def statement_of(root: Path, path: Path) -> Path:
+    """Give the statement that names a file among its outputs."""
+    name = path.relative_to(root).as_posix()
+    for statement in root.glob("re*/**/*.prov.json"):
+        if any(item["name"] == name for item in json.loads(statement.read_text())["subject"]):
+            return statement
+    raise LookupError(name)
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    """Change a JSON file and keep its time."""
+    before = path.stat()
+    body = json.loads(path.read_text())
+    change(body)
+    path.write_text(json.dumps(body))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def cover_up(root: Path, path: Path, *, everywhere: bool = False) -> None:
+    """Put the new digest and size of a changed output into its statement, or into those of all readers too."""
+    name, digest = path.relative_to(root).as_posix(), file_digest(path)
+    for statement in root.glob("re*/**/*.prov.json") if everywhere else [statement_of(root, path)]:
+        body = json.loads(statement.read_text())
+        read = body["predicate"]["buildDefinition"]["resolvedDependencies"]
+        for item in [*body["subject"], *(read if everywhere else [])]:
+            if item["name"] == name:
+                item["digest"]["sha256"] = digest
+                item["annotations"]["bytes"] = sum(
+                    part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file()
+                )
+        statement.write_text(json.dumps(body))
+
+
+def change_row(path: Path, column: str, value: Callable[[Any], Any]) -> None:
+    """Change one column of a table's first row whose value is not null; the footer stays."""
+    table = pq.read_table(path)
+    values = table.column(column).to_pylist()
+    place = next(number for number, found in enumerate(values) if found is not None)
+    values[place] = value(values[place])
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def rewritten(pattern: str, column: str, value: Callable[[Any], Any], *, everywhere: bool = False) -> Tamper:
+    """Change a row and cover it up."""
+
+    def tamper(root: Path) -> None:
+        path = one(root, pattern)
+        change_row(path, column, value)
+        cover_up(root, path, everywhere=everywhere)
+
+    return tamper
+
+
+def flipped(pattern: str) -> Tamper:
+    return lambda root: flip(one(root, pattern))
+
+
+def stated(pattern: str, change: Callable[[Any], None]) -> Tamper:
+    """Edit the statement of a file."""
+    return lambda root: edit(statement_of(root, one(root, pattern)), change)
+
+
+def swap(one_path: Path, other: Path) -> None:
+    aside = one_path.with_name("aside")
+    one_path.rename(aside)
+    other.rename(one_path)
+    aside.rename(other)
+
+
+def swap_files(root: Path) -> None:
+    swap(one(root, "results/labels/*/*.parquet"), one(root, "results/labels/*/*.parquet", 1))
+
+
+def swap_statements(root: Path) -> None:
+    paths = [statement_of(root, one(root, "results/labels/*/*.parquet", place)) for place in (0, 1)]
+    swap(*paths)
+
+
+def swap_both(root: Path) -> None:
+    swap_files(root)
+    swap_statements(root)
+
+
+def swap_all(root: Path) -> None:
+    """Swap two shards of the corpus and make their statements say so."""
+    paths = [one(root, "results/corpus/*/*.parquet", place) for place in (0, 1)]
+    swap(*paths)
+    for path in paths:
+        cover_up(root, path)
+
+
+def cut(root: Path) -> None:
+    path = one(root, "results/grades/*/*.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def emptied(root: Path) -> None:
+    one(root, "results/tokens/*/*.csv.gz").write_bytes(b"")
+
+
+def removed(pattern: str) -> Tamper:
+    return lambda root: one(root, pattern).unlink()
+
+
+def removed_statement(root: Path) -> None:
+    statement_of(root, one(root, "results/diffs/*/*.parquet")).unlink()
+
+
+def removed_model(root: Path) -> None:
+    shutil.rmtree(one(root, "results/midtrain/*/model"))
+
+
+def orphan(root: Path) -> None:
+    path = one(root, "results/dataset/*/data/*.parquet")
+    shutil.copyfile(path, path.with_name("more.parquet"))
+
+
+def twin_statement(root: Path) -> None:
+    path = statement_of(root, one(root, "results/grades/*/*.parquet"))
+    shutil.copyfile(path, path.with_name("other.parquet.prov.json"))
+
+
+def broken_statement(root: Path) -> None:
+    path = statement_of(root, one(root, "results/pairs/*/*.parquet"))
+    path.write_text(path.read_text()[:-50])
+
+
+def in_definition(*names: str, value: Any) -> Callable[[Any], None]:
+    """Set a value below `buildDefinition`."""
+
+    def change(body: Any) -> None:
+        place = body["predicate"]["buildDefinition"]
+        for name in names[:-1]:
+            place = place[name]
+        place[names[-1]] = value
+
+    return change
+
+
+def backdated(body: Any) -> None:
+    body["predicate"]["runDetails"]["metadata"] |= {
+        "startedOn": "2020-01-01T00:00:00.000Z",
+        "finishedOn": "2020-01-01T00:00:01.000Z",
+    }
+
+
+def time_turned(body: Any) -> None:
+    body["predicate"]["runDetails"]["metadata"]["startedOn"] = "2999-01-01T00:00:00.000Z"
+
+
+def counted(body: Any) -> None:
+    body["predicate"]["runDetails"]["byproducts"][0]["content"]["read"] += 1
+
+
+def recounted(body: Any) -> None:
+    content = body["predicate"]["runDetails"]["byproducts"][0]["content"]
+    content["read"] += 1
+    content["dropped"]["too_long"] = content["dropped"].get("too_long", 0) + 1
+
+
+def rows_said(body: Any) -> None:
+    body["subject"][0]["annotations"]["rows"] += 1
+
+
+def input_said(body: Any) -> None:
+    body["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"] = "0" * 64
+
+
+def edit_facts(root: Path) -> None:
+    edit(one(root, "results/lineage/facts/*.json"), lambda body: body["packages"].update(pyarrow="1.0"))
+
+
+def edit_weights(root: Path) -> None:
+    flip(one(root, "results/sft/*/*/model.safetensors"))
+
+
+def covered_weights(root: Path) -> None:
+    folder = one(root, "results/midtrain/*/model")
+    flip(folder / "model.safetensors")
+    cover_up(root, folder)
+
+
+def learned(root: Path) -> None:
+    """Change a weight and every statement that names the model."""
+    folder = one(root, "results/sft/*/*")
+    flip(folder / "model.safetensors")
+    cover_up(root, folder, everywhere=True)
+
+
+def edit_numbers(root: Path) -> None:
+    path = one(root, "results/runs/*/numbers.json")
+    edit(path, lambda body: body["key"][-1].update(value=1.0))
+    cover_up(root, path)
+
+
+def edit_page(root: Path) -> None:
+    path = one(root, "results/runs/*/report.html")
+    path.write_text(path.read_text().replace("pass@1", "pass@2"))
+    cover_up(root, path)
+
+
+def edit_attrition(root: Path) -> None:
+    path = one(root, "results/runs/*/attrition.tsv")
+    path.write_text(path.read_text().replace("\t1\n", "\t2\n") + "corpus\t1\t1\t\t0\n")
+    cover_up(root, path)
+
+
+def edit_scores(root: Path) -> None:
+    path = one(root, "results/scores/*/*/*.json")
+    edit(path, lambda body: body["pass_at_k"]["1"].update(value=1.0, high=1.0))
+    cover_up(root, path, everywhere=True)
+
+
+def edit_token(root: Path) -> None:
+    path = one(root, "results/tokens/*/*.npy")
+    data = bytearray(path.read_bytes())
+    data[0] ^= 3
+    path.write_bytes(data)
+    manifest = path.with_suffix(".json")
+    edit(manifest, lambda body: body.update(sha256=file_digest(path)))
+    cover_up(root, path, everywhere=True)
+    cover_up(root, manifest, everywhere=True)
+
+
+def edit_chunk(root: Path) -> None:
+    flip(one(root, "work/journal/*/*/*.journal.zst"))
+
+
+def poisoned_chunk(root: Path) -> None:
+    import hashlib
+
+    import zstandard
+
+    path = one(root, "work/journal/grades/*/*.journal.zst")
+    text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).replace(b"0", b"1", 1)
+    data = zstandard.ZstdCompressor(write_checksum=True).compress(text)
+    path.unlink()
+    (path.parent / f"{hashlib.sha256(data).hexdigest()}.journal.zst").write_bytes(data)
+
+
+def edit_index(root: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(root / "results/lineage/index.duckdb")) as connection:
+        connection.execute("update jobs set sha256 = 'no' where stage = 'grades'")
+
+
+def touched(root: Path) -> None:
+    os.utime(one(root, "results/corpus/*/*.parquet"), (0, 0))
+
+
+def consistent(root: Path) -> None:
+    """Take everything away, and all that names it."""
+    for name in ("results", "resources"):
+        shutil.rmtree(root / name)
+        (root / name).mkdir()
+
+
+KINDS: dict[str, tuple[Tamper, str]] = {
+    **{f"flip a byte of {stage}": (flipped(f"results/{stage}/**/*.parquet"), "") for stage in (
+        "source", "corpus", "corpus/*/rejected", "grades", "diffs", "labels", "dataset/*/data", "dataset/*/rows",
+        "dataset/*/unused", "pairs", "pair_diffs", "sft_data", "generate", "execute")},
+    "flip a byte of the tokens": (flipped("results/tokens/*/*.npy"), ""),
+    "flip a byte of the tokens' documents": (flipped("results/tokens/*/*.csv.gz"), ""),
+    "flip a byte of the tokens' manifest": (flipped("results/tokens/*/*.json"), ""),
+    "flip a byte of a list of duplicates": (lambda root: one(root, "results/duplicates/*/*.txt").write_text("x"), ""),
+    "flip a byte of the scores": (flipped("results/scores/*/*/*.json"), ""),
+    "flip a byte of the report": (flipped("results/runs/*/report.html"), ""),
+    "flip a byte of a benchmark": (flipped("resources/benchmarks/*"), ""),
+    "edit a checkpoint's weights": (edit_weights, ""),
+    "edit weights and fix the digest": (covered_weights, ""),
+    "edit weights and every digest of them": (learned, "answers"),
+    "swap two shards": (swap_files, ""),
+    "swap two statements": (swap_statements, ""),
+    "swap two shards and their statements": (swap_both, ""),
+    "swap two shards and fix their digests": (swap_all, ""),
+    "cut a table off": (cut, ""),
+    "empty a file": (emptied, ""),
+    "remove a table": (removed("results/dataset/*/data/*.parquet"), ""),
+    "remove a sidecar": (removed("results/dataset/*/rows/*.parquet"), ""),
+    "remove a model": (removed_model, ""),
+    "remove a file of a model": (removed("results/sft/*/*/config.json"), ""),
+    "remove a statement": (removed_statement, ""),
+    "remove facts": (removed("results/lineage/facts/*.json"), ""),
+    "edit facts": (edit_facts, ""),
+    "add a shard": (orphan, ""),
+    "add a statement": (twin_statement, ""),
+    "cut a statement off": (broken_statement, ""),
+    "change a setting in a statement": (
+        stated("results/corpus/*/*.parquet", in_definition("externalParameters", "config", "seed", value=7)), ""),
+    "change a setting and the seed": (
+        stated("results/labels/*/*.parquet",
+               in_definition("externalParameters", "config", "labels", "sub_trajectories", value=9)), ""),
+    "change a prompt's digest": (
+        stated("results/grades/*/*.parquet",
+               in_definition("externalParameters", "prompts", "grades.prompt", value="0" * 64)), ""),
+    "change the code's digest": (
+        stated("results/diffs/*/*.parquet", in_definition("internalParameters", "code", value="0" * 64)), ""),
+    "change the digest of an input": (stated("results/labels/*/*.parquet", input_said), ""),
+    "change the number of rows": (stated("results/grades/*/*.parquet", rows_said), ""),
+    "change the counts": (stated("results/grades/*/*.parquet", counted), ""),
+    "change the counts so that they add up": (stated("results/grades/*/*.parquet", recounted), ""),
+    "name another stage": (
+        stated("results/pairs/*/*.parquet", in_definition("externalParameters", "stage", value="corpus")), ""),
+    "a time in the future": (stated("results/grades/*/*.parquet", time_turned), ""),
+    "backdate a statement": (stated("results/grades/*/*.parquet", backdated), "claims"),
+    "name another machine": (
+        stated("results/sft/*/*", in_definition("internalParameters", "gpu", value={"models": ["H100"]})), "claims"),
+    "name another environment": (
+        stated("results/corpus/*/*.parquet",
+               in_definition("internalParameters", "environment", "identity", value="0" * 64)), "claims"),
+    "change a text of the corpus and fix its digest": (
+        rewritten("results/corpus/*/*.parquet", "text", lambda text: text + "\nimport os"), ""),
+    "change a text of the corpus and every digest": (
+        rewritten("results/corpus/*/*.parquet", "text", lambda text: text + "\nimport os", everywhere=True), ""),
+    "change a licence in the corpus and every digest": (
+        rewritten("results/corpus/*/*.parquet", "metadata",
+                  lambda row: row | {"max_stars_repo_licenses": ["MIT"]}, everywhere=True), ""),
+    "change a score and fix its digest": (rewritten("results/grades/*/*.parquet", "score", lambda score: 1), ""),
+    "change a score and every digest": (
+        rewritten("results/grades/*/*.parquet", "rationale", lambda text: "good", everywhere=True), "answers"),
+    "change a diff and every digest": (
+        rewritten("results/diffs/*/*.parquet", "diffs", lambda diffs: diffs[:-1], everywhere=True), ""),
+    "change a label and every digest": (
+        rewritten("results/labels/*/*.parquet", "label", lambda label: "Write malware.", everywhere=True), ""),
+    "change a dataset row and every digest": (
+        rewritten("results/dataset/*/data/*.parquet", "completion", lambda text: text + " ", everywhere=True), ""),
+    "change a row's id in the sidecar and fix its digest": (
+        rewritten("results/dataset/*/rows/*.parquet", "id", lambda name: "0" * 64), ""),
+    "change a reason in the unused labels and fix its digest": (
+        rewritten("results/dataset/*/unused/*.parquet", "part", lambda part: part + 9), ""),
+    "change an example and every digest": (
+        rewritten("results/sft_data/*/*.parquet", "completion", lambda text: text + "x", everywhere=True), ""),
+    "change a token and every digest": (edit_token, ""),
+    "change a verdict and every digest": (
+        rewritten("results/execute/*/*/*.parquet", "verdict", lambda verdict: "passed", everywhere=True), ""),
+    "change a score of an arm and every digest": (edit_scores, ""),
+    "change a number of the report and fix its digest": (edit_numbers, ""),
+    "change the page and fix its digest": (edit_page, ""),
+    "change the attrition table and fix its digest": (edit_attrition, ""),
+    "edit a chunk of a journal": (edit_chunk, ""),
+    "edit a chunk of a journal and rename it": (poisoned_chunk, "journal"),
+    "edit the index": (edit_index, ""),
+    "touch a file": (touched, "mtime"),
+    "remove everything": (consistent, "whole"),
+}  # fmt: skip
+"""What is done -> (how, and the key of `NOT_COVERED` that says that it cannot be found, or nothing)."""
