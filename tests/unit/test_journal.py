@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from d3.journal import SUFFIX, Journal, JournalError
 
@@ -204,3 +205,30 @@ def test_an_empty_journal_is_a_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert len(journal) == 0
     assert bool(journal)
+
+
+def test_what_an_entry_is_about_is_no_part_of_its_value(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.put("a", {"text": "x"}, about=["file-2", "file-1"])
+        assert journal.get("a") == {"text": "x"}
+    assert Journal(tmp_path).get("a") == {"text": "x"}
+
+
+def test_entries_about_something_are_purged(tmp_path: Path) -> None:
+    with Journal(tmp_path, chunk_entries=2) as journal:
+        for number in range(7):
+            journal.put(
+                f"key{number}", {"text": f"value {number}"}, about=[f"file-{number % 3}", "all"][: number % 2 + 1]
+            )
+        journal.put("loose", {"text": "quotes file-1's line"})
+    journal = Journal(tmp_path, chunk_entries=2)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert journal.purge(["file-9"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert journal.purge(["file-1"], lambda text: "quotes" in text) == 3
+    left = Journal(tmp_path)
+    assert sorted(left.keys()) == ["key0", "key2", "key3", "key5", "key6"]
+    assert left.get("key5") == {"text": "value 5"}
+    assert not any(
+        b"value 4" in zstandard.ZstdDecompressor().decompress(path.read_bytes()) for path in tmp_path.iterdir()
+    )

@@ -7,7 +7,8 @@ again. A chunk appears in one step (temporary file, fsync, rename). Several proc
 one folder; each sees what lay there when it opened the journal, and its own entries.
 
 A key must name everything that decides its value (use `d3.identity.digest_of`), so a key has one
-value: a second `put` of a known key changes nothing. No times or host names are kept.
+value: a second `put` of a known key changes nothing. No times or host names are kept. An entry may say
+what it is about (ids of files), so that `purge` finds what must be forgotten.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,8 @@ SUFFIX = ".journal.zst"
 CHUNK_ENTRIES = 256
 CHUNK_BYTES = 8 * 2**20
 CHUNKS_IN_MEMORY = 4
+ABOUT = "about"
+"""Name beside a value's own ones under which an entry says what it is about."""
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +97,18 @@ class Journal:
         """Count the keys."""
         return len(self._index) + len(self._pending)
 
-    def put(self, key: str, value: dict[str, Any]) -> None:
+    def put(self, key: str, value: dict[str, Any], *, about: Collection[str] = ()) -> None:
         """Add a value; it is on disk after the next `flush`. A known key keeps its first value.
 
-        Full chunks are flushed at once. Raises ValueError for a key with a tab or line break.
+        `about` names what it is about, such as the id of a file. Full chunks are flushed at once. Raises
+        ValueError for a key with a tab or line break.
         """
         if "\t" in key or "\n" in key:
             raise ValueError(f"a journal key holds no tab or line break: {key!r}")
         if key in self:
             return
-        line = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        noted = {**value, ABOUT: sorted(about)} if about else value
+        line = json.dumps(noted, sort_keys=True, separators=(",", ":")).encode()
         self._pending[key] = line
         self._pending_bytes += len(line)
         if len(self._pending) >= self.chunk_entries or self._pending_bytes >= CHUNK_BYTES:
@@ -143,6 +148,28 @@ class Journal:
                 if self._index.get(_short(key)) == (number, offset):
                     yield key
         yield from list(self._pending)
+
+    def purge(self, about: Collection[str], holds: Callable[[str], bool] | None = None) -> int:
+        """Remove the entries that are about one of these ids, or whose value as JSON text `holds` says is
+        to go; give their number. Nothing is rewritten when there are none.
+        """
+        wanted = set(about)
+
+        def goes(line: bytes) -> bool:
+            noted = json.loads(line).get(ABOUT, ())
+            return not wanted.isdisjoint(noted) or (holds is not None and holds(line.decode()))
+
+        self.flush()
+        self._scan()
+        gone = {
+            key
+            for number in range(len(self._chunks))
+            for key, _, line in _entries(self._text(number) or b"")
+            if goes(line)
+        }
+        if gone:
+            self.compact(lambda key: key not in gone)
+        return len(gone)
 
     def compact(self, keep: Callable[[str], bool] | None = None) -> int:
         """Rewrite the journal as full chunks, without repeats, damaged chunks, leftovers of dead
@@ -250,6 +277,7 @@ def _short(key: str) -> bytes:
 
 def _value(line: bytes) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(line)
+    value.pop(ABOUT, None)
     return value
 
 

@@ -132,7 +132,7 @@ def sample_all(
             for task, answer in pool.run(left):
                 answers[task.id, task.sample] = answer
                 if store is not None:
-                    store.put(keys[task.id, task.sample], answer)
+                    store.put(keys[task.id, task.sample], answer, about=[task.id])
                     if time.monotonic() - flushed > FLUSH_SECONDS:
                         store.flush()
                         flushed = time.monotonic()

@@ -153,6 +153,8 @@ class _Held(Generic[T]):
 
     row: T
     outcome: Outcome[T] | None = None
+    about: str = ""
+    """What the request is about: the id that its key begins with."""
 
 
 class _Desk(Generic[T]):
@@ -190,6 +192,7 @@ class _Desk(Generic[T]):
             self.tally.unanswered += 1
             return
         key = answer_key(self.engine.identity, request, self.empty_again)
+        held.about = request.key.partition("#")[0]
         if key in self.open:
             self.open[key].append(held)
             self.tally.repeated += 1
@@ -216,7 +219,7 @@ class _Desk(Generic[T]):
                 self.tally.prompt_tokens += reply.prompt_tokens
                 self.tally.answer_tokens += reply.answer_tokens
             if isinstance(reply, Answer) and self.journal is not None:
-                self.journal.put(key, _entry(reply))
+                self.journal.put(key, _entry(reply), about={held.about for held in self.open[key]})
             for held in self.open.pop(key):
                 if isinstance(reply, Answer):
                     held.outcome = Outcome(row=held.row, status="ok", answer=reply)
