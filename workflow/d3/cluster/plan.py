@@ -19,10 +19,10 @@ from d3.cluster.source import source_rows
 
 OUTPUTS = {"corpus": 2, "dataset": 3, "tokens": 3, "report": 3}
 """Files that a job writes, where it is not one."""
-MODEL_FILES = 7
-"""Files of a trained or fetched model's folder."""
+MODEL_FILES = 8
+"""Files of a trained or fetched model's folder, Snakemake's time stamp among them."""
 BESIDE = 3
-"""Files beside the outputs of a job: its statement, its log, its attempts."""
+"""Files beside the outputs of a job: its statement, its log, its attempts. Snakemake adds one for every output."""
 JOURNALLED = (*ASKING, "diffs", "pair_diffs")
 TRAINING_STATE = 16
 """Bytes a parameter of a checkpoint that training resumes from: weights, gradients' master copy, two moments."""
@@ -146,14 +146,26 @@ class _Planner:
 
     def corpus(self, rows: float) -> None:
         seen, config = self.rates.get("corpus"), self.config.corpus
-        fit = defaults.KEPT["corpus"]
+        fit, held_out = defaults.KEPT["corpus"], config.held_out
         if seen and seen.total("read"):
-            fit = (seen.total("kept") + seen.dropped("not_sampled")) / seen.total("read")
-        graded = rows * fit * (1 - config.held_out)
+            fitting = seen.total("kept") + seen.dropped("not_sampled")
+            fit = fitting / seen.total("read")
+            held_out = self.held_share(fitting, seen)
+        graded = rows * fit * (1 - held_out)
         if config.sample is not None:
             graded = min(graded, float(config.sample * len(self.chain.shards)))
-        self.graded, self.held_out = graded, rows * fit * config.held_out
+        self.graded, self.held_out = graded, rows * fit * held_out
         self.add("corpus", rows, graded + self.held_out)
+
+    def held_share(self, fitting: float, seen: StageRates) -> float:
+        """Give the share of files that are held out: whole repositories are, so few large ones move it."""
+        wanted, grades = self.config.corpus.held_out, self.rates.get("grades")
+        before = [one.figures.config.get("corpus", {}).get("held_out") for one in seen.observations]
+        if not grades or not fitting or not before or not before[0]:
+            return wanted
+        # Jobs of both stages may have been counted in part: compare per job.
+        held = grades.dropped("held_out") / len(grades.observations)
+        return min(held * len(seen.observations) / fitting * wanted / before[0], 1.0)
 
     def grades(self) -> None:
         self.add("grades", self.graded + self.held_out, self.graded, requests=self.graded)
@@ -320,15 +332,22 @@ class _Planner:
         """Work out bytes and files."""
         stage, count = planned.stage, planned.jobs
         model = stage in (*TRAINING, "model", "hub_model")
-        outputs = MODEL_FILES if model else OUTPUTS.get(stage, 1)
+        declared = OUTPUTS.get(stage, 1)
         if stage == "source":
-            outputs = len(self.chain.shards)
-        planned.files = count * (outputs + BESIDE + (stage in JOURNALLED))
+            declared = len(self.chain.shards)
+        elif stage in ("duplicates", "pair_duplicates"):
+            declared = len(self.chain.batches)
+        outputs = MODEL_FILES if model else declared
+        planned.files = count * (outputs + declared + BESIDE + (stage in JOURNALLED)) + 1  # and facts that jobs share
         seen = self.rates.get(stage)
-        if model:
+        if model and seen and self.comparable(stage, seen):
+            planned.bytes = count * seen.total("bytes") / len(seen.observations)
+        elif model:
             wide = 2 if stage in TRAINING and getattr(self.config, stage).dtype == "float32" else 1
             weights = 1e6 * weights_mb(self.chain, self.config.model.path, self.config.model.revision)
             planned.bytes = count * weights * wide
+        elif stage == "source" and seen and seen.total("read"):
+            planned.bytes = planned.rows * seen.total("bytes") / seen.total("read")
         elif planned.rows_out and seen and seen.total("rows"):
             planned.bytes = planned.rows_out * seen.total("bytes") / seen.total("rows")
         elif stage == "tokens" and seen and seen.total("read"):

@@ -6,12 +6,12 @@ both terms are fitted; otherwise the start is the default's and the rest belongs
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d3.chain import Chain
+from d3.chain import STAGES, Chain
 from d3.cluster.finished import Finished, read_finished
 
 ASKING = ("grades", "labels", "generate", "topics")
@@ -87,12 +87,13 @@ def measured(chain: Chain, results: Path | None = None) -> dict[str, StageRates]
     """
     root = Path(chain.results) if results is None else results
     found: dict[str, StageRates] = {}
-    stages = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    for stage in stages:
-        own = Path(root, stage, Path(chain.folder(stage)).name) if stage in _known() else Path(root, stage)
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for name in folders:
+        stage = "report" if name == "runs" else name
+        own = Path(root, name, Path(chain.folder(stage)).name if stage in STAGES and name != "runs" else "")
         statements = list(own.rglob("*.prov.json"))
         same = bool(statements)
-        statements = statements or list(Path(root, stage).rglob("*.prov.json"))
+        statements = statements or list(Path(root, name).rglob("*.prov.json"))
         seen = StageRates(same_settings=same)
         for path in sorted(statements, key=lambda path: -path.stat().st_mtime)[:NEWEST]:
             figures = read_finished(path, root.parent)
@@ -101,12 +102,6 @@ def measured(chain: Chain, results: Path | None = None) -> dict[str, StageRates]
         if seen.observations:
             found[stage] = seen
     return found
-
-
-def _known() -> Iterable[str]:
-    from d3.chain import STAGES
-
-    return STAGES
 
 
 def _observed(stage: str, statement: Path, figures: Finished) -> Observation:

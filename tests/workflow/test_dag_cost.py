@@ -1,0 +1,88 @@
+"""What a look at a large run costs: the paper's 101 shards, and 10,000 shards in batches.
+
+Budgets are CPU-seconds and memory of Snakemake with everything that it starts, so that the load of the
+machine matters little. Numbers of jobs are written down here: more of them must be somebody's intent.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from placeholders import dry_run, finish_everything, job_counts, paper_scale, planned
+from running import ROOT
+
+SECONDS = 10.0
+MEGABYTES = 500.0
+START_SECONDS = 0.5
+
+PER_BATCH = ("corpus", "grades", "diffs", "labels", "dataset_shard", "tokens", "pairs", "pair_diffs", "sft_data")
+ONCE = {"hub_model": 2, "duplicates": 1, "pair_duplicates": 1, "midtrain": 1, "sft": 2, "report": 1}
+LINES = {"generate": 10, "execute": 10, "scores": 10}  # 5 benchmarks, 2 arms
+
+
+def expected(batches: int) -> dict[str, int]:
+    return {**dict.fromkeys(PER_BATCH, batches), **ONCE, **LINES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shards", "source", "batches"), [(101, {}, 101), (10_000, {"shards_per_job": 100}, 100)], ids=["paper", "10,000"]
+)
+def test_a_dry_run_is_cheap_from_nothing_and_when_all_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, source: Mapping[str, int], batches: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = paper_scale(tmp_path, shards, **source)
+    reasons = tmp_path / "reasons.json"
+    fresh = dry_run(tmp_path, config, D3_REASONS=str(reasons))
+    counts = job_counts(fresh.output)
+    total = counts.pop("total")
+    assert counts.pop("all") == 1
+    assert counts == expected(batches) == planned(config)
+    assert total == sum(counts.values()) + 1 < 1000
+    assert fresh.cpu_seconds < SECONDS
+    assert fresh.peak_mb < MEGABYTES
+
+    assert finish_everything(tmp_path, config, json.loads(reasons.read_text())) == total - 1
+    done = dry_run(tmp_path, config)
+    assert "Nothing to be done" in done.output
+    assert done.cpu_seconds < SECONDS
+    assert done.peak_mb < MEGABYTES
+
+    first = next(iter(sorted(tmp_path.glob("shards/*"))))
+    first.write_bytes(b"other content")
+    changed = job_counts(dry_run(tmp_path, config).output)
+    assert changed["corpus"] == 1, "statements were not looked at"
+
+
+def test_a_command_starts_quickly() -> None:
+    line = [str(ROOT / "workflow" / "bin" / "d3"), "corpus", "--help"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_utime + usage.ru_stime < START_SECONDS
+
+
+def test_the_command_loads_no_heavy_library() -> None:
+    script = "import sys, d3.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {
+        "torch",
+        "transformers",
+        "pyarrow",
+        "pylint",
+        "astroid",
+        "numpy",
+        "pandas",
+        "snakemake",
+        "datasets",
+        "jinja2",
+    }
+    assert not heavy & set(answer.stdout.split())
