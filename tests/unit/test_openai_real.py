@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from d3 import config
+from d3.journal import Journal
+from d3.llm import openai_engine
+from d3.llm.ask import Question, ask_all
 from d3.llm.engine import open_engine
 from llm_models import chat_model
+from openai_server import Proxy
 from vllm_requests import requests
 
 PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
@@ -77,3 +81,37 @@ def test_a_real_server_gives_the_answers_of_the_plain_model(
                 assert answer.choice_probabilities == pytest.approx(expected.choice_probabilities, abs=1e-4)
     drawn = requests(temperature=1.0, choices=None)
     assert engine.ask(drawn) == engine.ask(drawn[::-1])[::-1]
+
+
+@pytest.mark.slow
+def test_a_real_server_behind_faults_gives_the_same_answers(
+    url: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rate limits, errors, timeouts, torn answers, lost connections, and a server that is gone for a while."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(openai_engine, "FIRST_WAIT", 0.05)
+    asked = requests(21, temperature=1.0, choices=("0", "x"))
+    faults: list[Any] = [("status", (429, {"Retry_After": "0.1"})), ("status", (500, {})), ("status", (503, {}))]
+    faults += [("sleep", 3.0), ("torn", None), ("half", None), ("drop", None), None]
+    plans = {tuple(request.ids): faults[at % len(faults)] for at, request in enumerate(asked)}
+    plans[tuple(asked[-1].ids)] = ("die", 0.5)
+    proxy = Proxy(url, "secret", plan=lambda body, before: plans.get(tuple(body["prompt"])) if before == 0 else None)
+    settings: Any = {"kind": "openai", "served_model": "judge", "timeout_seconds": 2.5, "retries": 12, "batch": 4}
+    questions = [Question(row=request.key, request=request) for request in asked]
+    try:
+        engine = open_engine(config.Engine(**settings, base_url=proxy.url, max_length=512), str(model))
+        with Journal(tmp_path) as journal:
+            outcomes = list(ask_all(engine, questions, journal, what="faults", total=None))
+        sent = len(proxy.bodies)
+        list(ask_all(engine, questions, Journal(tmp_path), what="again", total=None))
+        assert len(proxy.bodies) == sent
+    finally:
+        proxy.stop()
+    monkeypatch.setenv("JUDGE_KEY", "secret")
+    direct = open_engine(config.Engine(**settings, base_url=url, api_key_env="JUDGE_KEY", max_length=512), str(model))
+    assert {outcome.status for outcome in outcomes} == {"ok"}
+    for outcome, expected in zip(outcomes, direct.ask(asked), strict=True):
+        assert outcome.answer is not None
+        assert (outcome.answer.text, outcome.answer.finish_reason) == (expected.text, expected.finish_reason)
+        assert outcome.answer.choice_probabilities == pytest.approx(expected.choice_probabilities, abs=1e-4)
+    assert sent >= 2 * len(asked) + sum(fault is not None for fault in plans.values())
