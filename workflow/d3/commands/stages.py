@@ -283,3 +283,26 @@ def config(arguments: Arguments) -> None:
         write_config_files()
     else:
         print(yaml.safe_dump(read_config(arguments).model_dump(mode="json"), sort_keys=False), end="")
+
+
+def compact_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of `journal`."""
+    parser.add_argument("--compact", action="store_true", help="rewrite it as full chunks, without damaged ones")
+
+
+@command("journal", "--journal", more=compact_option)
+def journal(arguments: Arguments) -> int:
+    """Check a journal of finished work: 1 when a chunk of it is damaged. With --compact it is rewritten."""
+    from d3.errors import InputError
+    from d3.journal import Journal
+
+    if not arguments.journal.is_dir():
+        raise InputError("no such journal", where=str(arguments.journal), remedy="name a folder of work/journal")
+    kept = Journal(arguments.journal)
+    if arguments.compact:
+        kept.compact()
+    health = kept.verify()
+    for path in health.damaged:
+        print(f"damaged, its entries are worked out again: {path}")
+    print(f"{arguments.journal}: {health.entries:,} entries in {health.chunks:,} sound chunks")
+    return 1 if health.damaged else 0
