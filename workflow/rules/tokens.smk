@@ -13,7 +13,7 @@ rule tokens:
     log:
         "logs/tokens/{shard}.log",
     container:
-        image("dolma")
+        image(CHAIN.environment("tokens"))
     params:
         stale=stale_when("tokens"),
     resources:
