@@ -37,6 +37,11 @@ test: setup .venv-vllm/.installed  ## check style and types, then run all tests
 	$(VENV)/snakemake --lint
 	$(VENV)/python -m pytest
 
+.PHONY: drills
+drills: setup  ## fault drills on a real SLURM on this machine (root, Debian); ARGS=NAME does one
+	tests/slurm/start-cluster.sh
+	$(VENV)/python tests/slurm/drills.py $(ARGS)
+
 .PHONY: bench-lintseq
 bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side by side, and equality
 	$(VENV)/python -m d3.lintseq.benchmark $(ARGS)

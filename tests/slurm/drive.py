@@ -10,7 +10,7 @@ from running import ROOT
 
 def line(folder: Path, site: Path, *more: str) -> list[str]:
     """Give the command of a run in `folder`, whose configuration lies there."""
-    words = ["--directory", str(folder), "--profile", str(site), "--configfile", str(folder / "config.yaml")]
+    words = ["--profile", str(site), "--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
     return [sys.executable, "-m", "d3", "run", *words, *more]
 
 

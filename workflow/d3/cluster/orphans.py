@@ -1,25 +1,23 @@
-"""What a head process that died has left behind: jobs in SLURM that still write, and marks of unfinished files.
+"""What a head process that died has left behind: jobs in SLURM that still write.
 
 Snakemake does not find its old jobs again. It would start each a second time beside the first one, and
 both would write the same files. So they are found here by the run's folder and by their name, which is
-the ID of the run, and ended or waited for before the folder is unlocked.
+the ID of the run, and ended or waited for before the folder is unlocked. A job that ends well after its head has
+died takes the marks of unfinished files off by itself, so its files are not made again.
 """
 
 import getpass
-import json
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import NamedTuple
 
 from d3.cluster.queue import WAITING
 from d3.errors import ToolError
-from d3.provenance import file_digest
 
 NAME = re.compile(r"(?:[A-Za-z0-9_-]+_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """How the executor plugin names jobs: the prefix of the profile and the ID of the run."""
@@ -105,48 +103,6 @@ def settle(folder: Path, *, cancel: bool, patience: float) -> None:
             more = f" and {len(jobs) - 5} more" if len(jobs) > 5 else ""
             _say(f"waiting for jobs of an earlier run that is gone: {names}{more}; `--orphans cancel` ends them")
         time.sleep(POLL_SECONDS)
-
-
-def clear_marks(folder: Path) -> list[str]:
-    """Take off the marks `incomplete` of files that are whole; gives their names.
-
-    A job that outlived its head has published all its files at once and its statement last, so a file
-    with the digest that its statement names is finished. Without this Snakemake would make it again.
-    """
-    marks = folder / ".snakemake" / "incomplete"
-    found = [path for path in marks.rglob("*") if path.is_file()]
-    if not found:
-        return []
-    digests = _stated(folder, since=min(mark.stat().st_mtime for mark in found))
-    cleared = []
-    for mark in found:
-        name = _marked(mark.relative_to(marks))
-        if name in digests and (folder / name).exists() and file_digest(folder / name) == digests[name]:
-            mark.unlink(missing_ok=True)
-            cleared.append(name)
-    return sorted(cleared)
-
-
-def _stated(folder: Path, *, since: float) -> dict[str, str]:
-    """Give the digest of every file that a statement not older than `since` names."""
-    digests: dict[str, str] = {}
-    for path in folder.rglob("*.prov.json"):
-        try:
-            if path.stat().st_mtime >= since:
-                subjects = json.loads(path.read_bytes())["subject"]
-                digests |= {str(subject["name"]): str(subject["digest"]["sha256"]) for subject in subjects}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a statement that is just being written, or none of ours
-    return digests
-
-
-def _marked(record: Path) -> str:
-    """Give the file that a mark speaks of: its name is base64, long ones in parts that begin with @."""
-    text = "".join(part.removeprefix("@") for part in record.parts)
-    try:
-        return urlsafe_b64decode(text).decode()
-    except ValueError:
-        return ""
 
 
 def living_head(folder: Path) -> str:

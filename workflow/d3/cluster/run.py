@@ -25,7 +25,7 @@ from pathlib import Path
 
 from d3.cluster.failures import read_failures, screen
 from d3.cluster.head import Head, Options
-from d3.cluster.orphans import SlurmSilentError, clear_marks, has_slurm, living_head, other_host, settle
+from d3.cluster.orphans import SlurmSilentError, has_slurm, living_head, other_host, settle
 
 ROOT = Path(__file__).parents[3]
 DONE, FAILED, NOT_STARTED, OTHER_HEAD, SILENT, FORGETFUL, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(__doc__ or "").strip(),
-        epilog="All other arguments go to Snakemake: --profile profiles/slurm --configfile config/d3.yaml dataset",
+        epilog="All other arguments go to Snakemake: dataset --profile profiles/slurm --configfile config/d3.yaml",
     )
     options.add_argument(
         "--orphans",
@@ -113,11 +113,9 @@ def _drive(options: argparse.Namespace, command: list[str], folder: Path) -> int
 
 
 def tidy(folder: Path, command: list[str], *, cancel: bool, patience: float) -> None:
-    """Make the folder ready for a new head: no old job lives, finished files count, no lock is left."""
+    """Make the folder ready for a new head: no old job lives, no lock is left."""
     if has_slurm():
         settle(folder, cancel=cancel, patience=patience)
-    if cleared := clear_marks(folder):
-        _say(f"{len(cleared)} files were finished after their head had died; they are kept")
     if any((folder / ".snakemake" / "locks").glob("*")):
         subprocess.run([*command, "--unlock"], check=False, capture_output=True)
 
