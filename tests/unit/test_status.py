@@ -45,7 +45,7 @@ def stage(found: Survey, name: str) -> StageStatus:
 
 def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
     found = survey(Chain(Config()), ask())
-    assert (found.done, found.jobs, found.slurm) == (0, 31, "none")
+    assert (found.done, found.jobs, found.slurm) == (0, 33, "none")
     assert found.head == "is not running"
     assert not found.active
     assert not found.failures
@@ -157,9 +157,12 @@ def test_a_job_on_this_machine_is_seen_by_its_process(place: Path) -> None:
     chain = Chain(Config())
     work = works_of(chain)["corpus", SECOND]
     attempted(work, None)
-    words = [sys.executable, "-c", "import time; time.sleep(60)", "d3", "corpus", "--out", str(work.output)]
-    with subprocess.Popen(words) as job:
+    script = "import time; print('here', flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", script, "d3", "corpus", "--out", str(work.output)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as job:
         try:
+            assert job.stdout is not None
+            assert job.stdout.readline() == "here\n"
             found = survey(chain, None)
         finally:
             job.kill()
@@ -196,7 +199,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
 
 def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--set", "run=mine"]) == 0
-    assert capsys.readouterr().out.startswith("Run mine: 0 of 31 jobs done, Snakemake is not running\n")
+    assert capsys.readouterr().out.startswith("Run mine: 0 of 33 jobs done, Snakemake is not running\n")
     assert main(["status", "--json", "--directory", "."]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done"} == set(found)

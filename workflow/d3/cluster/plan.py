@@ -165,7 +165,7 @@ class _Planner:
             return wanted
         # Jobs of both stages may have been counted in part: compare per job.
         held = grades.dropped("held_out") / len(grades.observations)
-        return min(held * len(seen.observations) / fitting * wanted / before[0], 1.0)
+        return min(held * len(seen.observations) / fitting * wanted / float(before[0]), 1.0)
 
     def grades(self) -> None:
         self.add("grades", self.graded + self.held_out, self.graded, requests=self.graded)
