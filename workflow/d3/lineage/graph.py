@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+LISTS = ("duplicates", "pair_duplicates")
+"""Stages whose files say what others leave out; no row comes from them."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Group:
     """What a folder holds of the artefacts that were reached."""
@@ -83,12 +87,14 @@ def groups(connection: "duckdb.DuckDBPyConnection") -> dict[str, Group]:
 def _nearest(found: dict[str, Group], parents: Iterable[str]) -> list[str]:
     """Leave out stages that another one of these leads to; those with the shortest history come first.
 
-    Models, benchmarks and other inputs stay: who read a model is worth saying.
+    Models, benchmarks and other inputs stay: who read a model is worth saying. Lists of what to leave
+    out stand in nobody's way.
     """
     parents = list(parents)
     above = {name: ancestors(found, name) for name in parents}
     stages = {name for name in parents if stage_of(found[name].path)}
-    near = [name for name in parents if name not in stages or not any(name in above[other] for other in stages)]
+    ways = {name for name in stages if stage_of(found[name].path) not in LISTS}
+    near = [name for name in parents if name not in stages or not any(name in above[other] for other in ways)]
     return sorted(near, key=lambda name: (len(above[name]), name))
 
 

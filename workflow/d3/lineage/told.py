@@ -9,7 +9,8 @@ COVERED = (
     "ids of files and pairs against their text; kept and rejected rows against the rows of the shard",
     "diff sequences, dataset rows, examples and tokens by making a sample of them again",
     "labels, grades, verdicts and scores against the tables that they were made of",
-    "the numbers of the report against scores and tables, its page and table against its numbers",
+    "the numbers of the report against scores and tables, its table against its numbers, and its page too "
+    "while the code of the report is the one that made it",
     "chunks of journals against their names, and the index against the statements",
     "signatures, where there are some",
 )

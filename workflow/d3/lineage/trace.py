@@ -178,7 +178,8 @@ class Tracer:
         text += f", sha256 {group.sha256[:12]}" if group.files == 1 else ""
         notes = []
         if statement is not None:
-            notes += list(made_with(statement))
+            interpreter = read_facts(self.root, statement).get("interpreter") or {}
+            notes += list(made_with(statement, str(interpreter.get("python", ""))))
             data |= {
                 "code": statement.internal.get("code"),
                 "environment": statement.environment or None,
@@ -302,8 +303,8 @@ def _value(row: dict[str, Any]) -> str:
     return text
 
 
-def made_with(statement: Statement) -> Iterator[str]:
-    """Yield lines about what a job was given besides its inputs."""
+def made_with(statement: Statement, python: str = "") -> Iterator[str]:
+    """Yield lines about what a job was given besides its inputs; `python` is the version that it ran with."""
     environment = statement.environment
     parts = [f"code {str(statement.internal.get('code'))[:12]}"] if statement.internal.get("code") else []
     if environment:
@@ -315,7 +316,7 @@ def made_with(statement: Statement) -> Iterator[str]:
     parts += [f"prompt {name} {digest[:12]}" for name, digest in sorted(statement.prompts.items())]
     if parts:
         yield ", ".join(parts)
-    licence = licence_of(statement)
+    licence = licence_of(statement, python)
     if licence:
         yield licence
 
@@ -346,7 +347,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def licence_of(statement: Statement) -> str:
+def licence_of(statement: Statement, python: str = "") -> str:
     """Say name, version and licence of what a job took from outside, as `config/versions.tsv` pins it."""
     from d3.pins import pins
 
@@ -358,7 +359,7 @@ def licence_of(statement: Statement) -> str:
         return f"hub model {params.get('name')}, revision {params.get('revision')}"
     if statement.stage == "source":
         pin = pins()["python-standard-library"]
-        return f"standard library of Python {params.get('python')}, {pin.licence}"
+        return f"standard library of Python {python}, {pin.licence}"
     return ""
 
 
