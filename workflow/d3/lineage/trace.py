@@ -46,6 +46,14 @@ STAGE_OF_NUMBER = {
 ROW_STAGES = ("dataset", "sft_data", "labels", "pair_diffs", "diffs", "pairs", "grades", "corpus")
 """Stages whose tables lead to source files; the first that were reached say which files are behind a target."""
 
+OF_PAIRS = ("sft_data", "pair_diffs")
+"""Stages whose ids are those of functions; the pairs say which file each was taken from."""
+PAIRS_TO_FILES = """
+insert into wanted select distinct other.key from wanted own join rows me on me.key = own.key
+    join artefacts a on a.id = me.artefact and starts_with(a.path, 'results/pairs/')
+    join rows other on other.artefact = me.artefact and other."row" = me."row" and other.key != me.key
+"""
+
 
 class Tracer:
     """Follows targets through one index."""
@@ -224,20 +232,18 @@ class Tracer:
         marks = ", ".join("?" * len(frontier))
         self.connection.execute(
             f"""
-            create or replace temp table wanted as
-            with own as (select distinct r.key, r.artefact, r."row" from rows r join reached on reached.id = r.artefact
-                join artefacts a on a.id = r.artefact where a.folder in ({marks})),
-            pairs as (select other.key from own join rows me on me.key = own.key
-                join artefacts a on a.id = me.artefact and starts_with(a.path, 'results/pairs/')
-                join rows other on other.artefact = me.artefact and other."row" = me."row" and other.key != me.key)
-            select key from own union select key from pairs
+            create or replace temp table wanted as select distinct r.key from rows r
+                join reached on reached.id = r.artefact join artefacts a on a.id = r.artefact and a.folder in ({marks})
             """,
             frontier,
         )
+        if any(stage_of(found[folder].path) in OF_PAIRS for folder in frontier):
+            self.connection.execute(PAIRS_TO_FILES)
         sources = self.connection.execute(
             """
             create or replace temp table behind as
-            select f.* from files f join wanted using (key) join reached on reached.id = f.artefact;
+            select f.artefact, f."row", f.licences from files f semi join wanted using (key)
+                semi join reached on reached.id = f.artefact;
             select distinct b.artefact, s.folder from (select distinct artefact from behind) b
                 join parents p on p.child = b.artefact join artefacts s on s.id = p.parent
             """
@@ -251,15 +257,17 @@ class Tracer:
         marks = ", ".join("?" * len(corpora))
         which = f"from behind where artefact in ({marks})"
         licences = self.connection.execute(
-            f"select coalesce(nullif(licences, ''), 'no licence'), count(*), count(distinct repository) {which} "
-            "group by 1 order by 2 desc, 1",
+            f"select coalesce(nullif(licences, ''), 'no licence'), count(*) {which} group by 1 order by 2 desc, 1",
             list(corpora),
         ).fetchall()
-        total = sum(count for _, count, _ in licences)
-        counted = ", ".join(f"{licence} {count:,}" for licence, count, _ in licences[:5])
+        total = sum(count for _, count in licences)
+        counted = ", ".join(f"{licence} {count:,}" for licence, count in licences[:5])
         more = f" and {len(licences) - 5} other licences" if len(licences) > 5 else ""
         files = self.connection.execute(
-            f'select repository, path, licences, hexsha, id, shard, source_row {which} order by 1, 2, "row" limit ?',
+            f"""
+            select repository, path, licences, hexsha, id, shard, source_row from files
+                semi join (select artefact, "row" {which}) using (artefact, "row") order by 1, 2, "row" limit ?
+            """,
             [*corpora, self.limit],
         ).fetchall()
         children = [
@@ -277,7 +285,7 @@ class Tracer:
         yield Node(
             name=f"{folder}#files",
             text=f"{total:,} source file{'' if total == 1 else 's'} behind this: {counted}{more}",
-            data={"files": total, "licences": {licence: count for licence, count, _ in licences}},
+            data={"files": total, "licences": dict(licences)},
             children=children,
         )
 
