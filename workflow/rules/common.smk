@@ -97,6 +97,14 @@ def image(name):
     return str(image_path(name))
 
 
+def outside_of(name):
+    """Give no image where jobs run in images: the rule runs beside Snakemake, or enters this one itself.
+
+    Where they do not it is named all the same, for `snakemake --lint`, and nothing comes of it.
+    """
+    return None if IMAGES else image(name)
+
+
 def stale_when(stage, *more):
     """Give what reruns a stage when it changes, as one dict whose order never does."""
     environment = CHAIN.environment(stage)

@@ -21,7 +21,7 @@ if CHAIN.embedded_source:
         log:
             "logs/source.log",
         container:
-            None
+            outside_of("data")
         params:
             stale=stale_when("source"),
         shell:
@@ -39,7 +39,7 @@ rule embedded_model:
     log:
         "logs/model/{version}.log",
     container:
-        None
+        outside_of("data")
     params:
         wheels=f"{CHAIN.resources}/wheels",
         stale=stale_when("model"),
@@ -54,7 +54,7 @@ rule hub_model:
     log:
         "logs/model/{owner}--{name}@{revision}.log",
     container:
-        None
+        outside_of("data")
     params:
         stale=stale_when("hub_model"),
     shell:
@@ -73,7 +73,7 @@ rule embedded_benchmark:
     log:
         "logs/benchmark.log",
     container:
-        None
+        outside_of("data")
     params:
         stale=stale_when("benchmark"),
     shell:

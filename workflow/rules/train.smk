@@ -24,7 +24,7 @@ rule midtrain:
     log:
         "logs/midtrain.log",
     container:
-        None
+        outside_of("train")
     params:
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
@@ -55,7 +55,7 @@ rule sft:
     log:
         "logs/sft/{arm}.log",
     container:
-        None
+        outside_of("train")
     params:
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
