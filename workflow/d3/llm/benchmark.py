@@ -13,14 +13,19 @@ of the engine tell whether its batches are as full as those of the bare call.
 The share of prompt tokens that the cache serves is counted for our template, whose fixed words all
 stand before the code, for the same words with the code in their middle, as the authors have it
 (rubric, file, then how to answer [authors' code]), and for the code before all words.
+
+`--steps N` counts the engine's steps for N requests of uneven length: in one call, by ours, and in
+calls of a few batches each. The model does not matter for that.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -121,6 +126,23 @@ class Inside:
         return found[0]
 
 
+@contextmanager
+def full_answers(engine: Any) -> Iterator[None]:
+    """Let every answer of an engine have its full length."""
+    sampling_of = engine._sampling
+
+    def full_length(request: Request) -> Any:
+        sampling = sampling_of(request)
+        sampling.ignore_eos = True
+        return sampling
+
+    engine._sampling = full_length
+    try:
+        yield
+    finally:
+        engine._sampling = sampling_of
+
+
 class Turns:
     """What the turns of one way took: wall and CPU seconds, those outside of the engine, steps."""
 
@@ -156,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--shares", type=int, default=64, help="prompts that shares of the prefix cache are counted on")
+    parser.add_argument("--steps", type=int, default=0, help="requests that steps of the engine are counted for")
     parser.add_argument("--dtype", default="bfloat16")
     arguments = parser.parse_args(argv)
 
@@ -172,24 +195,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             orders = {"code last (ours)": template, **other_orders(template, Path(scratch))}
             prompts = {name: Prompt(path, engine.tokenizer, ("code",)) for name, path in orders.items()}
             print_shares(engine, prompts, files[: arguments.shares])
+        if arguments.steps:
+            print_steps(engine, arguments.steps, arguments.batch)
     return 0 if within else 1
 
 
 def compare(engine: Any, prompt: Prompt, files: list[str], arguments: argparse.Namespace, scratch: Path) -> bool:
     """Take turns, print their figures, and tell whether ours costs little enough beside the engine."""
-    llm, sampling_of = engine._llm, engine._sampling
-
-    def full_length(request: Request) -> Any:
-        sampling = sampling_of(request)
-        sampling.ignore_eos = True
-        return sampling
-
-    engine._sampling = full_length
+    llm = engine._llm
     ready = [question.request for question in questions(prompt, files, arguments.tokens) if question.request]
     ids = [list(request.ids) for request in ready]
 
     def bare() -> None:
-        sampling = [full_length(request) for request in ready]
+        sampling = [engine._sampling(request) for request in ready]
         llm.generate([{"prompt_token_ids": one} for one in ids], sampling, use_tqdm=False)
 
     def stage() -> None:
@@ -198,13 +216,13 @@ def compare(engine: Any, prompt: Prompt, files: list[str], arguments: argparse.N
             rows = [outcome.columns() for outcome in ask_all(engine, asked, journal, what="ours", total=len(asked))]
         assert all(row["answer_tokens"] == arguments.tokens for row in rows)
 
-    engine.ask([replace(request, max_tokens=2) for request in ready[:4]])  # warm
-    inside = Inside(llm)
     both = Turns("bare LLM.generate", bare), Turns("ours", stage)
-    for number in range(arguments.rounds):
-        for turns in both if number % 2 == 0 else both[::-1]:
-            turns.run(llm, inside)
-    engine._sampling = sampling_of
+    with full_answers(engine):
+        engine.ask([replace(request, max_tokens=2) for request in ready[:4]])  # warm
+        inside = Inside(llm)
+        for number in range(arguments.rounds):
+            for turns in both if number % 2 == 0 else both[::-1]:
+                turns.run(llm, inside)
     print(
         f"\n{len(files)} prompts of {min(map(len, ids))}-{max(map(len, ids))} tokens, {arguments.tokens} each;", end=" "
     )
@@ -232,6 +250,37 @@ def print_shares(engine: Any, prompts: dict[str, Prompt], files: list[str]) -> N
         shared = prompt.render({"code": "x"}).shared
         percent = 100 * engine.cached_tokens / engine.prompt_tokens
         print(f"{name:<30}{shared:>5} fixed first tokens{percent:>8.1f} % of {engine.prompt_tokens:,}", flush=True)
+
+
+def print_steps(engine: Any, count: int, batch: int) -> None:
+    """Print how many steps the engine takes for requests of uneven length, and ours and chunks in comparison."""
+    requests = []
+    for number in range(count):
+        draws = [derive_seed(0, "steps", number, place) for place in range(64)]
+        ids = tuple(20 + draw % 400 for draw in draws[: 20 + draws[0] % 40])
+        requests.append(Request(key=str(number), ids=ids, max_tokens=4 + draws[1] % 45, temperature=1.0, seed=number))
+    with full_answers(engine):
+        sampling = [engine._sampling(request) for request in requests]
+        inside = Inside(engine._llm)
+
+        def one_call() -> None:
+            engine._llm.generate([{"prompt_token_ids": list(one.ids)} for one in requests], sampling, use_tqdm=False)
+
+        def ours() -> None:
+            asked = [Question(row=request.key, request=request) for request in requests]
+            list(ask_all(engine, asked, None, what="ours", total=count))
+
+        def chunks(size: int) -> None:
+            for begin in range(0, count, size):
+                engine.ask(requests[begin : begin + size])
+
+        ways: dict[str, Callable[[], Any]] = {"one call of LLM.generate": one_call, "ours": ours}
+        ways |= {f"calls of {times * batch}": partial(chunks, times * batch) for times in (16, 8, 4, 2)}
+        print(f"\nsteps of the engine for {count} requests of uneven length, {batch} at a time")
+        for name, work in ways.items():
+            inside.reset()
+            work()
+            print(f"{name:<30}{inside.steps:>6}", flush=True)
 
 
 if __name__ == "__main__":
