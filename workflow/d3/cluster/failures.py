@@ -12,7 +12,6 @@ from d3.cluster.queue import FAILED
 SHOWN = 4
 """Jobs that are shown in full."""
 TAIL_LINES = 8
-BLOCK = re.compile(r"^Error in (?:group )?rule (\S+?):?$|^Error in rule (\S+), jobid")
 FIELD = re.compile(r"^ {4}(message|jobid|output|log|external_jobid): (.*)")
 RESTARTED = re.compile(r"Trying to restart job (\d+)")
 
@@ -67,20 +66,19 @@ def read_failures(lines: Sequence[str]) -> list[Failure]:
         if not line.startswith("Error in "):
             continue
         fields: dict[str, str] = {}
-        last = ""
-        while at < len(lines) and lines[at].startswith(" "):
+        while at < len(lines) and (not lines[at] or lines[at].startswith(" ")):
             if got := FIELD.match(lines[at]):
-                last = got[1]
-                fields[last] = got[2]
+                fields[got[1]] = got[2]
             at += 1
         rule = line.removeprefix("Error in ").removeprefix("group ").removeprefix("rule ").rstrip(":").split(",")[0]
         logs = re.sub(r"\(check log file.*", "", fields.get("log", "")).split(", ")
-        if fields.get("jobid", "0") == "0" and not fields.get("external_jobid") and "jobid" not in fields:
+        if "jobid" not in fields:
             continue
+        named = re.search(r"SLURM-job '(\d+)'", fields.get("message", ""))
         failures[fields["jobid"]] = Failure(
             rule,
             fields["jobid"],
-            fields.get("external_jobid", ""),
+            fields.get("external_jobid") or (named[1] if named else ""),
             fields.get("message", ""),
             fields.get("output", "").split(", ")[0],
             tuple(log.strip() for log in logs if log.strip()),
