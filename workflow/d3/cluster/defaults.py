@@ -7,7 +7,7 @@ other processors. GPU figures come from a data sheet and a share of it that is u
 from d3.chain import Chain
 from d3.cluster.needs import BYTES_PER_PARAMETER, MEGABYTE, weights_mb
 from d3.cluster.rates import ANSWER_WEIGHT, Cost
-from d3.config import Engine, Training
+from d3.config import Engine, Labels, Training
 
 START = {"grades": 11.0, "labels": 11.0, "generate": 11.0, "topics": 11.0, "midtrain": 22.0, "sft": 22.0,
          "diffs": 2.5, "pair_diffs": 2.5, "tokens": 3.0, "report": 3.0}  # fmt: skip
@@ -28,8 +28,8 @@ CPU_PER_ROW = {
 GPU_START = 180.0
 """Seconds until an engine or a training run on GPUs has loaded its weights (ours)."""
 
-CPU_FLOPS = 25e9
-"""Floating-point operations a second of one core, forward passes in float32 (measured on the demo)."""
+CPU_FLOPS = 75e9
+"""Floating-point operations in one CPU second, float32 (measured on the demo: 50e9 in training, 90e9 in asking)."""
 GPU_FLOPS = {"float32": 67e12, "bfloat16": 989e12, "float16": 989e12, "fp8": 1979e12}
 """Dense operations a second of one H100 SXM (NVIDIA's data sheet; float32 outside of the tensor cores)."""
 GPU_BANDWIDTH = 3.35e12
@@ -41,12 +41,20 @@ KEPT = {"corpus": 0.3, "pairs": 0.35, "diffs": 0.97, "labels": 0.97, "dataset": 
 """Rows that go on, of rows that are read. dataset: 4.32 rows a file of 5 asked [dataset card]; others: the demo."""
 SCORED = {0: 1.0, 1: 0.95, 2: 0.8, 3: 0.4, 4: 0.1}
 """Share of files whose score reaches a threshold (ours: the paper's scores are not public)."""
+FILE_BYTES = 4960.0
+"""Bytes of a Python file of the-stack-dedup (64.30 GB in 12,962,249 files)."""
+SMALL_FILES = 0.45
+"""Mean size of the files under a limit, as a share of it (the demo)."""
+BYTES_PER_TOKEN = 3.5
+"""Of Python code (the demo's tokenizer)."""
 TOKENS_PER_EXAMPLE = 2178.0
-"""Tokens of a dataset row [dataset card: 8.0 billion tokens in 3,673,873 rows]."""
+"""Tokens of a dataset row, for files of `FILE_BYTES` [dataset card: 8.0 billion tokens in 3,673,873 rows]."""
 SFT_TOKENS = 200.0
 """Tokens of a fine-tuning example (the demo)."""
-PROMPT_TOKENS = {"grades": 1100.0, "labels": 1300.0, "generate": 250.0, "topics": 450.0}
-"""Tokens of a prompt (ours: a file of 2,000 bytes and the template)."""
+PROMPT_TOKENS = {"grades": (150.0, 1.0), "labels": (150.0, 0.4), "generate": (250.0, 0.0), "topics": (450.0, 0.0)}
+"""Tokens of a prompt: of the template, and as a share of the file's (the demo)."""
+BOTH_PROGRAMS = 1.5
+"""The share where a template for labels shows both programs, as all but our default may."""
 ANSWER_TOKENS = {"grades": 90.0, "labels": 25.0, "generate": 250.0, "topics": 80.0}
 """Tokens of an answer, if it may be so long (ours: 50 words of rationale, one sentence, a function as diffs)."""
 BYTES_PER_ROW = {
@@ -67,6 +75,25 @@ BYTES_PER_ROW = {
 """Bytes of outputs a row (first output) that is written (the demo; compressed Parquet)."""
 TASKS = {"humaneval": 164, "humanevalsynth": 164, "humanevalfix": 164, "mbppplus": 378}
 """Tasks of the benchmarks as published."""
+
+
+def file_tokens(chain: Chain) -> float:
+    """Give the tokens of a file that goes to mid-training."""
+    return min(SMALL_FILES * chain.config.corpus.max_bytes, FILE_BYTES) / BYTES_PER_TOKEN
+
+
+def example_tokens(chain: Chain) -> float:
+    """Give the tokens of a dataset row."""
+    return TOKENS_PER_EXAMPLE * file_tokens(chain) * BYTES_PER_TOKEN / FILE_BYTES
+
+
+def request_tokens(chain: Chain, stage: str, most: float) -> tuple[float, float]:
+    """Give the tokens of a prompt and of its answer, of which there are `most` at most."""
+    template, share = PROMPT_TOKENS[stage]
+    if stage == "labels" and chain.config.labels.change_prompt != Labels().change_prompt:
+        share = BOTH_PROGRAMS
+    prompt = template + share * file_tokens(chain)
+    return prompt, min(ANSWER_TOKENS[stage], most)
 
 
 def parameters(chain: Chain, stage: str) -> float:

@@ -93,6 +93,7 @@ class _Planner:
     def __init__(self, chain: Chain, rates: dict[str, StageRates], works: list[Work]) -> None:
         self.chain, self.config, self.rates = chain, chain.config, rates
         self.works = Counter(work.stage for work in works)
+        self.fetched = [_hub_id(work) for work in works if work.stage == "hub_model"]
         self.done = Counter(work.stage for work in works if work.statement.exists())
         self.stages: dict[str, StagePlan] = {}
 
@@ -211,7 +212,7 @@ class _Planner:
     def tokens(self) -> None:
         rows = self.stages["dataset"].rows_out
         seen = self.rates.get("tokens")
-        each = defaults.TOKENS_PER_EXAMPLE
+        each = defaults.example_tokens(self.chain)
         if seen and seen.total("read"):
             each = sum(one.tokens[0] for one in seen.observations) / seen.total("read")
         self.add("tokens", rows, rows, tokens=rows * each)
@@ -276,7 +277,7 @@ class _Planner:
         seen, most = self.rates.get(stage), float(self.limit(stage))
         asked = sum(one.figures.usage.get("asked", 0) for one in seen.observations) if seen else 0
         if not seen or not asked:
-            return defaults.PROMPT_TOKENS[stage], min(defaults.ANSWER_TOKENS[stage], most)
+            return defaults.request_tokens(self.chain, stage, most)
         prompt = sum(one.tokens[0] for one in seen.observations) / asked
         answer = sum(one.tokens[1] for one in seen.observations) / asked
         old = [limit for one in seen.observations if (limit := _limit(one.figures.config, stage))]
@@ -340,8 +341,10 @@ class _Planner:
         outputs = MODEL_FILES if model else declared
         planned.files = count * (outputs + declared + BESIDE + (stage in JOURNALLED)) + 1  # and facts that jobs share
         seen = self.rates.get(stage)
-        if model and seen and self.comparable(stage, seen):
+        if stage in TRAINING and seen and self.comparable(stage, seen):
             planned.bytes = count * seen.total("bytes") / len(seen.observations)
+        elif stage == "hub_model":
+            planned.bytes = sum(1e6 * weights_mb(self.chain, *model) for model in self.fetched)
         elif model:
             wide = 2 if stage in TRAINING and getattr(self.config, stage).dtype == "float32" else 1
             weights = 1e6 * weights_mb(self.chain, self.config.model.path, self.config.model.revision)
@@ -367,6 +370,12 @@ class _Planner:
             f"{planned.stage}: a job takes about {planned.hours_a_job:,.1f} h, its rule asks for {limit:,.0f} h; "
             "use fewer shards a job, or raise `runtime` in the profile"
         )
+
+
+def _hub_id(work: Work) -> tuple[str, str]:
+    """Give the name and the commit of a model that a job fetches."""
+    name, _, revision = work.output.name.partition("@")
+    return name.replace("--", "/", 1), revision
 
 
 def _examples(config: Mapping[str, Any]) -> float:

@@ -81,15 +81,18 @@ def plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measured", type=Path, metavar="FOLDER", help="working folder of the run whose rates count; default: this one"
     )
+    parser.add_argument("--quick", action="store_true", help="do not ask Snakemake what is stale")
 
 
 @command("plan", more=plan_options)
 def plan(arguments: Arguments) -> None:
     """Say what a run will take: jobs, rows, tokens, GPU-hours, CPU-hours, disk and files of every stage."""
     from d3.chain import Chain
+    from d3.cluster.pending import lines, pending
     from d3.cluster.plan import plan as work_out
     from d3.cluster.plan_table import table
     from d3.cluster.rates import measured
+    from d3.why import job_states
 
     config = read_config(arguments)
     folder = arguments.measured.absolute() if arguments.measured else None
@@ -97,7 +100,16 @@ def plan(arguments: Arguments) -> None:
     chain = Chain(config)
     rates = measured(chain, folder / chain.results if folder else None)
     found = work_out(chain, rates, topics=arguments.with_topics)
-    print(json.dumps(found.plain(), indent=1) if arguments.json else table(found))
+    todo = None
+    if not arguments.quick:
+        todo = pending(job_states(["all", "topics"] if arguments.with_topics else [], config))
+    if arguments.json:
+        plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
+        print(json.dumps(plain, indent=1))
+        return
+    print(table(found))
+    if todo is not None:
+        print("\nTo do now:", *lines(todo), sep="\n  ")
 
 
 def doctor_options(parser: argparse.ArgumentParser) -> None:
