@@ -163,6 +163,59 @@ def diff(arguments: Arguments) -> None:
     print(found.as_json() if arguments.json else as_text(found))
 
 
+# --- forget -------------------------------------------------------------------------------------------
+
+
+def forget_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `forget`."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="OWNER/NAME, a user, or the id or hexsha of a file")
+    parser.add_argument("--run", action="store_true", help="run the workflow; default: print the command that does")
+    parser.add_argument("--target", nargs="+", default=[], help="what is to be made again; default: the report")
+    parser.add_argument(
+        "--search", nargs="+", type=Path, default=[], metavar="FOLDER", help="more to search, such as a release"
+    )
+
+
+@command("forget", more=forget_options)
+def forget(arguments: Arguments) -> int:
+    """Put repositories, users or files on the opt-out list and prove that nothing of their text is left.
+
+    Says which artefacts hold rows of theirs, lets the workflow make these again (with --run), removes
+    what no run makes again, and searches results/, work/ and logs/ for their lines. Give the run's
+    configuration file with --config. The exit code is 1 while anything is left: run it again after the
+    workflow.
+    """
+    import shlex
+    import subprocess
+
+    from d3.chain import Chain
+    from d3.commands.registry import read_config
+    from d3.errors import ConfigError, ToolError
+    from d3.images import ROOT
+    from d3.lineage.forget import forget as run
+
+    file = arguments.config
+    if not file or file.startswith("{") or arguments.set:
+        raise ConfigError("not a file of its own", where="--config", remedy="give the run's configuration file alone")
+    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "workflow" / "Snakefile")]
+    line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", file, "--", *arguments.target]
+
+    def rebuild() -> None:
+        if subprocess.run(line, stdout=sys.stderr, check=False).returncode:
+            raise ToolError("the workflow failed", remedy="mend what it says above, and run `d3 forget` again")
+
+    report = run(
+        Chain(read_config(arguments)),
+        arguments.names,
+        rebuild=rebuild if arguments.run else None,
+        more=arguments.search,
+    )
+    print(report.text())
+    if report.left and not arguments.run:
+        print(f"run the workflow, then this command again: {shlex.join(line)}")
+    return 1 if report.left else 0
+
+
 # --- staleness ----------------------------------------------------------------------------------------
 
 
