@@ -226,5 +226,5 @@ def test_statements_and_index_cost_little(finished_run: tuple[Path, Path]) -> No
         f"{len(sizes)} statements of {median} B (most {sizes[-1]}), facts {shared} B together; "
         f"index from nothing {seconds:.2f} CPU-s, {time.monotonic() - began:.2f} s"
     )
-    assert median < 2000  # only the report's and the training's, which read every shard, are much larger
+    assert median < 2048  # only the report's and the training's, which read every shard, are much larger
     assert seconds < 5.68  # 1 % of the demo's 568 CPU-seconds
