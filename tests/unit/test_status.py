@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def squeue(folder: Path, *rows: str) -> None:
-    program(folder, "squeue", "cat <<'END'\n" + "\n".join(rows) + "\nEND")
+    program(folder, "squeue", "cat <<'END'\n" + "\n".join(rows).replace("@", str(Path.cwd())) + "\nEND")
 
 
 def stage(found: Survey, name: str) -> StageStatus:
@@ -80,11 +80,12 @@ def test_running_waiting_and_failed_jobs_of_slurm(place: Path) -> None:
     write_log(works["pairs", SECOND], "Traceback (most recent call last):", "MemoryError")
     squeue(
         place,
-        f"12|d3_run|RUNNING|1:02:03|n1|None|rule_grades_wildcards_{FIRST}",
-        f"13|d3_run|PENDING|0:00||Resources|rule_grades_wildcards_{SECOND}",
-        f"11|d3_run|TIMEOUT|2:00:00|n2|None|rule_pairs_wildcards_{FIRST}",
-        f"10|d3_run|OUT_OF_MEMORY|0:30|n2|None|rule_pairs_wildcards_{SECOND}",
-        f"14|someone|RUNNING|0:30|n2|None|rule_diffs_wildcards_{SECOND}",
+        f"12|d3_run|RUNNING|1:02:03|n1|None|@|rule_grades_wildcards_{FIRST}",
+        f"13|d3_run|PENDING|0:00||Resources|@|rule_grades_wildcards_{SECOND}",
+        f"11|d3_run|TIMEOUT|2:00:00|n2|None|@|rule_pairs_wildcards_{FIRST}",
+        f"10|d3_run|OUT_OF_MEMORY|0:30|n2|None|@|rule_pairs_wildcards_{SECOND}",
+        f"15|d3_run|RUNNING|0:30|n2|None|/elsewhere|rule_diffs_wildcards_{FIRST}",
+        f"14|someone|RUNNING|0:30|n2|None|@|rule_diffs_wildcards_{SECOND}",
     )
     found = survey(chain, ask())
     grades = stage(found, "grades")
@@ -108,8 +109,8 @@ def test_a_requeued_job_counts_as_running_although_it_failed_before(place: Path)
     chain = Chain(Config())
     squeue(
         place,
-        f"20|d3_run|RUNNING|0:10|n1|None|rule_pairs_wildcards_{FIRST}",
-        f"21|d3_run|FAILED|0:10|n1|NonZeroExitCode|rule_pairs_wildcards_{FIRST}",
+        f"20|d3_run|RUNNING|0:10|n1|None|@|rule_pairs_wildcards_{FIRST}",
+        f"21|d3_run|FAILED|0:10|n1|NonZeroExitCode|@|rule_pairs_wildcards_{FIRST}",
     )
     found = survey(chain, ask())
     assert stage(found, "pairs").running == 1
@@ -119,7 +120,7 @@ def test_a_requeued_job_counts_as_running_although_it_failed_before(place: Path)
 def test_a_finished_job_that_runs_again_is_not_done(place: Path) -> None:
     chain = Chain(Config())
     finish(works_of(chain)["corpus", FIRST])
-    squeue(place, f"20|d3_run|RUNNING|0:10|n1|None|rule_corpus_wildcards_{FIRST}")
+    squeue(place, f"20|d3_run|RUNNING|0:10|n1|None|@|rule_corpus_wildcards_{FIRST}")
     corpus = stage(survey(chain, ask()), "corpus")
     assert (corpus.done, corpus.running) == (0, 1)
 
@@ -139,6 +140,22 @@ def test_attempts_tell_why_jobs_failed_after_the_run_died(place: Path) -> None:
     first, second = found.failures
     assert (first.reason, first.attempts) == ("a.parquet: row 7: broken; check the file", 2)
     assert (second.reason, second.attempts) == (SILENT, 1)
+
+
+def test_results_that_were_taken_away_are_no_failure(place: Path) -> None:
+    chain = Chain(Config())
+    attempted(works_of(chain)["corpus", FIRST], "")
+    assert not survey(chain, None).failures
+
+
+def test_the_log_of_slurm_tells_what_the_jobs_own_does_not(place: Path) -> None:
+    chain = Chain(Config())
+    squeue(place, f"20|d3_run|FAILED|0:10|n1|NonZeroExitCode|@|rule_corpus_wildcards_{FIRST}")
+    log = Path(f"logs/slurm/rule_corpus/{FIRST}/20.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("slurmstepd: error: Exceeded job memory limit\n[notice] bye\n")
+    (failure,) = survey(chain, ask()).failures
+    assert failure.reason == "failed: slurmstepd: error: Exceeded job memory limit"
 
 
 def test_logs_of_another_configuration_are_no_failure(place: Path) -> None:
@@ -232,8 +249,8 @@ def test_times_of_slurm(text: str, expected: int) -> None:
 
 
 def test_lines_of_other_programs_are_passed_over() -> None:
-    assert read_line("1|other|RUNNING|0:01|n1|None|") is None
+    assert read_line("1|other|RUNNING|0:01|n1|None|/x|") is None
     assert read_line("nonsense") is None
-    job = read_line("7_3|d3_x|COMPLETED|0:01|n1|None|rule_grades_wildcards_a|b")
+    job = read_line("7_3|d3_x|COMPLETED|0:01|n1|None|/x|rule_grades_wildcards_a|b")
     assert job is not None
     assert job.comment == "rule_grades_wildcards_a|b"

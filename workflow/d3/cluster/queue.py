@@ -3,11 +3,12 @@
 import getpass
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 JOB_NAME = "d3"
 """Prefix of the job names (`slurm-jobname-prefix` in `profiles/slurm`)."""
-FORMAT = "%i|%j|%T|%M|%N|%r|%k"
+FORMAT = "%i|%j|%T|%M|%N|%r|%Z|%k"
 SECONDS = 20.0
 """Longest wait for an answer of the controller."""
 
@@ -36,6 +37,8 @@ class QueuedJob(NamedTuple):
     """Time that it has run."""
     node: str
     reason: str
+    folder: str
+    """Working folder: shards of other runs may bear the same names."""
     comment: str
 
     @property
@@ -64,7 +67,7 @@ class Queue(NamedTuple):
 
 
 def ask(user: str | None = None) -> Queue | None:
-    """Ask squeue for this user's jobs whose names begin with `d3`; None where there is no SLURM."""
+    """Ask squeue for this user's jobs of the run in the current folder; None where there is no SLURM."""
     program = shutil.which("squeue")
     if program is None:
         return None
@@ -78,17 +81,19 @@ def ask(user: str | None = None) -> Queue | None:
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["no reason given"]
         return Queue([], f"squeue: {said[-1]}")
-    return Queue([job for line in answer.stdout.splitlines() if (job := read_line(line))])
+    here = Path.cwd().resolve()
+    jobs = [job for line in answer.stdout.splitlines() if (job := read_line(line))]
+    return Queue([job for job in jobs if Path(job.folder).resolve() == here])
 
 
 def read_line(line: str) -> QueuedJob | None:
     """Read one line of squeue; None for a job of another kind."""
-    parts = line.split("|", 6)
-    if len(parts) != 7 or not parts[1].startswith(JOB_NAME):
+    parts = line.split("|", 7)
+    if len(parts) != 8 or not parts[1].startswith(JOB_NAME):
         return None
-    number, _, state, elapsed, node, reason, comment = parts
+    number, _, state, elapsed, node, reason, folder, comment = parts
     reason = "" if reason in {"None", "(null)"} else reason
-    return QueuedJob(number, state, seconds(elapsed), node, reason, comment)
+    return QueuedJob(number, state, seconds(elapsed), node, reason, folder, comment)
 
 
 def seconds(elapsed: str) -> int:

@@ -21,6 +21,7 @@ from d3.cluster.processes import Here, look
 from d3.cluster.queue import FAILED, Queue, QueuedJob
 from d3.cluster.source import SourceRows, source_rows
 
+SLURM_LOGS = Path("logs/slurm")
 SILENT = "it ended without a word: killed, out of memory or over its time limit"
 
 
@@ -230,10 +231,15 @@ def _active(work: Work, living: QueuedJob | None, attempt: Attempt | None, state
 def _failure(work: Work, queued: QueuedJob | None, attempt: Attempt | None, told: bool) -> Failure | None:
     """Say why a job that neither runs nor finished is not done; None for one that never started."""
     ended = queued if queued and queued.state in FAILED else None
+    if attempt and attempt.ended and not attempt.error:  # it ended well, and somebody took its results away
+        attempt = None
     if not ended and not attempt and not told:
         return None
-    reason = (attempt.error if attempt else "") or reason_of(tail(work.log) if told or not attempt else [])
+    reason = attempt.error if attempt else ""
+    if not reason and (told or not attempt):
+        reason = reason_of(tail(work.log))
     if ended:
+        reason = reason or reason_of(tail(_slurm_log(work, ended.id)))
         reason = f"{FAILED[ended.state]}: {reason}" if reason else FAILED[ended.state]
     return Failure(
         stage=work.stage,
@@ -244,6 +250,11 @@ def _failure(work: Work, queued: QueuedJob | None, attempt: Attempt | None, told
         node=ended.node if ended else attempt.host if attempt else "",
         slurm=ended.id if ended else attempt.slurm if attempt else "",
     )
+
+
+def _slurm_log(work: Work, number: str) -> Path:
+    """Give the log that SLURM keeps of a job (`slurm-logdir` in `profiles/slurm`)."""
+    return SLURM_LOGS / f"rule_{work.rule}" / work.name.replace("/", "_") / f"{number}.log"
 
 
 def _rows(
