@@ -54,11 +54,11 @@ def paper_scale(folder: Path, shards: int, **source: int) -> Path:
     return config
 
 
-def dry_run(folder: Path, config: Path, **environment: str) -> Cost:
+def dry_run(folder: Path, config: Path, *targets: str, **environment: str) -> Cost:
     """Dry-run the workflow; CPU time and memory are those of Snakemake and all that it starts."""
     with (folder / "dry-run.txt").open("w+") as output:
         process = subprocess.Popen(
-            command(folder, config, "--dry-run", "--quiet", "rules"),
+            command(folder, config, "--dry-run", "--quiet", "rules", "--", *targets),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -149,6 +149,6 @@ def _descriptor(folder: Path, name: str) -> dict[str, Any]:
     return {"name": name, "digest": {"sha256": EMPTY}, "annotations": {"bytes": now.bytes, "mtime_ns": now.mtime_ns}}
 
 
-def planned(config: Path) -> dict[str, int]:
+def planned(config: Path, *, topics: bool = False) -> dict[str, int]:
     """Give the number of jobs of every rule as `d3 status` and `d3 plan` count them."""
-    return dict(Counter(work.rule for work in jobs(Chain(load_config(config)))))
+    return dict(Counter(work.rule for work in jobs(Chain(load_config(config)), topics=topics)))
