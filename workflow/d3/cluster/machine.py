@@ -214,7 +214,8 @@ def _token_file() -> Path:
 
 def hub_models(chain: Chain) -> list[str]:
     """Give the models of a configuration that still have to come from the hub."""
-    return [path for path in _models(chain) if "--" in Path(path).name and not Path(path).is_dir()]
+    missing = [Path(path).name for path in _models(chain) if "--" in Path(path).name and not Path(path).is_dir()]
+    return [name.replace("--", "/", 1) for name in missing]
 
 
 def _models(chain: Chain) -> list[str]:
