@@ -38,12 +38,16 @@ def require_cluster() -> None:
         pytest.skip(problem)
 
 
-def write_site(folder: Path, *, rules: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Path:
+def write_site(
+    folder: Path, *, rules: dict[str, dict[str, Any]] | None = None, images: bool = False, **changes: Any
+) -> Path:
     """Write the profile of the sandbox: that of the repository with the lines that a site edits.
 
-    `rules` adds to `set-resources`, `changes` are options of the profile with `_` for `-`.
+    `images` keeps its images, `rules` adds to `set-resources`, `changes` are options of the profile with `_` for `-`.
     """
     values = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    if not images:
+        del values["software-deployment-method"], values["apptainer-args"]
     resources: dict[str, dict[str, Any]] = {rule: {"runtime": 10} for rule in RULES}
     for rule, more in (rules or {}).items():
         resources[rule] |= more

@@ -5,9 +5,7 @@ nodes, so these rules have no container of Snakemake's.
 """
 
 LAUNCH = ["d3-train"]
-if "APPTAINER" in {
-    method.name for method in workflow.deployment_settings.deployment_method
-}:
+if IMAGES:
     LAUNCH += ["--image", image("train")]
     LAUNCH += ["--apptainer-args", workflow.deployment_settings.apptainer_args]
 
