@@ -23,14 +23,14 @@ rule midtrain:
         "logs/midtrain.log",
     container:
         outside_of("train")
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "midtrain").resources(),
+        nodes=1,
+        interface="",
     params:
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
-    threads: ALL_CORES
-    resources:
-        nodes=1,
-        interface="",
-        **needs(CHAIN, "midtrain").resources(),
     shell:
         """
         D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
@@ -54,14 +54,14 @@ rule sft:
         "logs/sft/{arm}.log",
     container:
         outside_of("train")
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "sft").resources(),
+        nodes=1,
+        interface="",
     params:
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
-    threads: ALL_CORES
-    resources:
-        nodes=1,
-        interface="",
-        **needs(CHAIN, "sft").resources(),
     shell:
         """
         D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
