@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "unit"), str(HERE.parent / "workflow"), str(HERE.parents[1] / "workflow")]
 
 # ruff: noqa: E402  (the tests' helpers lie in folders of their own)
+from d3.images import image_path
 from drive import drive, start
 from running import digests, run, tiny_config, write_config
 from sandbox import slurm, write_site
@@ -51,6 +52,8 @@ class Bench:
         self.folder, self.stage = folder, stage
         shutil.copytree(reference, folder, ignore=shutil.ignore_patterns("log", "locks"), dirs_exist_ok=True)
         later = [stage, *("midtrain", "tokens", "dataset", "labels", "diffs") * (stage == "grades")]
+        if stage == "corpus":  # in an image, which must not be mixed with the reference's environments
+            later = [path.name for path in (folder / "results").iterdir() if path.name not in ("source", "lineage")]
         for name in later:
             shutil.rmtree(folder / "results" / name, ignore_errors=True)
             shutil.rmtree(folder / "work" / "journal" / name, ignore_errors=True)
@@ -293,6 +296,23 @@ def preempted_grading(bench: Callable[..., Bench]) -> Outcome:
 
 
 @drill
+def corrupted_image(bench: Callable[..., Bench]) -> Outcome:
+    """An image was damaged; nothing starts until it is whole again."""
+    image = image_path("data")
+    assert image.exists(), "build the images first: make images"
+    at = bench("corpus", images=True)
+    whole = image.with_name("whole.sif")
+    image.rename(whole)
+    try:
+        image.write_bytes(whole.read_bytes()[:1_000_000] + bytes(100_000))
+        at.call()
+    finally:
+        whole.replace(image)
+    at.call()
+    return at.outcome("the image is not what was built", "make images", codes=(2, 0))
+
+
+@drill
 def never_fits(bench: Callable[..., Bench]) -> Outcome:
     """A job that no partition can ever start is cancelled and reported, instead of waiting for ever."""
     at = bench("grades", rules={"grades": {"runtime": 500, "slurm_partition": "cpu"}})
@@ -339,6 +359,8 @@ def perform(name: str, function: Drill, place: Path, reference: Path, results: d
                 stack.enter_context(mounted(folder, 120))
             at = Bench(folder, reference, stage, **more)
             wanted = [path for path in files if f"/{stage}/" in path and not path.endswith(".prov.json")]
+            if stage == "corpus":
+                wanted = [path for path in wanted if "/rejected/" not in path]
             folders = {"/".join(path.split("/")[:4]) for path in wanted} if stage == "midtrain" else set(wanted)
             at._reference_files = tuple(sorted(folders))
             made.append(at)
