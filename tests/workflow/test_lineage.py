@@ -37,7 +37,7 @@ def copy(finished_run: tuple[Path, Path], tmp_path: Path) -> Path:
 
 def test_the_target_makes_the_index_and_reads_only_what_is_new(finished_run: tuple[Path, Path]) -> None:
     folder, config = finished_run
-    done = run(folder, config, "lineage")
+    done = run(folder, config, "--", "lineage")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "0 new, 0 gone" in ask(folder, "lineage")
 
