@@ -1,0 +1,202 @@
+"""Reasons in words: every kind of difference between a wish and a statement, and none where there is none."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d3 import surroundings, told
+from d3.contents import Cache
+from d3.environments import Environment, venv
+from d3.provenance import digest_of_modules, modules_of
+from d3.stage import Job
+from d3.stale import Judge, Wanted, statement_holds
+from d3.statement import statement_path
+
+CODE = "d3.corpus.stage"
+OUTPUT = "results/grades/0123456789ab/a.jsonl"
+INPUT = "results/corpus/ba9876543210/a.jsonl"
+CONFIG = {"seed": 1, "grades": {"threshold": 2, "engine": {"base_url": None, "model": "m"}}}
+
+
+def wanted(**changes: Any) -> Wanted:
+    modules = modules_of(CODE)
+    wish = Wanted(
+        stage="grades",
+        config=CONFIG,
+        prompts={"grades.prompt": "1" * 64},
+        modules=modules,
+        code=digest_of_modules(modules),
+        environment=None,
+        inputs={INPUT: [INPUT], "model": []},
+        outputs=[OUTPUT],
+    )
+    return replace(wish, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with a finished job."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("D3_RUN", raising=False)
+    surroundings.run_facts.cache_clear()
+    surroundings.environment.cache_clear()
+    Path("model").mkdir()
+    Path("model/weights").write_text("w")
+    Path("prompt.jinja").write_text("p")
+    monkeypatch.setattr(told, "CONFIG", None)
+    with Job("corpus", code=CODE, params={}) as job:
+        job.file(Path(INPUT)).write_text("input\n")
+    told.tell(CONFIG)
+    with Job("grades", code=CODE, params={}) as job:
+        job.input(Path(INPUT))
+        job.input(Path("model/weights"))
+        job.prompt("grades.prompt", Path("prompt.jinja"))
+        job.file(Path(OUTPUT)).write_text("output\n")
+    statement = json.loads(statement_path(Path(OUTPUT)).read_bytes())
+    statement["predicate"]["buildDefinition"]["externalParameters"]["prompts"] = {"grades.prompt": "1" * 64}
+    statement_path(Path(OUTPUT)).write_text(json.dumps(statement))
+    return tmp_path
+
+
+def reasons(**changes: Any) -> list[str]:
+    return Judge(Cache(Path("work/digests"))).reasons(wanted(**changes))
+
+
+def test_nothing_changed(run: Path) -> None:
+    assert reasons() == []
+    assert not Path("work").exists()  # nothing had to be read
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": {**CONFIG, "seed": 2}}, ["setting seed was 1, is 2"]),
+        ({"config": {**CONFIG, "more": [1]}}, ["setting more is new: [1]"]),
+        ({"config": {"seed": 1, "grades": {"threshold": 2, "engine": {"base_url": "http://x", "model": "m"}}}}, []),
+        (
+            {"config": {"seed": 1, "grades": {"threshold": 3, "engine": {"base_url": None}}}},
+            ["setting grades.engine.model is gone, was \"m\"", "setting grades.threshold was 2, is 3"],
+        ),
+        ({"config": None}, []),
+        ({"prompts": {"grades.prompt": "2" * 64}}, ["prompt grades.prompt changed"]),
+        ({"prompts": {}}, ["prompt grades.prompt changed"]),
+        ({"inputs": {INPUT: [], "model": [], "b": [], "c": []}}, ["inputs b, c are new"]),
+        ({"inputs": {"model": []}}, [f"input {INPUT} is no longer read"]),
+        ({"outputs": [OUTPUT, "other"]}, ["output other is missing"]),
+        ({"outputs": [OUTPUT, "prompt.jinja"]}, ["output prompt.jinja is not in the statement"]),
+    ],
+)  # fmt: skip
+def test_differences_in_words(run: Path, changes: dict[str, Any], words: list[str]) -> None:
+    assert reasons(**changes) == words
+
+
+def test_modules_are_named(run: Path) -> None:
+    modules = {**modules_of(CODE), "d3.identity": "0", "d3.new": "1", "d3/report/page.html.jinja": "2"}
+    del modules["d3.tables"]
+    assert reasons(modules=modules, code=digest_of_modules(modules)) == [
+        "module d3.identity changed",
+        "module d3.new is new",
+        "module d3.tables is gone",
+        "template d3/report/page.html.jinja is new",
+    ]
+
+
+def test_packages_are_named(run: Path) -> None:
+    here = surroundings.environment()
+    same = Environment("venv", "x", here.identity, here.packages)
+    assert reasons(environment=same) == []
+    packages = {**here.packages, "pyarrow": "0.1", "brand-new": "1"}
+    other = same._replace(identity="0" * 64, packages=packages)
+    version = here.packages["pyarrow"]
+    assert reasons(environment=other) == [f"environment x: package brand-new absent -> 1, pyarrow {version} -> 0.1"]
+    assert reasons(environment=same._replace(identity=None)) == []
+
+
+def test_the_other_kind_of_environment_is_no_reason_but_is_told(run: Path) -> None:
+    judge = Judge()
+    image = Environment("image", "data", "0" * 64, {}, "containers/data-0.sif")
+    assert judge.reasons(wanted(environment=image)) == []
+    assert judge.mixed == {OUTPUT: "venv"}
+
+
+def rewrite(text: str, time: int | None = None) -> Callable[[], None]:
+    def change() -> None:
+        Path(INPUT).write_text(text)
+        if time is not None:
+            os.utime(INPUT, (time, time))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda: os.utime(INPUT), []),
+        (rewrite("input\n", 1), []),
+        (rewrite("Input\n"), [f"input {INPUT} has other content"]),
+        (rewrite("Input\n", 1), [f"input {INPUT} has other content"]),
+        (lambda: Path("model/weights").write_text("v"), ["input model/weights has other content"]),
+        (lambda: Path(OUTPUT).write_text("cut"), [f"output {OUTPUT} is not what the job wrote"]),
+        (lambda: os.utime(OUTPUT), []),
+        (lambda: Path(OUTPUT).unlink(), [f"output {OUTPUT} is missing"]),
+        (lambda: statement_path(Path(OUTPUT)).unlink(), ["no statement: never finished"]),
+    ],
+)
+def test_files_are_compared_by_content(run: Path, change: Callable[[], None], words: list[str]) -> None:
+    change()
+    assert reasons() == words
+
+
+def test_a_damaged_statement_is_a_reason(run: Path) -> None:
+    statement_path(Path(OUTPUT)).write_text("{")
+    assert "is no statement" in reasons()[0]
+
+
+def test_what_was_read_once_is_not_read_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(INPUT)
+    read = []
+    monkeypatch.setattr("d3.contents.file_digest", lambda path: read.append(path) or "0")
+    cache = Cache(Path("work/digests"))
+    assert [cache.digest(Path(INPUT)) for _ in range(3)] == ["0"] * 3
+    os.utime(INPUT)
+    cache.digest(Path(INPUT))
+    assert len(read) == 2
+
+
+def test_an_input_that_its_maker_wrote_again_with_the_same_bytes_is_not_read(run: Path) -> None:
+    told.CONFIG = None
+    with Job("corpus", code=CODE, params={}) as job:
+        job.file(Path(INPUT)).write_text("input\n")
+    assert reasons() == []
+    assert not Path("work").exists()
+
+
+def test_a_finished_file_is_told_from_others(run: Path) -> None:
+    assert statement_holds(run, OUTPUT)
+    assert statement_holds(run, str(run / OUTPUT))
+    assert not statement_holds(run, "prompt.jinja")
+    assert not statement_holds(run, "absent")
+    Path(OUTPUT).write_text("tampered")
+    assert not statement_holds(run, OUTPUT)
+
+
+def test_environments_on_the_bare_machine_are_known_by_what_is_installed(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3.11" / "site-packages"
+    (site / "Some_Package-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.9\n")
+    first = venv("x", tmp_path)
+    assert first.packages == {"python": "3.11.9", "some-package": "1.0"}
+    venv.cache_clear()
+    (site / "Some_Package-1.0.dist-info").rename(site / "some.package-1.0.dist-info")
+    assert venv("x", tmp_path).identity == first.identity
+    venv.cache_clear()
+    (site / "some.package-1.0.dist-info").rename(site / "some.package-2.0.dist-info")
+    assert venv("x", tmp_path).identity != first.identity
+    venv.cache_clear()
+    assert venv("x", tmp_path / "absent").identity is None
+    venv.cache_clear()
