@@ -1,5 +1,6 @@
 """The diffs stage: every file ends in a row, whatever it holds and however the work is divided."""
 
+import contextlib
 import json
 import os
 import random
@@ -10,8 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from d3 import records
+from d3.cli import main
 from d3.config_read import parse_config
 from d3.diffs import apply_diffs
 from d3.errors import InputError
@@ -187,6 +192,110 @@ def test_time_is_limited_and_the_next_file_is_sampled() -> None:
     found = answers(Settings(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "CPU" in str(found[1][1])
+
+
+def test_the_samples_of_a_file_share_its_time() -> None:
+    """One sample of the middle file fits into its limit on CPU time, ten do not; the next file has its own."""
+    texts = ["x = 1\nprint(x)", big(20), "y = 1\nprint(y)"]
+    tasks = [
+        Task(id=str(number), sample=sample, text=text, seed=sample)
+        for number, text in enumerate(texts)
+        for sample in range(10)
+    ]
+    with Pool(Settings(max_cpu_seconds=1e4), 1) as pool:
+        once = [answer["status"] for _, answer in pool.run(tasks[10:11])]
+        assert once == ["ok"]
+    with Pool(Settings(max_cpu_seconds=0.8), 1) as pool:
+        found = {(task.id, task.sample): answer["status"] for task, answer in pool.run(tasks)}
+    assert len(found) == len(tasks)
+    middle = [found["1", sample] for sample in range(10)]
+    assert "timeout" in middle
+    first = middle.index("timeout")
+    assert middle == ["ok"] * first + ["timeout"] * (10 - first)
+    assert {found[file, sample] for file in "02" for sample in range(10)} == {"ok"}
+
+
+def test_wall_time_is_limited_too() -> None:
+    found = answers(Settings(max_wall_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
+    assert [status for status, _ in found] == ["ok", "timeout", "ok"]
+    assert "wall" in str(found[1][1])
+
+
+def descendants(parent: int) -> set[int]:
+    """Give the living processes below one."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, above = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(path.parent.name)] = int(above)
+    below = {parent}
+    while more := {child for child, above in parents.items() if above in below} - below:
+        below |= more
+    return below - {parent}
+
+
+def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", [big(300), big(301)])
+    environment = {**os.environ, "PYTHONPATH": str(Path(stage.__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "d3", "lintseq", "--in", str(path), "--out", str(tmp_path / "out.jsonl")]
+    job = subprocess.Popen([*command, "--workers", "2"], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    below: set[int] = set()
+    while len(below) < 3 and job.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        below = descendants(job.pid)
+    assert len(below) >= 3  # the server and two workers
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    deadline = time.monotonic() + 30
+    while (left := {pid for pid in below if _lives(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_memory_stays_flat() -> None:
+    """A worker that samples the same files over and over holds what it held after the first round."""
+    texts = FILES[:6]
+    tasks = [
+        Task(id=f"{turn}-{number}", sample=0, text=text, seed=number)
+        for turn in range(12)
+        for number, text in enumerate(texts)
+    ]
+    resident = []
+    with Pool(Settings(), 1) as pool:
+        for _ in pool.run(tasks):
+            resident.append(pool.resident_mb)
+    assert resident[-1] - resident[3 * len(texts)] <= 3
+
+
+def test_the_command_takes_settings_as_options_and_writes_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "text": ["x = 1\nprint(x)", "import nothing\nnothing.run()"]}), path)
+    out = tmp_path / "out.parquet"
+    options = ["--samples", "2", "--unresolved-imports", "ignore", "--max-lines", "10", "--seed", "3"]
+    main(["lintseq", "--in", str(path), "--out", str(out), "--workers", "1", *options])
+    table = pq.read_table(out)
+    assert table.column_names == records.DIFFS.names
+    rows = table.to_pylist()
+    assert [(row["id"], row["sample"], row["status"]) for row in rows] == [
+        ("a", 0, "ok"),
+        ("a", 1, "ok"),
+        ("b", 0, "ok"),
+        ("b", 1, "ok"),
+    ]
+    assert all(apply_diffs("", row["diffs"]) == text for row, text in zip(rows, TEXTS_TWICE, strict=True))
+
+
+TEXTS_TWICE = ["x = 1\nprint(x)"] * 2 + ["import nothing\nnothing.run()"] * 2
 
 
 def test_memory_is_limited_and_the_next_file_is_sampled() -> None:

@@ -180,7 +180,7 @@ class Diffs(Section):
     """False: the linter-free ablation, which deletes lines at random."""
     unresolved_imports: Literal["error", "ignore"] = "error"
     """`error`: an import that the linter cannot resolve is deleted first, with all that uses it
-    [pylintseq]; `ignore`: it counts as resolved."""
+    [pylintseq], often half of the file in one diff; `ignore`: it counts as resolved."""
     packages: list[str] = []
     """Installed packages that the linter may resolve besides the standard library."""
     max_depth: Positive = 512
@@ -188,7 +188,9 @@ class Diffs(Section):
     max_lines: Positive = 2000
     """Files with more lines get the status `too_many_lines`."""
     max_cpu_seconds: PositiveFloat = 120
-    """CPU seconds for one file; more gets the status `timeout`."""
+    """CPU seconds for one file, all its sequences together; more gets the status `timeout`."""
+    max_wall_seconds: PositiveFloat = 900
+    """Wall seconds for one file, all its sequences together; more gets the status `timeout`."""
     max_memory_mb: Positive = 2000
     """Address space of the process that samples one file; more gets the status `memory`."""
 

@@ -15,9 +15,11 @@ from pylint.checkers import typecheck, utils
 from pylint.utils import ASTWalker
 
 from d3.errors import ToolError
+from d3.lintseq.shortcuts import LEAVES
 
 Callback = Callable[[Any], None]
 Events = dict[type, tuple[tuple[Callback, ...], tuple[Callback, ...]]]
+NO_CALLBACKS: tuple[tuple[Callback, ...], tuple[Callback, ...]] = ((), ())
 
 NOT_CALLED: Mapping[str, Sequence[str]] = {
     "BasicChecker": ("visit_module", "visit_classdef", "visit_try", "leave_try"),
@@ -137,15 +139,11 @@ def _chosen(callbacks: Iterable[Any]) -> tuple[Callback, ...]:
 
 def walk(node: nodes.NodeNG, table: Events) -> None:
     """Call the callbacks of a tree in pylint's order: down, children, up."""
-    found = table.get(type(node))
-    if found is None:
-        for child in node.get_children():
-            walk(child, table)
-        return
-    down, up = found
+    down, up = table.get(type(node), NO_CALLBACKS)
     for callback in down:
         callback(node)
-    for child in node.get_children():
-        walk(child, table)
+    if type(node) not in LEAVES:
+        for child in node.get_children():
+            walk(child, table)
     for callback in up:
         callback(node)

@@ -31,6 +31,8 @@ from astroid.exceptions import AstroidImportError, InferenceError
 from astroid.inference_tip import _CURRENTLY_INFERRING, clear_inference_tip_cache
 from astroid.manager import AstroidManager
 
+from d3.lintseq import shortcuts
+
 Names = dict[str, list[Any]]
 """The `locals` or `instance_attrs` of a node."""
 
@@ -91,7 +93,7 @@ class _Shape:
         self.tips = list(map(explicit_inference, self.nodes))
 
     def _values(self) -> list[list[Any]]:
-        return list(chain.from_iterable(names.values() for names in self.dicts))
+        return list(chain.from_iterable(map(dict.values, self.dicts)))
 
     def is_as_it_was(self) -> bool:
         """Tell whether nothing was written."""
@@ -148,6 +150,7 @@ class Library:
     def __init__(self) -> None:
         manager = astroid.MANAGER
         AstroidBuilder(manager)  # loads the builtins
+        shortcuts.take()
         self._base = dict(manager.astroid_cache)
         self._base_shapes = [_Shape(module) for module in self._base.values()]
         self._books: dict[str, _Book] = {}

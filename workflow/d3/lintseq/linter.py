@@ -74,6 +74,14 @@ RARE = re.compile(
 CODING = re.compile(r"coding[:=]")
 
 
+def _is_rare(text: str) -> bool:
+    """Tell whether the unabridged linter must answer."""
+    if "pylint:" in text or any(map(CODING.search, text.split("\n", 2)[:2])):
+        return True
+    plain = text.replace("\n", "").replace("\t", "").isprintable()  # no rare character is printable
+    return not plain and RARE.search(text) is not None
+
+
 class _Silent(BaseReporter):  # type: ignore[misc]
     """Keeps messages in memory."""
 
@@ -274,7 +282,7 @@ class Linter:
         if self._broken:
             self._full = None
             self._make_lean()
-        rare = RARE.search(text) is not None or any(map(CODING.search, text.split("\n", 2)[:2]))
+        rare = _is_rare(text)
         if rare and self._full is None:
             self._full = _new_linter(PyLinter)
         with sealed(self.search_path):

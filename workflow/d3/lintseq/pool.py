@@ -14,11 +14,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self, cast
+from typing import IO, Literal, Self
 
 from d3.errors import ToolError
 from d3.identity import LINE_BREAKS
@@ -38,6 +41,7 @@ class Settings:
     max_depth: int = 512
     max_lines: int = 2000
     max_cpu_seconds: float = 120.0
+    max_wall_seconds: float = 900.0
     max_memory_mb: int = 2000
 
 
@@ -69,28 +73,56 @@ def unfit(text: str, settings: Settings) -> Answer | None:
 
 
 class _Link:
-    """The pool's end of a worker's socket, and the task that it works on."""
+    """The pool's end of a worker's socket, the file that it works on, and what the file has spent.
 
-    def __init__(self, end: socket.socket) -> None:
+    The samples of a file are done one after the other, and share its limits on time.
+    """
+
+    def __init__(self, end: socket.socket, settings: Settings) -> None:
         self.socket = end
         self.lines = end.makefile("r", encoding="utf-8")
-        self.task: Task | None = None
+        self.settings = settings
+        self.tasks: list[Task] = []
         self.again = False
+        self.number = 0
+        self.began = 0.0
+        self.cpu_left = self.wall_left = 0.0
 
-    def start(self, task: Task, *, again: bool = False) -> None:
-        """Give the worker something to do."""
-        self.task, self.again = task, again
-        self.socket.sendall(json.dumps({"text": task.text, "seed": task.seed}).encode() + b"\n")
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Begin with a file: all the samples of it."""
+        self.tasks = list(tasks)
+        self.cpu_left, self.wall_left = self.settings.max_cpu_seconds, self.settings.max_wall_seconds
+        self.start()
+
+    def start(self, *, again: bool = False) -> None:
+        """Give the worker the file's next sample, or the same one again."""
+        self.again = again
+        self.number += 1
+        self.began = time.monotonic()
+        text, seed = self.tasks[0].text, self.tasks[0].seed
+        task = {"n": self.number, "text": text, "seed": seed, "cpu": self.cpu_left, "wall": self.wall_left}
+        self.socket.sendall(json.dumps(task).encode() + b"\n")
+
+    def charge(self, cpu: float) -> None:
+        """Count the time that a sample took."""
+        self.cpu_left -= cpu
+        self.wall_left -= time.monotonic() - self.began
+
+    def exhausted(self) -> str:
+        """Name the time that the file has used up, or nothing."""
+        return "CPU" if self.cpu_left <= 0 else "wall" if self.wall_left <= 0 else ""
 
     def answer(self) -> Answer | None:
         """Wait for a line: an answer, word of the worker's death, or None when the server is gone.
 
-        A worker may die in the middle of an answer, so what cannot be read is passed over.
+        A worker may die in the middle of an answer, or after one, so what cannot be read and what
+        answers an earlier question is passed over.
         """
         for line in self.lines:
             with contextlib.suppress(ValueError):
                 answer: Answer = json.loads(line)
-                return answer
+                if answer.pop("n", self.number) == self.number:
+                    return answer
         return None
 
 
@@ -98,13 +130,15 @@ class Pool:
     """Some workers; `run` answers tasks. Use it as a context manager.
 
     `warm` names modules that the files import: their trees are built once, for all workers. They
-    change nothing but the time. Raises ToolError when the processes cannot be started.
+    change nothing but the time. `resident_mb` is the memory of the worker that answered last. Raises
+    ToolError when the processes cannot be started.
     """
 
     def __init__(self, settings: Settings, workers: int, warm: Iterable[str] = ()) -> None:
         self.settings, self.count = settings, max(1, workers)
         self.warm = sorted(set(warm))
         self._links: list[_Link] = []
+        self.resident_mb = 0
         self._stack = contextlib.ExitStack()
         self._server: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
@@ -148,7 +182,7 @@ class Pool:
         self._stack.callback(self._end)
         for ours, theirs in pairs:
             theirs.close()
-            self._links.append(_Link(ours))
+            self._links.append(_Link(ours, self.settings))
         with contextlib.suppress(BrokenPipeError):
             settings = {**asdict(self.settings), "packages": list(self.settings.packages), "warm": self.warm}
             assert self._server.stdin is not None
@@ -170,48 +204,55 @@ class Pool:
                     self._server.stdin.close()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
-        """Answer every task, in the order in which the answers are ready."""
+        """Answer every task, in the order in which the answers are ready.
+
+        The samples of a file must come one after the other: they go to one worker.
+        """
         with selectors.DefaultSelector() as busy:
             idle: list[_Link] = []
-            for task in tasks:
-                answer = unfit(task.text, self.settings)
+            for _, group in groupby(tasks, key=attrgetter("id")):
+                file = list(group)
+                answer = unfit(file[0].text, self.settings)
                 if answer is not None:
-                    yield task, answer
+                    yield from ((task, answer) for task in file)
                     continue
                 if self._server is None:
                     self._start()
                     for link in self._links:
                         busy.register(link.socket, selectors.EVENT_READ, link)
                     idle = list(self._links)
-                if not idle:
-                    link, done, answer = self._collect(busy)
-                    idle.append(link)
-                    idle.pop().start(task)
-                    yield done, answer
-                else:
-                    idle.pop().start(task)
-            while any(link.task for link in self._links):
-                _, done, answer = self._collect(busy)
-                yield done, answer
+                while not idle:
+                    yield from self._collect(busy)
+                    idle = [link for link in self._links if not link.tasks]
+                idle.pop().take(file)
+            while any(link.tasks for link in self._links):
+                yield from self._collect(busy)
 
-    def _collect(self, busy: selectors.BaseSelector) -> tuple[_Link, Task, Answer]:
-        """Take the next answer."""
-        while True:
-            for key, _ in busy.select():
-                link: _Link = key.data
-                answer = link.answer()
-                if answer is None:
-                    self._fail()
+    def _collect(self, busy: selectors.BaseSelector) -> Iterator[tuple[Task, Answer]]:
+        """Take the answers that are there, waiting for one if need be."""
+        for key, _ in busy.select():
+            link: _Link = key.data
+            answer = link.answer()
+            if answer is None:
+                self._fail()
+            if answer is None or not link.tasks:
+                continue
+            link.charge(answer.pop("cpu", 0.0))
+            self.resident_mb = answer.pop("resident", self.resident_mb)
+            ended = ""
+            if "died" in answer:
+                code = answer["died"]
+                ended = TIMERS.get(code, "")
+                if not ended and not link.again and not link.exhausted():
+                    link.start(again=True)
                     continue
-                task = cast(Task, link.task)
-                if "died" in answer:
-                    code = answer["died"]
-                    if code not in TIMERS and not link.again:
-                        link.start(task, again=True)
-                        continue
-                    answer = _epitaph(code, self.settings)
-                link.task = None
-                return link, task, answer
+                answer = _epitaph(code, self.settings)
+            yield link.tasks.pop(0), answer
+            ended = ended or link.exhausted()
+            while ended and link.tasks:
+                yield link.tasks.pop(0), _timeout(ended, self.settings)
+            if link.tasks:
+                link.start()
 
     def _fail(self) -> None:
         assert self._server is not None
@@ -230,10 +271,16 @@ TIMERS = {-signal.SIGPROF: "CPU", -signal.SIGXCPU: "CPU", -signal.SIGALRM: "wall
 """How a worker ends that exceeds a limit on time."""
 
 
+def _timeout(what: str, settings: Settings) -> Answer:
+    """Give the answer of a task whose file has used up its time."""
+    most = settings.max_cpu_seconds if what == "CPU" else settings.max_wall_seconds
+    return worker.refusal("timeout", f"{what} time: the samples of a file may take {most:g} s together")
+
+
 def _epitaph(code: int, settings: Settings) -> Answer:
     """Give the answer of a task whose worker died, alone with it."""
     if code in TIMERS:
-        return worker.refusal("timeout", f"{TIMERS[code]} time, with {settings.max_cpu_seconds:g} CPU-seconds allowed")
+        return _timeout(TIMERS[code], settings)
     if code == -signal.SIGKILL:
         return worker.refusal("memory", "killed by the system")
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -51,6 +51,7 @@ def settings_of(config: Config) -> Settings:
         max_depth=section.max_depth,
         max_lines=section.max_lines,
         max_cpu_seconds=section.max_cpu_seconds,
+        max_wall_seconds=section.max_wall_seconds,
         max_memory_mb=section.max_memory_mb,
     )
 
@@ -75,6 +76,8 @@ def run(
     params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "grades": graded}
     with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
         table = job.table(output, records.DIFFS)
+        if grades is not None:
+            job.input(grades)  # a rule declares it whether or not it is read; a statement names what was declared
         scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
         elsewhere = ids_elsewhere(job, duplicates)
         texts: dict[str, str] = {}

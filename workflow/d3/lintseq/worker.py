@@ -4,9 +4,9 @@ One server loads the linter, builds the trees of the modules that the files impo
 worker for every socket that the pool has handed down. It does nothing else but fork a new one when a
 worker dies, so that a file that crashes pylint or eats all memory harms no other.
 
-A worker answers tasks, one JSON object a line in and one out. Every sequence has limits on its CPU
-time, its wall time and the address space of the process; what exceeds the first two is ended by the
-kernel. Between two tasks the linter forgets everything, so a task finds what a fresh process would.
+A worker answers tasks, one JSON object a line in and one out. A task says how much CPU and wall time
+is left to its file; what exceeds that is ended by the kernel. The address space of the process is
+limited too. Between two tasks the linter forgets everything, so a task finds what a fresh process would.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from d3.lintseq.linter import Linter
 
 PR_SET_PDEATHSIG = 1
-WALL_FACTOR, WALL_SLACK = 4.0, 30.0
-"""A sequence may take this many times its CPU limit, and these seconds, of wall time (our default)."""
-GROWTH_MB = 400
-"""A worker that has grown by this much makes room for a new one."""
+GROWTH_MB = 150
+"""A worker that has grown by this much makes room for a new one (our default)."""
 ENDED, RETIRED, FAILED = 0, 3, 4
 """Exit codes of a worker: nothing more to do; answered, but not fit for more; not answered."""
 
@@ -70,7 +69,6 @@ class _Worker:
 
     def __init__(self, link: socket.socket, built: int, lint: "Linter | None", settings: Mapping[str, Any]) -> None:
         self.link, self.built, self.lint, self.settings = link, built, lint, settings
-        self.cpu = float(settings["max_cpu_seconds"])
         self.memory = int(settings["max_memory_mb"]) << 20
         self.known = set(lint.modules()) if lint else set()
 
@@ -79,28 +77,32 @@ class _Worker:
         die_with_parent()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, resource.RLIM_INFINITY))
-        most = _resident_mb() + GROWTH_MB
+        resident = _resident_mb()
+        most = resident + GROWTH_MB
         fresh = True
         for line in self.link.makefile("r", encoding="utf-8"):
             task = json.loads(line)
+            began = time.process_time()
             try:
                 answer = self._sample(task)
             except MemoryError:
                 if not fresh:
                     return FAILED
                 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-                self._send(refusal("memory", f"more than {self.settings['max_memory_mb']} MB of address space"))
+                detail = f"more than {self.settings['max_memory_mb']} MB of address space"
+                self._send(refusal("memory", detail) | {"n": task["n"]})
                 return RETIRED
-            self._send(answer)
+            self._send(answer | {"n": task["n"], "cpu": time.process_time() - began, "resident": resident})
             self._forget()
-            if _resident_mb() > most:
+            resident = _resident_mb()
+            if resident > most:
                 return RETIRED
             fresh = False
         return ENDED
 
     def _sample(self, task: Mapping[str, Any]) -> Answer:
-        signal.setitimer(signal.ITIMER_PROF, self.cpu)
-        signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * self.cpu + WALL_SLACK)
+        signal.setitimer(signal.ITIMER_PROF, task["cpu"])
+        signal.setitimer(signal.ITIMER_REAL, task["wall"])
         try:
             return sample(task, self.lint, self.settings)
         except MemoryError:
@@ -119,8 +121,10 @@ class _Worker:
             return
         self.lint.forget()
         gc.collect()
-        gc.freeze()
         new = set(self.lint.modules()) - self.known
+        if not new:
+            return
+        gc.freeze()  # only now: what is frozen and dies later is never freed
         self.known |= new
         for name in sorted(new):
             os.write(self.built, f"{name}\n".encode())
