@@ -29,11 +29,12 @@ rule midtrain:
         nodes=1,
         interface="",
     params:
+        launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
         stale=stale_when("midtrain"),
     shell:
         """
-        D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
+        D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             midtrain --config {params.stale[config]:q} \
             --tokens {input.tokens:q} \
             --model {input.model:q} \
@@ -60,11 +61,12 @@ rule sft:
         nodes=1,
         interface="",
     params:
+        launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         stale=arm_settings,
     shell:
         """
-        D3_THREADS={threads} {LAUNCH:q} --nodes {resources.nodes} --interface '{resources.interface}' \
+        D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             sft --config {params.stale[config]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
