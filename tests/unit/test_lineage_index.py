@@ -7,6 +7,7 @@ import pytest
 
 from d3.errors import D3Error, InputError
 from d3.lineage.benchmark import LABELS, make_run
+from d3.lineage.checks import check_links
 from d3.lineage.index import INDEX, build, licences_of, newer_statements, open_index
 from d3.lineage.nodes import Node, as_html, as_json, as_svg, as_text
 from d3.lineage.run import load
@@ -141,6 +142,19 @@ def test_a_hostile_statement_removes_nothing_outside(run: Path, tmp_path_factory
     rebuild(run, found)
     assert outside.exists()
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("role", "wrong"), [("opt_out", False), ("model", True)])
+def test_an_opt_out_list_may_grow_but_no_other_input_changes(run: Path, role: str, wrong: bool) -> None:
+    path = statement(run, "grades")
+    body = json.loads(path.read_text())
+    (run / "list").write_text("one")
+    digest = {"sha256": "0" * 64}
+    item = {"name": "list", "digest": digest, "annotations": {"role": role}}
+    body["predicate"]["buildDefinition"]["resolvedDependencies"].append(item)
+    path.write_text(json.dumps(body))
+    found = [finding for finding in check_links(load(run)) if "list" in finding.what]
+    assert [not finding.note for finding in found] == [wrong]
 
 
 def test_trees_show_every_node_once() -> None:

@@ -17,6 +17,8 @@ from d3.statement import FACTS, SHORT, SUFFIX
 
 WITHOUT_KEY = ("source", "model", "hub_model", "benchmark", "report", "runs")
 """Stages whose statement does not hold the settings that their folder's key is made of."""
+OPT_OUT = "opt_out"
+"""Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
 """Folders whose files no statement has to name."""
 
@@ -186,6 +188,9 @@ def check_links(run: Run) -> Iterator[Finding]:
             outside = made is None and stage_of(item.path) == ""
             what = f"read {item.path}, which is not there any more"
             yield Finding(path=statement.path, what=what, jobs=() if outside else (statement.path,), note=outside)
+        elif digest != item.sha256 and item.role == OPT_OUT:
+            what = f"read an older {item.path}; the workflow runs it again if the new one names its rows"
+            yield Finding(path=statement.path, what=what, note=True)
         elif digest != item.sha256:
             jobs = (statement.path, *((made[0].path,) if made else ()))
             yield Finding(path=statement.path, what=f"read {item.path}, which has other content now", jobs=jobs)
