@@ -37,6 +37,12 @@ test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style an
 	$(VENV)/snakemake --lint
 	$(VENV)/python -m pytest
 
+.PHONY: slurm-images
+slurm-images: setup  ## the chain on a real SLURM on this machine, every job in its image (root, Debian, Apptainer)
+	$(VENV)/python -m d3 images --variant cpu --base local --compression zstd
+	tests/slurm/start-cluster.sh
+	D3_CI=1 D3_SLURM_IMAGES=1 $(VENV)/python -m pytest --durations=5 tests/slurm/test_slurm_chain.py
+
 .PHONY: drills
 drills: setup  ## fault drills on a real SLURM on this machine (root, Debian); ARGS=NAME does one
 	tests/slurm/start-cluster.sh

@@ -133,14 +133,16 @@ def drill(function: Drill) -> Drill:
 
 @drill
 def time_limit(bench: Callable[..., Bench]) -> Outcome:
-    """A job hangs and is killed at its time limit; the second call goes on from the journal."""
+    """A job hangs and is killed at its time limit; with a longer one the second call goes on from the journal."""
     at = bench("grades", rules={"grades": {"runtime": 1}})
     process = at.begin()
     at.job()
     at.working()
     at.hang()
     at.end(process)
+    at.site = write_site(at.folder, retries=0)
     at.call()
+    assert " 0 from the journal" not in (at.folder / f"logs/grades/{Path(at.target()).stem}.log").read_text()
     return at.outcome("over its time limit (TIMEOUT)", "raise `runtime`", codes=(1, 0))
 
 
@@ -420,7 +422,8 @@ def main() -> int:
             for line in slurm("squeue", "-h", "--format=%i|%Z").splitlines()
             if line.endswith(f"/{name}")
         ]
-        subprocess.run(["scancel", *left], check=False)
+        if left:
+            subprocess.run(["scancel", *left], check=False)
         failed += not fine
         lines.append(f"| {name} | {(function.__doc__ or '').strip()} | {text} | {time.monotonic() - began:.0f} s |")
         print(f"{'ok    ' if fine else 'FAILED'} {lines[-1]}", flush=True)

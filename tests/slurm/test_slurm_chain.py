@@ -4,6 +4,7 @@ Start the cluster with tests/slurm/start-cluster.sh (root; Debian's SLURM packag
 """
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from drive import drive
 from running import digests, run, tiny_config, write_config
 from sandbox import TWO_NODES, require_cluster, slurm, write_site
 
+IMAGES = os.environ.get("D3_SLURM_IMAGES") == "1"
+"""Every job in its image (`make slurm-images`)."""
 GPU_RULES = ("grades", "labels", "midtrain", "sft", "generate")
 
 
@@ -34,8 +37,13 @@ def on_slurm(
     require_cluster()
     folder = tmp_path_factory.mktemp("slurm")
     write_config(folder, settings(tiny_model))
-    site = write_site(folder, rules={"midtrain": TWO_NODES})
+    site = write_site(folder, rules={"midtrain": TWO_NODES}, images=IMAGES)
     return folder, drive(folder, site, timeout=1500)
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Give the digests of all results; what the lineage keeps of machines is not among them."""
+    return {path: sha for path, sha in digests(folder / "results").items() if not path.startswith("lineage/")}
 
 
 def statements(folder: Path, stage: str) -> list[dict[str, Any]]:
@@ -59,7 +67,7 @@ def test_all_files_are_those_of_a_local_run(
     folder, _ = on_slurm
     local = run(tmp_path, write_config(tmp_path, settings(tiny_model)))
     assert local.returncode == 0, local.stdout[-6000:]
-    assert digests(folder / "results", ignore=IGNORED) == digests(tmp_path / "results", ignore=IGNORED)
+    assert results(folder) == results(tmp_path)
 
 
 def test_gpu_rules_had_the_gpus_that_they_asked_for(
@@ -75,6 +83,14 @@ def test_gpu_rules_had_the_gpus_that_they_asked_for(
     assert not (corpus.get("gpu") or {}).get("visible")
 
 
+def test_jobs_were_in_their_images_or_not(on_slurm: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = on_slurm
+    for stage in ("corpus", "grades", "diffs", "tokens", "midtrain", "sft", "generate", "execute"):
+        for statement in statements(folder, stage):
+            kind = statement["predicate"]["buildDefinition"]["internalParameters"]["environment"]["kind"]
+            assert kind == ("image" if IMAGES else "venv"), stage
+
+
 def test_midtraining_was_on_two_nodes(on_slurm: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = on_slurm
     statement = statements(folder, "midtrain")[0]
@@ -87,6 +103,3 @@ def test_midtraining_was_on_two_nodes(on_slurm: tuple[Path, subprocess.Completed
 def test_no_job_of_the_run_is_left(on_slurm: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = on_slurm
     assert str(folder) not in slurm("squeue", "-h", "--format=%Z")
-
-
-IGNORED = (".prov.json",)
