@@ -45,7 +45,7 @@ def test_the_target_makes_the_index_and_reads_only_what_is_new(finished_run: tup
 def test_a_number_leads_to_source_files_and_licences(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
     text = ask(folder, "trace", "results/runs/tiny/numbers.json#pass@1/humaneval/d3")
-    words = {"humaneval pass@1, arm d3", "midtrain", "tokens", "dataset", "labels", "prompt labels.program_prompt"}
+    words = {"humaneval pass@1, arm d3", "midtrain", "tokens", "dataset", "labels", "labels.program_prompt"}
     words |= {"grades", "corpus", "source files behind this: PSF-2.0", "python/cpython", "HumanEval", "MIT"}
     assert {word for word in words if word not in text} == set()
     baseline = ask(folder, "trace", "pass@1/humaneval/baseline")

@@ -321,9 +321,10 @@ def made_with(statement: Statement, python: str = "") -> Iterator[str]:
         parts.append(f"{kind} {environment.get('name')}" + (f" {str(identity)[:12]}" if identity else ""))
     if statement.internal.get("seed") is not None:
         parts.append(f"seed {statement.internal['seed']}")
-    parts += [f"prompt {name} {digest[:12]}" for name, digest in sorted(statement.prompts.items())]
-    if parts:
-        yield ", ".join(parts)
+    yield ", ".join(parts)
+    if statement.prompts:
+        prompts = (f"{name} {digest[:12]}" for name, digest in sorted(statement.prompts.items()))
+        yield f"prompts: {', '.join(prompts)}"
     licence = licence_of(statement, python)
     if licence:
         yield licence
@@ -367,7 +368,7 @@ def licence_of(statement: Statement, python: str = "") -> str:
         return f"hub model {params.get('name')}, revision {params.get('revision')}"
     if statement.stage == "source":
         pin = pins()["python-standard-library"]
-        return f"standard library of Python {python}, {pin.licence}"
+        return f"standard library of Python {python}".rstrip() + f", {pin.licence}"
     return ""
 
 
