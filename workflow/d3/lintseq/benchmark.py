@@ -1,6 +1,9 @@
 """The pylintseq command and ours side by side: CPU seconds, and whether they write the same diffs.
 
-    python -m d3.lintseq.benchmark --in FILES [--lines 20 200] [--files N] [--workers 2] [--profile]
+    python -m d3.lintseq.benchmark [--in FILES] [--lines 20 200] [--files N] [--workers 2] [--profile]
+    python -m d3.lintseq.benchmark --imports | --memory SEQUENCES
+
+Without FILES it takes the shard of real files beside the repository, or else the standard library.
 
 Both commands get the same files, one sample each and as many workers, and their lint settings are
 made equal: pylint's checks are sealed from the packages that happen to be installed, every file has
@@ -19,6 +22,7 @@ import re
 import resource
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,12 +31,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from d3.errors import ToolError
-from d3.identity import content_id, derive_seed, normalise
+from d3.identity import LINE_BREAKS, content_id, derive_seed, normalise
+from d3.lintseq import figures
 from d3.lintseq.oracle import PACKAGE_ROOT, ask, private_environment
 from d3.tables import open_parquet, read_rows
 
 PR_SET_CHILD_SUBREAPER = 36
 SEED = 0
+SHARD = PACKAGE_ROOT.parent.parent / "shared" / "data" / "stack" / "train-00000-of-00004.parquet"
 IMPORTED = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\.*[\w.]*)", re.MULTILINE)
 
 ROW = "{:<24}{:>7}{:>14}{:>14}{:>8}{:>10}"
@@ -160,6 +166,18 @@ def programs(paths: Iterable[Path], *, fewest: int, most: int) -> list[str]:
     return list(found)
 
 
+def at_hand(*, fewest: int, most: int) -> list[str]:
+    """Give programs where no files are named: those of `SHARD`, or else of the standard library."""
+    if SHARD.exists():
+        return programs([SHARD], fewest=fewest, most=most)
+    found: dict[str, None] = {}
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*/*.py")):
+        text = normalise(path.read_text(errors="replace"))
+        if fewest <= text.count("\n") + 1 <= most and not any(mark in text for mark in LINE_BREAKS):
+            found[text] = None
+    return list(found)
+
+
 def profile(texts: Sequence[str]) -> None:
     """Print where the time of our linter goes on some programs, once its modules are loaded."""
     import cProfile
@@ -191,13 +209,32 @@ def profile(texts: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print; see the module's text."""
     parser = argparse.ArgumentParser(prog="d3.lintseq.benchmark", description=__doc__)
-    parser.add_argument("--in", dest="inputs", nargs="+", type=Path, required=True)
+    parser.add_argument("--in", dest="inputs", nargs="+", type=Path)
     parser.add_argument("--lines", nargs=2, type=int, default=[20, 200], metavar=("FEWEST", "MOST"))
     parser.add_argument("--files", type=int, default=None, help="only the first files")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--imports", action="store_true", help="only show what unresolved_imports does")
+    parser.add_argument("--memory", type=int, metavar="SEQUENCES", help="only show a worker's memory along them")
     arguments = parser.parse_args(argv)
-    texts = programs(arguments.inputs, fewest=arguments.lines[0], most=arguments.lines[1])[: arguments.files]
+    fewest, most = arguments.lines
+    if arguments.inputs:
+        texts = programs(arguments.inputs, fewest=fewest, most=most)
+    else:
+        texts = at_hand(fewest=fewest, most=most)
+    texts = texts[: arguments.files]
+    if arguments.imports:
+        figures.imports(texts, SEED, workers=arguments.workers)
+    elif arguments.memory:
+        figures.memory(texts, SEED, sequences=arguments.memory)
+    else:
+        compare(texts, workers=arguments.workers)
+        if arguments.profile:
+            profile(texts[:40])
+
+
+def compare(texts: Sequence[str], *, workers: int) -> None:
+    """Print the comparison, group by group."""
     groups = {
         "standard library only": [text for text in texts if not third_party(text)],
         "third-party imports": [text for text in texts if third_party(text)],
@@ -207,13 +244,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, group in groups.items():
         if not group:
             continue
-        result = measure(group, workers=arguments.workers)
+        result = measure(group, workers=workers)
         total.append(result)
         print(_line(name, [result]), flush=True)
     print(_line("all", total))
-    print("CPU seconds, user and system, of whole process trees; one sample a file,", arguments.workers, "workers")
-    if arguments.profile:
-        profile(texts[:40])
+    print("CPU seconds, user and system, of whole process trees; one sample a file,", workers, "workers")
 
 
 def _line(name: str, results: Sequence[Measure]) -> str:
