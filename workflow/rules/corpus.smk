@@ -10,12 +10,12 @@ rule corpus:
         rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
     log:
         "logs/corpus/{shard}.log",
+    resources:
+        **needs(CHAIN, "corpus").resources(),
     params:
         opt_out=OPT_OUT,
         opted_out=CHAIN.opted_out,
         stale=stale_when("corpus"),
-    resources:
-        **needs(CHAIN, "corpus").resources(),
     shell:
         """
         d3 corpus --config {params.stale[config]:q} \
@@ -58,10 +58,10 @@ rule pairs:
         f"{DIR['pairs']}/{{shard}}.parquet",
     log:
         "logs/pairs/{shard}.log",
-    params:
-        stale=stale_when("pairs"),
     resources:
         **needs(CHAIN, "pairs").resources(),
+    params:
+        stale=stale_when("pairs"),
     shell:
         """
         d3 pairs --config {params.stale[config]:q} \
