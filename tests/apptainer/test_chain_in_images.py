@@ -29,7 +29,7 @@ def test_jobs_in_images_make_the_same_files(images: dict[str, Path], tiny_model:
 
     again = run(folders["inside"], folders["inside"] / "config.yaml", *wanted)
     assert again.returncode == 0, again.stdout[-3000:]
-    assert "Nothing to be done" in again.stdout
+    assert "Finished jobid" not in again.stdout, again.stdout[-3000:]
 
 
 def test_images_that_are_missing_are_named_before_any_job(tiny_model: Path, tmp_path: Path) -> None:
