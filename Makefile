@@ -67,6 +67,10 @@ KILLS ?= 50
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true
 	PYTHONPATH=tests/unit:tests/workflow:workflow $(VENV)/python tests/workflow/drill.py --kills $(KILLS) $(ARGS)
 
+.PHONY: scorecard
+scorecard: setup  ## what must and must not rerun: twenty changes on a finished run, beside Snakemake alone
+	@$(VENV)/python tests/workflow/scorecard.py
+
 # --- environments --------------------------------------------------------------------------------
 # pip says a wall of text when a download fails; what helps is one line.
 define install
