@@ -77,8 +77,6 @@ def run(
     with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
         table = job.table(output, records.DIFFS)
         if grades is not None:
-            job.input(grades)  # a rule declares it whether or not it is read; a statement names what was declared
-        if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
         scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
         elsewhere = ids_elsewhere(job, duplicates)
