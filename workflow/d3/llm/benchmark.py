@@ -197,6 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_shares(engine, prompts, files[: arguments.shares])
         if arguments.steps:
             print_steps(engine, arguments.steps, arguments.batch)
+    if not within:
+        print(f"error: ours takes more than {MOST_BESIDE:g} % of the engine's time beside it", file=sys.stderr)
     return 0 if within else 1
 
 
