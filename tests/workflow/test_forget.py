@@ -93,6 +93,7 @@ def in_folder(monkeypatch: pytest.MonkeyPatch, made: tuple[Path, Path, list[str]
     monkeypatch.chdir(made[0])
 
 
+@pytest.mark.timeout(1800)
 def test_a_repository_is_forgotten(made: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
     folder, config, wanted = made
     others = of_another_configuration(folder)
@@ -118,8 +119,8 @@ def test_a_repository_is_forgotten(made: tuple[Path, Path, list[str]], tmp_path:
     assert rebuilt.stdout.endswith("nothing is left\n")
     assert "added to the list: nothing new" in rebuilt.stdout
     after = stamps(folder)
-    untouched = {path for path in before if path.name.startswith("c.")}
-    assert len(untouched) >= 20
+    untouched = {path for path in before if path.name.startswith("c.") and not path.name.endswith(".txt")}
+    assert len(untouched) >= 18
     assert {path: after[path] for path in untouched} == {path: before[path] for path in untouched}
 
     scratch = tmp_path / "scratch"
