@@ -13,10 +13,10 @@ rule dataset_shard:
         unused=f"{DIR['dataset']}/unused/{{shard}}.parquet",
     log:
         "logs/dataset/{shard}.log",
-    params:
-        stale=stale_when("dataset"),
     resources:
         **needs(CHAIN, "dataset").resources(),
+    params:
+        stale=stale_when("dataset"),
     shell:
         """
         d3 dataset --config {params.stale[config]:q} \
@@ -39,10 +39,10 @@ rule sft_data:
         f"{DIR['sft_data']}/{{shard}}.parquet",
     log:
         "logs/sft_data/{shard}.log",
-    params:
-        stale=stale_when("sft_data"),
     resources:
         **needs(CHAIN, "sft_data").resources(),
+    params:
+        stale=stale_when("sft_data"),
     shell:
         """
         d3 sft-data --config {params.stale[config]:q} \

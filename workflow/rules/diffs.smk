@@ -11,12 +11,12 @@ rule diffs:
         f"{DIR['diffs']}/{{shard}}.parquet",
     log:
         "logs/diffs/{shard}.log",
-    params:
-        journal=f"{WORK}/journal/diffs/{{shard}}",
-        stale=stale_when("diffs"),
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "diffs").resources(),
+    params:
+        journal=f"{WORK}/journal/diffs/{{shard}}",
+        stale=stale_when("diffs"),
     shell:
         """
         d3 lintseq --config {params.stale[config]:q} \
@@ -39,12 +39,12 @@ rule pair_diffs:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
         "logs/pair_diffs/{shard}.log",
-    params:
-        journal=f"{WORK}/journal/pair_diffs/{{shard}}",
-        stale=stale_when("pair_diffs"),
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "pair_diffs").resources(),
+    params:
+        journal=f"{WORK}/journal/pair_diffs/{{shard}}",
+        stale=stale_when("pair_diffs"),
     shell:
         """
         d3 lintseq --config {params.stale[config]:q} \

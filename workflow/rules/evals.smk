@@ -12,14 +12,14 @@ rule generate:
         "logs/generate/{benchmark}/{arm}.log",
     container:
         image(CHAIN.environment("generate"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "generate").resources(),
     params:
         environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         journal=f"{WORK}/journal/generate/{{benchmark}}/{{arm}}",
         stale=benchmark_settings("generate"),
-    threads: ALL_CORES
-    resources:
-        **needs(CHAIN, "generate").resources(),
     shell:
         """
         d3 --env {params.environment} generate --config {params.stale[config]:q} \
@@ -43,12 +43,12 @@ rule execute:
         "logs/execute/{benchmark}/{arm}.log",
     container:
         image(CHAIN.environment("execute"))
-    params:
-        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
-        stale=benchmark_settings("execute"),
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "execute").resources(),
+    params:
+        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        stale=benchmark_settings("execute"),
     shell:
         """
         d3 execute --config {params.stale[config]:q} \

@@ -13,14 +13,14 @@ rule grades:
         "logs/grades/{shard}.log",
     container:
         image(CHAIN.environment("grades"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "grades").resources(),
     params:
         environment=CHAIN.environment("grades"),
         model=model_option,
         journal=f"{WORK}/journal/grades/{{shard}}",
         stale=stale_when("grades"),
-    threads: ALL_CORES
-    resources:
-        **needs(CHAIN, "grades").resources(),
     shell:
         """
         d3 --env {params.environment} grades --config {params.stale[config]:q} \

@@ -13,14 +13,14 @@ rule labels:
         "logs/labels/{shard}.log",
     container:
         image(CHAIN.environment("labels"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "labels").resources(),
     params:
         environment=CHAIN.environment("labels"),
         model=model_option,
         journal=f"{WORK}/journal/labels/{{shard}}",
         stale=stale_when("labels"),
-    threads: ALL_CORES
-    resources:
-        **needs(CHAIN, "labels").resources(),
     shell:
         """
         d3 --env {params.environment} labels --config {params.stale[config]:q} \

@@ -14,10 +14,10 @@ rule tokens:
         "logs/tokens/{shard}.log",
     container:
         image(CHAIN.environment("tokens"))
-    params:
-        stale=stale_when("tokens"),
     resources:
         **needs(CHAIN, "tokens").resources(),
+    params:
+        stale=stale_when("tokens"),
     shell:
         """
         d3 tokens --config {params.stale[config]:q} \

@@ -16,14 +16,14 @@ rule topics_shard:
         "logs/topics/{shard}.log",
     container:
         image(CHAIN.environment("topics"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "topics").resources(),
     params:
         environment=CHAIN.environment("topics"),
         model=model_option,
         journal=f"{WORK}/journal/topics/{{shard}}",
         stale=stale_when("topics", "topics.price"),
-    threads: ALL_CORES
-    resources:
-        **needs(CHAIN, "topics").resources(),
     shell:
         """
         d3 --env {params.environment} topics --config {params.stale[config]:q} \
