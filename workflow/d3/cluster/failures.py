@@ -16,6 +16,10 @@ FIELD = re.compile(r"^ {4}(message|jobid|output|log|external_jobid): (.*)")
 RESTARTED = re.compile(r"Trying to restart job (\d+)")
 
 REMEDIES = (
+    (
+        r"can never start|configuration is not available|can not be satisfied|Invalid",
+        "fit rule {rule} to a partition: resources in the profile, partitions.yaml",
+    ),
     (r"DUE TO TIME LIMIT|\bTIMEOUT\b|over its time limit", "raise `runtime` of rule {rule}; the next run goes on"),
     (
         r"Exceeded job memory limit|oom.kill|OUT_OF_MEMORY|Out Of Memory",
@@ -28,10 +32,6 @@ REMEDIES = (
     (r"No space left on device|Disk quota exceeded", "make room (or set TMPDIR to a larger disk), then start again"),
     (r"NODE_FAIL|its node failed", "start again; SLURM takes another node"),
     (r"CANCELLED|\bcancelled\b", "somebody cancelled the job; start again"),
-    (
-        r"can never start|configuration is not available|can not be satisfied|Invalid",
-        "fit rule {rule} to a partition: resources in the profile, partitions.yaml",
-    ),
     (
         r"\.sif\b.*(?:no such|not exist)|could not open image|unknown image format|squashfs",
         "build the image again: `make images-check`, `make images`",
