@@ -238,7 +238,8 @@ def head_killed(bench: Callable[..., Bench]) -> Outcome:
     at.end(process)
     at.call()
     numbers = slurm("squeue", "-h", "--states=all", "--format=%i|%Z").splitlines()
-    ours = [line.split("|")[0] for line in numbers if line.endswith(str(at.folder))]
+    ours = [number for number, folder in (line.split("|") for line in numbers) if folder == str(at.folder)]
+    ours = [number for number in ours if int(number) >= int(job)]  # SLURM remembers earlier drills too
     assert ours == [job], f"the job was run again: {ours}"
     return at.outcome("waiting for jobs of an earlier run", "Nothing to be done", codes=(-9, 0))
 
