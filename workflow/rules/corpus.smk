@@ -38,7 +38,7 @@ rule duplicates:
     resources:
         **needs(CHAIN, "duplicates").resources(),
     params:
-        folder=DIR["duplicates"],
+        folder=lambda wildcards, output: Path(output[0]).parent,
         stale=stale_when("duplicates"),
     shell:
         """
@@ -83,7 +83,7 @@ rule pair_duplicates:
     resources:
         **needs(CHAIN, "pair_duplicates").resources(),
     params:
-        folder=DIR["pair_duplicates"],
+        folder=lambda wildcards, output: Path(output[0]).parent,
         stale=stale_when("pair_duplicates"),
     shell:
         """
