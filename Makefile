@@ -35,7 +35,14 @@ test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style an
 	$(VENV)/snakefmt --check workflow
 	$(VENV)/mypy
 	$(VENV)/snakemake --lint
-	$(VENV)/python -m pytest
+	@# Most tests keep one core busy, so two halves run side by side; each prints its output when it ends.
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-packages test-workflows
+
+.PHONY: test-packages test-workflows
+test-packages:
+	$(VENV)/python -m pytest --durations=8 tests/unit tests/apptainer
+test-workflows:
+	$(VENV)/python -m pytest --durations=8 tests/slurm tests/workflow
 
 .PHONY: slurm-images
 slurm-images: setup  ## the chain on a real SLURM on this machine, every job in its image (root, Debian, Apptainer)
