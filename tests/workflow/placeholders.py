@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,22 +55,31 @@ def paper_scale(folder: Path, shards: int, **source: int) -> Path:
     return config
 
 
+MEASURED = """
+import json, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1], "w").write(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000]))
+sys.exit(code)
+"""
+"""Runs a command and writes its CPU-seconds and MB: a child of pytest itself would be charged pytest's own memory."""
+
+
 def dry_run(folder: Path, config: Path, *targets: str, **environment: str) -> Cost:
     """Dry-run the workflow; CPU time and memory are those of Snakemake and all that it starts."""
-    with (folder / "dry-run.txt").open("w+") as output:
-        process = subprocess.Popen(
-            command(folder, config, "--dry-run", "--quiet", "rules", "--", *targets),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=os.environ | environment,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        text = output.read()
-    assert process.returncode == 0, text[-3000:]
-    return Cost(text, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+    usage = folder / "usage.json"
+    line = command(folder, config, "--dry-run", "--quiet", "rules", "--", *targets)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(usage), *line],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return Cost(done.stdout, *json.loads(usage.read_text()))
 
 
 def job_counts(output: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import d3.commands.audit
 import d3.commands.cluster
 import d3.commands.stages  # noqa: F401  (these register their commands)
+from d3 import told
 from d3.commands.registry import COMMANDS, OPTIONS, Arguments
 from d3.errors import D3Error
 from d3.offline import enforce
@@ -83,3 +84,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        told.forget()

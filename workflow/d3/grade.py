@@ -131,6 +131,10 @@ def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Pro
         yield Question(row=identifier, request=request)
 
 
+EXPECTED_DIGITS = 6
+"""Decimals of an expected score: what follows is rounding of the engine's 32-bit numbers."""
+
+
 def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     """Give the row of `d3.records.GRADES` for an answer.
 
@@ -145,7 +149,8 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     if read_out == "constrained":
         chances = outcome.answer.choice_probabilities or ()
         row["score"] = max(range(len(POINTS)), key=lambda points: chances[points])
-        row["expected_score"] = sum(points * chance for points, chance in enumerate(chances))
+        expected = sum(points * chance for points, chance in enumerate(chances))
+        row["expected_score"] = round(expected, EXPECTED_DIGITS)
         row["rationale"] = text.strip()
         return row
     found = list(SCORE_LINE.finditer(text))

@@ -12,3 +12,9 @@ def tell(config: dict[str, Any]) -> None:
     """Remember the configuration of this process."""
     global CONFIG
     CONFIG = config
+
+
+def forget() -> None:
+    """Forget it, when the command is done."""
+    global CONFIG
+    CONFIG = None
