@@ -363,3 +363,15 @@ class TableWriter:
             self._lines.close()
         self._file.close()
         remove(self._part)
+
+
+@contextmanager
+def scratch_folder(output: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder beside an output, removed at the end or, after a kill, by the next run."""
+    folder = part_name(output.with_suffix(f".{name}"))
+    remove(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)

@@ -26,7 +26,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from d3.progress import Progress, clock
 from d3.provenance import file_digest
 from d3.records import DATASET
 from d3.stage import Job
-from d3.tables import part_name, remove
+from d3.tables import scratch_folder
 from d3.vocabulary import Vocabulary
 
 MAX_DOCUMENT_BYTES = 2**29
@@ -75,7 +74,7 @@ def run(config: Config, dataset: Path, output: Path, *, tokenizer: Path) -> None
         raise InputError("the output must be named NAME.npy", where=str(output), remedy="rename it")
     vocabulary = Vocabulary.read(tokenizer)
     params = {"eos_id": vocabulary.eos_id, "tokenizer": config.tokens.model_dump()}
-    with Job("tokens", code="d3.tokens", params=params) as job, _scratch(output) as folder:
+    with Job("tokens", code="d3.tokens", params=params) as job, scratch_folder(output, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
         maps = job.file(output)
         bounds = job.file(output.with_suffix(".csv.gz"))
@@ -99,18 +98,6 @@ def run(config: Config, dataset: Path, output: Path, *, tokenizer: Path) -> None
         manifest.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
     lost = f", {len(dropped)} rows dropped: {dict(sorted(job.dropped.items()))}" if dropped else ""
     print(f"tokens: {len(documents)} documents, {tokens} tokens{lost}", file=sys.stderr)
-
-
-@contextmanager
-def _scratch(output: Path) -> Iterator[Path]:
-    """Give an empty folder beside the output, removed at the end or by the next run."""
-    folder = part_name(output.with_suffix(".dolma"))
-    remove(folder)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        remove(folder)
 
 
 def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]]) -> Iterator[Document]:

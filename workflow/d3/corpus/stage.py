@@ -5,8 +5,8 @@ the filters are put aside first; when all shards of the batch are read, the samp
 known, and of rows with the same text the one with the smallest key stays (`d3.corpus.choice`).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from d3 import records
@@ -19,7 +19,7 @@ from d3.corpus.read import Broken, read_shard
 from d3.identity import content_id, normalise, unit_interval
 from d3.progress import track
 from d3.stage import Job
-from d3.tables import Row, TableWriter, count_rows, part_name, read_rows, remove, table_name
+from d3.tables import Row, TableWriter, count_rows, read_rows, scratch_folder, table_name
 
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
@@ -31,7 +31,11 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
     whole, or a list with a line that is no entry.
     """
     params = {"seed": config.seed, "source": config.source.name, "corpus": config.corpus.model_dump()}
-    with Job("corpus", code="d3.corpus.stage", params=params) as job, _scratch(kept) as folder, ExitStack() as stack:
+    with (
+        Job("corpus", code="d3.corpus.stage", params=params) as job,
+        scratch_folder(kept, "candidates") as folder,
+        ExitStack() as stack,
+    ):
         kept_table, rejected_table = job.table(kept, records.CORPUS), job.table(rejected, records.REJECTED)
         candidates = TableWriter(folder / "candidates.parquet", records.CORPUS)
         stack.callback(candidates.discard)
@@ -65,18 +69,6 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
                 reject(
                     {**row, "hexsha": row["metadata"]["hexsha"], "repositories": repositories_of(row["metadata"])}, why
                 )
-
-
-@contextmanager
-def _scratch(output: Path) -> Iterator[Path]:
-    """Give an empty folder beside the output, removed at the end or by the next run."""
-    folder = part_name(output.with_suffix(".candidates"))
-    remove(folder)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        remove(folder)
 
 
 def placed(shard: str, number: int, row: Row | Broken) -> Row:
