@@ -1,6 +1,6 @@
 """The pylintseq command and ours side by side: CPU seconds, and whether they write the same diffs.
 
-    python -m d3.lintseq.benchmark [--in FILES] [--lines 20 200] [--files N] [--workers 2] [--profile]
+    python -m d3.lintseq.benchmark [--in FILES] [--lines 20 200] [--files N] [--workers 2] [--rounds 1] [--profile]
     python -m d3.lintseq.benchmark --imports | --memory SEQUENCES
 
 Without FILES it takes the shard of real files beside the repository, or else the standard library.
@@ -9,8 +9,10 @@ Both commands get the same files, one sample each and as many workers, and their
 made equal: pylint's checks are sealed from the packages that happen to be installed, every file has
 the same seed on both sides, and pylintseq does not cut fenced code out of docstrings. CPU seconds are
 user and system time of the whole process trees, start-up and warm-up included. The files are measured
-in two groups by their imports. A file whose diffs differ is put to pylintseq once more, in a process
-that has linted nothing before, since the command's own result depends on the files before it.
+in two groups by their imports. Both commands are run in turn, `--rounds` times, and the times added:
+a shared machine changes its speed from minute to minute. A file whose diffs differ is put to pylintseq
+once more, in a process that has linted nothing before, since the command's own result depends on the
+files before it.
 """
 
 import argparse
@@ -213,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--lines", nargs=2, type=int, default=[20, 200], metavar=("FEWEST", "MOST"))
     parser.add_argument("--files", type=int, default=None, help="only the first files")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1, help="run both so many times in turn, and add the times")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     parser.add_argument("--imports", action="store_true", help="only show what unresolved_imports does")
     parser.add_argument("--memory", type=int, metavar="SEQUENCES", help="only show a worker's memory along them")
@@ -228,12 +231,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif arguments.memory:
         figures.memory(texts, SEED, sequences=arguments.memory)
     else:
-        compare(texts, workers=arguments.workers)
+        compare(texts, workers=arguments.workers, rounds=arguments.rounds)
         if arguments.profile:
             profile(texts[:40])
 
 
-def compare(texts: Sequence[str], *, workers: int) -> None:
+def compare(texts: Sequence[str], *, workers: int, rounds: int) -> None:
     """Print the comparison, group by group."""
     groups = {
         "standard library only": [text for text in texts if not third_party(text)],
@@ -244,11 +247,17 @@ def compare(texts: Sequence[str], *, workers: int) -> None:
     for name, group in groups.items():
         if not group:
             continue
-        result = measure(group, workers=workers)
+        measured = [measure(group, workers=workers) for _ in range(rounds)]
+        result = Measure(
+            files=len(group),
+            theirs=sum(one.theirs for one in measured),
+            ours=sum(one.ours for one in measured),
+            differing=tuple(sorted({key for one in measured for key in one.differing})),
+        )
         total.append(result)
         print(_line(name, [result]), flush=True)
     print(_line("all", total))
-    print("CPU seconds, user and system, of whole process trees; one sample a file,", workers, "workers")
+    print(f"CPU seconds, user and system, of whole process trees, {rounds} x one sample a file, {workers} workers")
 
 
 def _line(name: str, results: Sequence[Measure]) -> str:

@@ -85,8 +85,19 @@ def _stdlib_call(checker: Any) -> Callback:
     return visit_call
 
 
+def _special_function(checker: Any) -> Callback:
+    """Give `SpecialMethodsChecker.visit_functiondef` without what any other method may return."""
+
+    def visit_functiondef(node: nodes.FunctionDef) -> None:
+        if node.name in checker._protocol_map or node.name in utils.PYMETHODS:
+            checker.visit_functiondef(node)
+
+    return visit_functiondef
+
+
 REPLACED: Mapping[tuple[str, str], Callable[[Any], Callback]] = {
     ("BasicChecker", "visit_call"): _basic_call,
+    ("SpecialMethodsChecker", "visit_functiondef"): _special_function,
     ("StdlibChecker", "visit_call"): _stdlib_call,
 }
 """Callbacks with a shorter form that gives the same kept messages."""

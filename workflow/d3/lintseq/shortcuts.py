@@ -6,7 +6,7 @@ differential test compares the messages with the untouched astroid.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -49,13 +49,16 @@ class _Transforms:
     """The ways of `TransformVisitor` through a tree; the transforms are its own."""
 
     def __init__(self, visitor: Any) -> None:
-        self.table = {
-            kind: [(change, wanted, _builtin(wanted)) for change, wanted in found]
-            for kind, found in visitor.transforms.items()
-            if found
-        }
+        self.table = {kind: list(found) for kind, found in visitor.transforms.items() if found}
         fields = {kind: kind._astroid_fields for kind in CLASSES}
         self.still = {type(None), str, *(kind for kind in fields if not fields[kind] and kind not in self.table)}
+        self.calls = self.table.pop(nodes.Call, [])
+        self.of_any_call = [at for at, (_, wanted) in enumerate(self.calls) if _builtin(wanted) is None]
+        self.of_builtin: dict[str, list[int]] = {}
+        for name in filter(None, (_builtin(wanted) for _, wanted in self.calls)):
+            self.of_builtin[name] = [
+                at for at, (_, wanted) in enumerate(self.calls) if _builtin(wanted) in (None, name)
+            ]
 
     def visit(self, node: Any) -> Any:
         """Transform a node and all below it."""
@@ -67,7 +70,10 @@ class _Transforms:
             visited = self._one_or_more(value)
             if visited != value:
                 setattr(node, name, visited)
-        return self._change(node) if type(node) in self.table else node
+        kind = type(node)
+        if kind is nodes.Call:
+            return self._change_call(node)
+        return self._change(node, self.table[kind]) if kind in self.table else node
 
     def _one_or_more(self, value: Any) -> Any:
         kind, still = type(value), self.still
@@ -81,11 +87,9 @@ class _Transforms:
             warnings.warn(f"astroid could not transform {type(value)}", stacklevel=0)
             return value
 
-    def _change(self, node: Any) -> Any:
+    def _change(self, node: Any, changes: Sequence[tuple[Any, Any]]) -> Any:
         kind = type(node)
-        for change, wanted, builtin in self.table[kind]:
-            if builtin is not None and type(node.func) is nodes.Name and node.func.name != builtin:
-                continue
+        for change, wanted in changes:
             if wanted is None or wanted(node):
                 changed = change(node)
                 if changed is not None:
@@ -93,6 +97,26 @@ class _Transforms:
                     node = changed
                 if type(changed) is not kind:
                     break
+        return node
+
+    def _change_call(self, node: Any) -> Any:
+        """Change a call; what is for calls of other builtins than the one it may name is passed over."""
+        called, calls = node.func, self.calls
+        if type(called) is nodes.Name:
+            candidates = self.of_builtin.get(called.name, self.of_any_call)
+        elif type(called) is nodes.Attribute and called.attrname == "fromkeys":
+            return self._change(node, calls)
+        else:
+            candidates = self.of_any_call
+        for at in candidates:
+            change, wanted = calls[at]
+            if wanted is None or wanted(node):
+                changed = change(node)
+                if changed is not None:
+                    _invalidate_cache()
+                if changed is not node:
+                    rest = calls[at + 1 :] if type(changed) is nodes.Call else []
+                    return self._change(node if changed is None else changed, rest)
         return node
 
 
