@@ -65,9 +65,7 @@ IMAGES = "APPTAINER" in {
     method.name for method in workflow.deployment_settings.deployment_method
 }
 
-shell.prefix(
-    f"set -euo pipefail; export OMP_WAIT_POLICY=passive; export PATH='{ROOT}/workflow/bin':\"$PATH\"; "
-)
+shell.prefix(f"set -euo pipefail; export PATH='{ROOT}/workflow/bin':\"$PATH\"; ")
 
 
 if IMAGES:

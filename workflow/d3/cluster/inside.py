@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from d3 import ARITHMETIC
 from d3.chain import ASKING, Chain
 from d3.config import EMBEDDED, prompt_path
 from d3.errors import ConfigError, ToolError
@@ -18,7 +19,7 @@ from d3.images import RECIPES, ROOT, image_identity, image_path
 
 WRITTEN = ("results", "work", "logs")
 """Folders that jobs write; they may be links to another disk."""
-PASSED = ("D3_", "SLURM_", "CUDA_VISIBLE_DEVICES", "NCCL_", "GLOO_", "OMP_WAIT_POLICY")
+PASSED = ("D3_", "SLURM_", "CUDA_VISIBLE_DEVICES", "NCCL_", "GLOO_", *ARITHMETIC)
 """How the names of variables begin that reach a job."""
 
 

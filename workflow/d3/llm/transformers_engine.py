@@ -10,14 +10,11 @@ Works for decoder-only models that keep keys and values of all tokens (Llama, Qw
 SmolLM, StarCoder2 ...), not for recurrent ones.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads that spin make a shared machine crawl
 
 import torch
 import transformers

@@ -25,7 +25,6 @@ from d3.provenance import file_digest
 SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    "OMP_WAIT_POLICY": "passive",
 }
 CPU_SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -33,7 +32,7 @@ CPU_SETTINGS = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 """What makes vLLM start on a small shared machine: one process, 1 GiB for keys and values, threads
-that do not spin. Each gives way to the environment."""
+that are not bound to cores. Each gives way to the environment."""
 
 
 class VllmEngine:
