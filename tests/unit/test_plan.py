@@ -181,8 +181,8 @@ def test_the_papers_scale_is_planned_from_footers(runs: dict[str, Run], tmp_path
     stages = {stage.stage: stage for stage in found.stages}
     assert found.source_known
     assert stages["corpus"].rows == 101 * 1283
-    assert (stages["corpus"].gpu_hours, stages["corpus"].jobs) == (0, 101)
-    assert stages["labels"].gpu_hours == pytest.approx(4 * 101 * stages["labels"].hours_a_job)
+    assert (stages["corpus"].gpu_hours, stages["corpus"].jobs) == (0, 51)  # two shards a job
+    assert stages["labels"].gpu_hours == pytest.approx(4 * 51 * stages["labels"].hours_a_job)
     assert stages["hub_model"].bytes > 70e9 * 2
     # 6 N operations a token at 40 % of an H100: 42 GPU-hours for 8 billion tokens and 1.24 billion parameters.
     each = defaults.training(chain, "midtrain").per_unit * config.midtrain.processes
