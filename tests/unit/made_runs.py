@@ -10,6 +10,7 @@ from typing import Any
 from d3.attempts import attempts_path, moment
 from d3.chain import Chain
 from d3.cluster.jobs import Work, jobs
+from d3.statement import settings_digest
 
 
 def works_of(chain: Chain) -> dict[tuple[str, str], Work]:
@@ -25,7 +26,10 @@ def finish(work: Work, *, read: int = 10, rows: int = 8, seconds: float = 4.0, e
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [subject],
         "predicate": {
-            "buildDefinition": {"externalParameters": {"stage": work.stage, "config": {}, "prompts": {}}},
+            "buildDefinition": {
+                "externalParameters": {"stage": work.stage, "config": settings_digest({}), "prompts": {}},
+                "internalParameters": {"shared": {"config": {}}},
+            },
             "runDetails": {
                 "metadata": {"startedOn": moment(ended - seconds), "finishedOn": moment(ended)},
                 "byproducts": [{"name": "rows", "content": {"read": read, "kept": rows, "dropped": {}}}],

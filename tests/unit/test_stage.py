@@ -14,6 +14,7 @@ import pytest
 
 from d3.errors import D3Error
 from d3.stage import Job
+from d3.statement import settings_digest
 from d3.tables import TableWriter, read_notes, read_rows
 
 SCHEMA = pa.schema([("id", pa.string())])
@@ -53,7 +54,7 @@ def test_outputs_and_statement_agree(tmp_path: Path) -> None:
     statement = json.loads((tmp_path / "a.parquet.prov.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     build = statement["predicate"]["buildDefinition"]
-    assert build["externalParameters"] == {"stage": "test", "config": {"seed": 1}, "prompts": {}}
+    assert build["externalParameters"] == {"stage": "test", "config": settings_digest({"seed": 1}), "prompts": {}}
     for listed, expected in ((statement["subject"], "abc"), (build["resolvedDependencies"], "s")):
         assert [Path(item["name"]).name[0] for item in listed] == list(expected)
         for item in listed:

@@ -17,7 +17,7 @@ from d3.attempts import attempt, attempts_path, count_attempts, read_attempts
 from d3.errors import D3Error, InputError
 from d3.scrub import MARK, scrub
 from d3.stage import Job
-from d3.statement import FACTS, read_statement, shared_facts, statement_path
+from d3.statement import FACTS, read_statement, settings_digest, shared_facts, statement_path
 
 SCHEMA = pa.schema([("id", pa.string())])
 CODE = "d3.corpus.stage"
@@ -86,7 +86,8 @@ def test_a_statement_has_the_agreed_shape_in_2_kilobytes(workflow: Path, monkeyp
         "results/test/0123456789ab/a.jsonl",
     ]
     build, details = (statement["predicate"][name] for name in ("buildDefinition", "runDetails"))
-    assert build["externalParameters"] == {"stage": "test", "config": told.CONFIG, "prompts": {}}
+    assert build["externalParameters"] == {"stage": "test", "config": settings_digest(told.CONFIG), "prompts": {}}
+    assert shared_facts(statement)["config"] == told.CONFIG
     internal = build["internalParameters"]
     assert internal["seed"] == 7
     assert internal["slurm"] == {"job": "77", "node": "node7", "partition": "gpu"}
@@ -167,7 +168,7 @@ def test_no_planted_secret_enters(workflow: Path, monkeypatch: pytest.MonkeyPatc
         content = path.read_bytes()
         for name, secret in planted.items():
             assert secret.encode() not in content, (path, name)
-    config = job()["predicate"]["buildDefinition"]["externalParameters"]["config"]["labels"]
+    config = shared_facts(job())["config"]["labels"]
     assert config["engine"]["base_url"] == "https://host:8000/v1"
     assert config["engine"]["api_key_env"] == "OPENAI_API_KEY"
     assert config["engine"]["api_key"] == MARK

@@ -24,7 +24,7 @@ from d3.contents import stamp
 from d3.environments import venv
 from d3.identity import canonical_json
 from d3.provenance import digest_of_modules, modules_of
-from d3.statement import statement_path
+from d3.statement import settings_digest, statement_path
 from running import ROOT, command
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -136,7 +136,7 @@ def _leave_statement(folder: Path, chain: Chain, state: Mapping[str, Any], more:
             "buildDefinition": {
                 "externalParameters": {
                     "stage": stage,
-                    "config": json.loads(chain.config_text(stage, *names)),
+                    "config": settings_digest(json.loads(chain.config_text(stage, *names))),
                     "prompts": chain.prompts(stage),
                 },
                 "internalParameters": {

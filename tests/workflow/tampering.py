@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from d3.identity import digest_of
 from d3.provenance import file_digest
+from d3.statement import FACTS, SHORT, settings_digest
 
 Tamper = Callable[[Path], None]
 
@@ -201,6 +203,27 @@ def edit_facts(root: Path) -> None:
     edit(one(root, "results/lineage/facts/*.json"), lambda body: body["packages"].update(pyarrow="1.0"))
 
 
+def settled(pattern: str, *names: str) -> Tamper:
+    """Change a setting of a job in facts of its own, and every digest that its statement names them by."""
+
+    def tamper(root: Path) -> None:
+        def change(body: Any) -> None:
+            definition = body["predicate"]["buildDefinition"]
+            facts = json.loads((root / FACTS / f"{definition['internalParameters']['facts']}.json").read_bytes())
+            place = facts["config"]
+            for name in names[:-1]:
+                place = place[name]
+            place[names[-1]] = 9
+            digest = digest_of(facts)[:SHORT]
+            (root / FACTS / f"{digest}.json").write_text(json.dumps(facts))
+            definition["internalParameters"]["facts"] = digest
+            definition["externalParameters"]["config"] = settings_digest(facts["config"])
+
+        edit(statement_of(root, one(root, pattern)), change)
+
+    return tamper
+
+
 def edit_weights(root: Path) -> None:
     flip(one(root, "results/sft/*/*/model.safetensors"))
 
@@ -317,11 +340,10 @@ KINDS: dict[str, tuple[Tamper, str]] = {
     "add a shard": (orphan, ""),
     "add a statement": (twin_statement, ""),
     "cut a statement off": (broken_statement, ""),
-    "change a setting in a statement": (
-        stated("results/corpus/*/*.parquet", in_definition("externalParameters", "config", "seed", value=7)), ""),
-    "change a setting and the seed": (
-        stated("results/labels/*/*.parquet",
-               in_definition("externalParameters", "config", "labels", "sub_trajectories", value=9)), ""),
+    "change the digest of the settings": (
+        stated("results/corpus/*/*.parquet", in_definition("externalParameters", "config", value="0" * 32)), ""),
+    "change the seed and every digest of it": (settled("results/corpus/*/*.parquet", "seed"), ""),
+    "change a setting, every digest": (settled("results/labels/*/*.parquet", "labels", "sub_trajectories"), ""),
     "change a prompt's digest": (
         stated("results/grades/*/*.parquet",
                in_definition("externalParameters", "prompts", "grades.prompt", value="0" * 64)), ""),

@@ -214,7 +214,7 @@ def test_the_crate_passes_the_official_validator(finished_run: tuple[Path, Path]
 def test_statements_and_index_cost_little(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
     sizes = sorted(path.stat().st_size for path in folder.glob("re*/**/*.prov.json"))
-    median = sizes[len(sizes) // 2]
+    mean = sum(sizes) / len(sizes)
     shared = sum(path.stat().st_size for path in folder.glob("results/lineage/facts/*.json"))
     (folder / "results/lineage/index.duckdb").unlink(missing_ok=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -223,8 +223,8 @@ def test_statements_and_index_cost_little(finished_run: tuple[Path, Path]) -> No
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(
-        f"{len(sizes)} statements of {median} B (most {sizes[-1]}), facts {shared} B together; "
+        f"{len(sizes)} statements of {mean:.0f} B on average (most {sizes[-1]}), facts {shared} B together; "
         f"index from nothing {seconds:.2f} CPU-s, {time.monotonic() - began:.2f} s"
     )
-    assert median < 2048  # only the report's and the training's, which read every shard, are much larger
+    assert mean < 2048  # the report's and the training's, which read every shard, are larger
     assert seconds < 5.68  # 1 % of the demo's 568 CPU-seconds

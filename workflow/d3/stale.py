@@ -19,7 +19,7 @@ from d3.environments import Environment, image_packages
 from d3.errors import InputError
 from d3.provenance import file_digest
 from d3.scrub import scrub
-from d3.statement import SUFFIX, read_statement, shared_facts, statement_path, working_name
+from d3.statement import SUFFIX, read_statement, settings_digest, shared_facts, statement_path, working_name
 
 REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
 """Settings of an engine that say how a server is reached; they decide no answer."""
@@ -79,7 +79,7 @@ class Judge:
         outer, inner = build["externalParameters"], build["internalParameters"]
         return [
             *self._outputs(wanted, statement),
-            *changed_settings(outer["config"], wanted.config),
+            *_settings(outer["config"], statement, wanted),
             *_prompts(outer["prompts"], wanted.prompts),
             *_modules(inner["code"], statement, wanted),
             *self._environment(inner["environment"], statement, wanted),
@@ -225,6 +225,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{path}.{name}" if path else str(name))
     else:
         yield path, value
+
+
+def _settings(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
+    if wanted.config is None or before == settings_digest(scrub(wanted.config)):
+        return
+    facts = shared_facts(statement)
+    if "config" in facts:
+        yield from changed_settings(facts["config"], wanted.config)
+    else:
+        yield "the settings changed"
 
 
 def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:

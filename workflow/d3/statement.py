@@ -2,15 +2,17 @@
 
 A statement is an in-toto Statement v1 whose predicate has the shape of SLSA provenance v1. It lies
 next to the job's first output as `NAME.prov.json` and is never an input of another rule, since it
-holds times and host names. What many jobs share (the modules of the code, package versions, the git
-commit, the interpreter, the engine) is kept once as `results/lineage/facts/DIGEST.json` inside a
-workflow; a command that runs alone keeps it in the statement, as `internalParameters.shared`.
+holds times and host names. What many jobs share (the settings, the modules of the code, package
+versions, the git commit, the interpreter, the engine) is kept once as
+`results/lineage/facts/DIGEST.json` inside a workflow; a command that runs alone keeps it in the
+statement, as `internalParameters.shared`. `externalParameters.config` is the digest of the settings.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:d3:stage:v1"
 BUILDER = "urn:d3"
 SHORT = 32
-"""Hexadecimal digits of the digests of code and facts; files have all 64."""
+"""Hexadecimal digits of the digests of settings, code and facts; files have all 64."""
 SUFFIX = ".prov.json"
 FACTS = Path("results/lineage/facts")
 
@@ -72,11 +74,17 @@ class Told:
     """Further internal parameters of the stage."""
 
 
+def settings_digest(scrubbed: Any) -> str:
+    """Give the digest by which a statement names the settings of its job, which are free of secrets."""
+    return digest_of(scrubbed)[:SHORT]
+
+
 def write_statement(path: Path, told: Told) -> None:
     """Write a job's statement, and the facts that it shares with others unless they are there."""
     run = surroundings.run_facts()
     shared = scrub(
         {
+            "config": told.config,
             "code": told.modules,
             "packages": surroundings.environment().packages,
             "interpreter": surroundings.interpreter(),
@@ -106,7 +114,11 @@ def write_statement(path: Path, told: Told) -> None:
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"stage": told.stage, "config": scrub(told.config), "prompts": told.prompts},
+                "externalParameters": {
+                    "stage": told.stage,
+                    "config": settings_digest(shared["config"]),
+                    "prompts": told.prompts,
+                },
                 "internalParameters": internal,
                 "resolvedDependencies": list(told.inputs),
             },
@@ -155,11 +167,21 @@ def shared_facts(statement: Mapping[str, Any], root: Path = Path()) -> dict[str,
 
     `root` is the working folder.
     """
-    internal = statement["predicate"]["buildDefinition"]["internalParameters"]
+    return facts_of(statement["predicate"]["buildDefinition"]["internalParameters"], root)
+
+
+def facts_of(internal: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Give the facts that the internal parameters of a job name; an empty dict when their file is lost."""
     if "shared" in internal:
         return dict(internal["shared"])
+    path = root / FACTS / f"{internal.get('facts')}.json"
     try:
-        facts = json.loads((root / FACTS / f"{internal['facts']}.json").read_bytes())
-    except (OSError, ValueError, KeyError):
+        return _read_facts(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
         return {}
+
+
+@lru_cache(maxsize=256)
+def _read_facts(path: Path, mtime_ns: int) -> dict[str, Any]:
+    facts = json.loads(path.read_bytes())
     return facts if isinstance(facts, dict) else {}

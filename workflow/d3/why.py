@@ -19,7 +19,7 @@ from d3.chain import STAGES, Chain
 from d3.config import Config
 from d3.errors import InputError, ToolError
 from d3.stale import Judge, changed_settings
-from d3.statement import SUFFIX, working_name
+from d3.statement import SUFFIX, shared_facts, working_name
 
 ROOT = Path(__file__).parents[2]
 NO_RULE = ("MissingRuleException", "MissingInputException", "No rule to produce")
@@ -146,7 +146,7 @@ def elsewhere(config: Config, target: str) -> list[str] | None:
         build = statement["predicate"]["buildDefinition"]
         stage = Path(file).parts[1]
         if stage in STAGES:
-            found = list(changed_settings(build["externalParameters"]["config"], chain.settings(stage)))
+            found = list(changed_settings(shared_facts(statement).get("config"), chain.settings(stage)))
             lines += [f"    {words} (stage {stage})" for words in found]
         for item in build["resolvedDependencies"]:
             if item["name"].startswith(f"{chain.results}/") and item["name"] not in seen:

@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from d3.statement import facts_of
+
 
 class Finished(NamedTuple):
     """The figures of one finished job. Times are seconds since the epoch; `rows` and `bytes` count outputs."""
@@ -56,9 +58,8 @@ def _figures(statement: dict[str, Any], folder: Path) -> Finished:
     subjects = statement["subject"]
     products = {product["name"]: product.get("content", {}) for product in details.get("byproducts", ())}
     rows, usage = products.get("rows", {}), products.get("usage", {})
-    parameters = predicate["buildDefinition"]["externalParameters"]
     internal = predicate["buildDefinition"].get("internalParameters", {})
-    config = parameters.get("config", parameters.get("params"))
+    config = facts_of(internal, folder).get("config")
     return Finished(
         read=int(rows.get("read", 0)),
         kept=int(rows.get("kept", 0)),

@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 
 from d3 import records
 from d3.identity import canonical_json
-from d3.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, statement_path
+from d3.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
 
 LABELS = 5
 """Dataset rows of one source file: the whole program and four sub-trajectories."""
 KEY = "0123456789ab"
+FACTS: dict[str, Any] = {"config": {"seed": 0}}
 
 
 def make_run(root: Path, rows: int, shards: int) -> dict[str, str]:
@@ -150,8 +151,8 @@ def _state(root: Path, stage: str, outputs: list[str], inputs: list[str]) -> Non
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"stage": stage, "config": {"seed": 0}, "prompts": {}},
-                "internalParameters": {"code": "c" * 32, "facts": "f" * 32, "seed": 0},
+                "externalParameters": {"stage": stage, "config": settings_digest(FACTS["config"]), "prompts": {}},
+                "internalParameters": {"code": "c" * 32, "shared": FACTS, "seed": 0},
                 "resolvedDependencies": [item(name) for name in inputs],
             },
             "runDetails": {"metadata": {"startedOn": now, "finishedOn": now}, "byproducts": []},

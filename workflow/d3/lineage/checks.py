@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from d3.chain import STAGES, key_of, own_settings
 from d3.errors import D3Error
@@ -13,7 +12,7 @@ from d3.identity import digest_of
 from d3.lineage.run import Finding, Run
 from d3.lineage.statements import FOLDERS, Statement, stage_of
 from d3.provenance import FOREIGN, digest_of_modules, file_digest
-from d3.statement import FACTS, SHORT, SUFFIX
+from d3.statement import FACTS, SHORT, SUFFIX, settings_digest
 
 WITHOUT_KEY = ("source", "model", "hub_model", "benchmark", "report", "runs")
 """Stages whose statement does not hold the settings that their folder's key is made of."""
@@ -51,17 +50,18 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     seed = statement.config.get("seed")
     if seed is not None and statement.internal.get("seed") != seed:
         yield wrong(f"seed {statement.internal.get('seed')} is not that of its configuration, {seed}")
-    yield from (wrong(what) for what in _facts_differ(run, statement))
-    yield from (wrong(what) for what in _key_differs(statement))
+    if statement.facts:  # else `check_facts` says that they are lost
+        yield from (wrong(what) for what in _facts_differ(statement))
+        yield from (wrong(what) for what in _key_differs(statement))
 
 
-def _facts_differ(run: Run, statement: Statement) -> Iterator[str]:
-    facts = _facts(run, statement)
-    if facts is None:
-        return
+def _facts_differ(statement: Statement) -> Iterator[str]:
+    facts = statement.facts
     if _is_short_of(statement.internal.get("facts"), digest_of(facts)) and isinstance(facts.get("code"), dict):
         if not _is_short_of(statement.internal.get("code"), digest_of_modules(facts["code"])):
             yield "names another digest of the code than the modules in its facts have"
+        if statement.external.get("config") != settings_digest(facts.get("config")):
+            yield "names another digest of the settings than those in its facts have"
     elif "shared" in statement.internal:
         yield "its shared facts do not have the digest that it names"
 
@@ -69,16 +69,6 @@ def _facts_differ(run: Run, statement: Statement) -> Iterator[str]:
 def _is_short_of(said: object, digest: str) -> bool:
     """Tell whether a statement's short digest is the beginning of a whole one."""
     return said == digest[:SHORT]
-
-
-def _facts(run: Run, statement: Statement) -> dict[str, Any] | None:
-    shared = statement.internal.get("shared")
-    if shared is None:
-        try:
-            shared = json.loads((run.root / FACTS / f"{statement.internal.get('facts')}.json").read_bytes())
-        except (OSError, ValueError):
-            return None
-    return shared if isinstance(shared, dict) else None
 
 
 def check_facts(run: Run) -> Iterator[Finding]:

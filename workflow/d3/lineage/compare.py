@@ -15,7 +15,7 @@ from typing import Any
 from d3.errors import InputError
 from d3.lineage.run import Run, load
 from d3.lineage.statements import Statement, stage_of
-from d3.lineage.trace import NUMBERS, STAGE_OF_NUMBER, read_facts
+from d3.lineage.trace import NUMBERS, STAGE_OF_NUMBER
 from d3.statement import SUFFIX
 
 ORDER = (
@@ -182,7 +182,7 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
         name: {} for name in ("setting", "prompt", "code", "package", "environment", "input", "rows", "output")
     }
     for statement in statements:
-        facts = read_facts(side.root, statement)
+        facts = statement.facts
         found["setting"] |= _flat(statement.config)
         found["prompt"] |= {name: digest[:12] for name, digest in statement.prompts.items()}
         code = facts.get("code") or {"(all)": statement.internal.get("code")}

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from d3.lineage.compare import ORDER, Side
 from d3.lineage.statements import Artefact, Statement
-from d3.lineage.trace import read_facts
 from d3.statement import FACTS
 from d3.tables import remove, written_whole
 
@@ -159,7 +158,7 @@ class Crate:
     def _stage(self, place: int, stage: str) -> str:
         """Add a stage: its tool, its step and its action; give the action's id."""
         statements = self.side.stages[stage]
-        facts = read_facts(self.side.root, statements[0])
+        facts = statements[0].facts
         tool = self.add(
             self.tool(stage),
             "SoftwareApplication",
@@ -223,7 +222,7 @@ class Crate:
         """Add the workflow and the action that is its run."""
         tools = [{"@id": self.tool(stage)} for stage in stages]
         statements = [statement for several in self.side.stages.values() for statement in several]
-        git: dict[str, Any] = next((facts["git"] for facts in (read_facts(self.side.root, item) for item in statements)
+        git: dict[str, Any] = next((facts["git"] for facts in (item.facts for item in statements)
                     if facts.get("git")), {})  # fmt: skip
         language = self.add(
             "#snakemake-language", "ComputerLanguage", name="Snakemake", alternateName="Snakemake",
@@ -284,7 +283,7 @@ class Crate:
             packages["snakemake"]
             for statements in self.side.stages.values()
             for statement in statements
-            if "snakemake" in (packages := read_facts(self.side.root, statement).get("packages") or {})
+            if "snakemake" in (packages := statement.facts.get("packages") or {})
         }
         engine = self.add(
             f"{SNAKEMAKE}/#engine", "SoftwareApplication", name="Snakemake", url=SNAKEMAKE,

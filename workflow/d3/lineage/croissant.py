@@ -11,7 +11,6 @@ import pyarrow as pa
 from d3 import records
 from d3.lineage.compare import Side
 from d3.lineage.statements import Statement
-from d3.lineage.trace import read_facts
 from d3.tables import written_whole
 
 CONTEXT = {
@@ -131,7 +130,7 @@ def _activity(side: Side, stage: str) -> dict[str, Any]:
     """Give one stage as an activity: its settings, prompts, models and code."""
     statements: list[Statement] = side.stages[stage]
     first = statements[0]
-    git = read_facts(side.root, first).get("git") or {}
+    git = first.facts.get("git") or {}
     return {
         "@type": "prov:Activity",
         "@id": f"urn:d3:{stage}:{first.outputs[0].path.split('/')[2]}",

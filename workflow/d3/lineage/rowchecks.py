@@ -238,6 +238,8 @@ def _rebuilt(check: Checker, data: str) -> Faults:
                             {key[:2] for key in wanted}, "id", "sample")  # fmt: skip
     files = check.by_id(check.inputs("corpus"), records.CORPUS, {key[0] for key in wanted})
     config = check.statement.config
+    if not config:  # the facts are lost, which is a finding of its own
+        return
     for number, row in enumerate(check.rows(check.out(), records.DATASET)):
         if number not in places:
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.errors import InputError
-from d3.statement import STATEMENT_TYPE, SUFFIX
+from d3.statement import STATEMENT_TYPE, SUFFIX, facts_of
 
 FOLDERS = ("results", "resources")
 """Where statements lie, below the working folder."""
@@ -50,6 +50,8 @@ class Statement:
     """`buildDefinition`, without the inputs."""
     details: dict[str, Any]
     """`runDetails`."""
+    root: Path
+    """The working folder."""
 
     @property
     def stage(self) -> str:
@@ -70,9 +72,13 @@ class Statement:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Give the part of the configuration that the job was given."""
-        found: dict[str, Any] = self.external.get("config") or {}
-        return found
+        """Give the part of the configuration that the job was given; empty when its facts are lost."""
+        return self.facts.get("config") or {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Give what many jobs share: settings, code digests, packages, git commit; empty when lost."""
+        return facts_of(self.internal, self.root)
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -128,6 +134,7 @@ def read_statement(root: Path, path: Path) -> Statement:
             inputs=inputs,
             definition=definition,
             details=dict(predicate["runDetails"]),
+            root=root,
         )
         if not statement.outputs or not statement.stage or not isinstance(statement.counts.get("dropped", {}), dict):
             raise ValueError("no subject or no stage")

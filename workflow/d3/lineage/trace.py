@@ -186,7 +186,7 @@ class Tracer:
         text += f", sha256 {group.sha256[:12]}" if group.files == 1 else ""
         notes = []
         if statement is not None:
-            interpreter = read_facts(self.root, statement).get("interpreter") or {}
+            interpreter = statement.facts.get("interpreter") or {}
             notes += list(made_with(statement, str(interpreter.get("python", ""))))
             data |= {
                 "code": statement.internal.get("code"),
@@ -215,7 +215,7 @@ class Tracer:
         commits: dict[str, int] = {}
         for group in found.values():
             statement = self.statement(group.statement)
-            facts = read_facts(self.root, statement) if statement else {}
+            facts = statement.facts if statement else {}
             git = facts.get("git") or {}
             if git.get("commit"):
                 said = f"git {git['commit'][:12]}" + (", with changes that are not in it" if git.get("dirty") else "")
@@ -338,29 +338,11 @@ def _statement(root: Path, path: str) -> Statement | None:
         return None
 
 
-def read_facts(root: Path, statement: Statement) -> dict[str, Any]:
-    """Give what many jobs share: code digests, packages, git commit; empty when the file is missing."""
-    shared = statement.internal.get("shared")
-    if isinstance(shared, dict):
-        return shared
-    digest = str(statement.internal.get("facts", ""))
-    return _facts(root / "results" / "lineage" / "facts" / f"{digest}.json") if digest else {}
-
-
-@cache
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 def licence_of(statement: Statement, python: str = "") -> str:
     """Say name, version and licence of what a job took from outside, as `config/versions.tsv` pins it."""
     from d3.pins import pins
 
-    params = statement.external.get("params") or statement.config
+    params = statement.config
     pin = pins().get(str(params.get("name"))) if isinstance(params, dict) else None
     if pin is not None and params.get("version") == pin.version:
         return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
