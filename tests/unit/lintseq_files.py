@@ -43,9 +43,16 @@ HOSTILE = {
     "signs": "x = (1\n+ 2\n- 3\n)\nprint(x)",
     "recursion": "class A:\n    pass\n\n\nA.a = A\nA.b = A.a.a.a\n\n\ndef f(x):\n    return f(f)(f(x))\n\n\nf(f).g = f",
     "mutual": "class B(C):\n    pass\n\n\nclass C(B):\n    pass\n\n\nprint(B(), C())",
-    "instances": "class Glue:\n    def __init__(self, **given):\n        self.__dict__.update(given)\n\n\ndef use(value):\n"
-    "    glue = Glue(name=value)\n    glue.__dict__['a'] += 1\n    print(glue.__dict__.keys, glue.__doc__.upper)\n"
-    "    return glue.__module__.upper()",
+    "instances": """class Glue:
+    def __init__(self, **given):
+        self.__dict__.update(given)
+
+
+def use(value):
+    glue = Glue(name=value)
+    glue.__dict__['a'] += 1
+    print(glue.__dict__.keys, glue.__doc__.upper)
+    return glue.__module__.upper()""",
     "brackets": "x = " + "[" * 150 + "]" * 150,
     "coding": "# -*- coding: latin-1 -*-\nx = 'é'\nprint(x)",
     "bad_coding": "# -*- coding: no-such-thing -*-\nx = 1",

@@ -319,6 +319,29 @@ def test_the_command_takes_settings_as_options_and_writes_parquet(tmp_path: Path
 TEXTS_TWICE = ["x = 1\nprint(x)"] * 2 + ["import nothing\nnothing.run()"] * 2
 
 
+def test_nothing_is_left_in_a_home_or_beside_the_files(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    folder.mkdir()
+    (home / ".pylintrc").write_text("[MAIN]\ndisable=all\n")
+    (folder / "pylintrc").write_text("[MAIN]\ndisable=all\n")
+    texts = [*FILES[:3], HOSTILE["pragmas"], HOSTILE["deep_calls"], HOSTILE["recursion"]]
+    source = write(folder / "in.jsonl", [normalise(text) for text in texts])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "PYLINT"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "d3", "lintseq", "--in", str(source), "--out", "out.jsonl", "--workers", "2"],
+        cwd=folder, env=environment | {"HOME": str(home)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in home.iterdir()] == [".pylintrc"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "in.jsonl", "out.jsonl", "out.jsonl.prov.json", "pylintrc",
+    ]  # fmt: skip
+    rows = {row["id"]: row for row in read(folder / "out.jsonl")}
+    stage.run(parse_config({}), [source], tmp_path / "here.jsonl", workers=1)
+    assert [rows[row["id"]] for row in read(tmp_path / "here.jsonl")] == list(rows.values())
+
+
 def test_memory_is_limited_and_the_next_file_is_sampled() -> None:
     wide = "\n".join(f"x{n} = [" + ", ".join(["'a'"] * 8000) + "]" for n in range(20))
     found = answers(Settings(max_memory_mb=260), "x = 1\nprint(x)", wide, "x = 1\nprint(x)")

@@ -40,7 +40,9 @@ def expected(batches: int) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shards", "source", "batches"), [(101, {"shards_per_job": 1}, 101), (10_000, {"shards_per_job": 100}, 100)], ids=["paper", "10,000"]
+    ("shards", "source", "batches"),
+    [(101, {"shards_per_job": 1}, 101), (10_000, {"shards_per_job": 100}, 100)],
+    ids=["paper", "10,000"],
 )
 def test_a_dry_run_is_cheap_from_nothing_and_when_all_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, source: Mapping[str, int], batches: int
