@@ -37,7 +37,7 @@ def rebuild(image: Path, checkout: Path, post: str) -> None:
     recipe.write_text(f"Bootstrap: localimage\nFrom: {image}\n\n%post\n    {post}\n")
     fast = ["--mksquashfs-args", "-comp zstd -Xcompression-level 1"]
     done = subprocess.run(
-        ["apptainer", "build", "--force", *fast, built, recipe],
+        ["apptainer", "build", "--fakeroot", *fast, built, recipe],
         capture_output=True,
         text=True,
         timeout=600,

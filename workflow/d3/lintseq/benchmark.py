@@ -32,7 +32,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from d3.errors import ToolError
+from d3.errors import D3Error, ToolError
 from d3.identity import LINE_BREAKS, content_id, derive_seed, normalise
 from d3.lintseq import figures
 from d3.lintseq.oracle import PACKAGE_ROOT, ask, private_environment
@@ -269,4 +269,7 @@ def _line(name: str, results: Sequence[Measure]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except D3Error as error:
+        sys.exit(f"error: {error}")
