@@ -100,6 +100,23 @@ def test_midtraining_was_on_two_nodes(on_slurm: tuple[Path, subprocess.Completed
     assert "node 1 of 2 waits for the plan" in (folder / "logs/midtrain.log").read_text()
 
 
+@pytest.mark.timeout(600)
+def test_a_wave_that_changes_nothing_stops_in_the_same_run(
+    on_slurm: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """A job that runs again and writes the same bytes is followed by no other, under SLURM as elsewhere."""
+    folder, _ = on_slurm
+    before = results(folder)
+    (lost,) = folder.glob("results/corpus/*/*.prov.json")
+    lost.unlink()
+    finished = {path: path.stat().st_mtime_ns for path in folder.glob("results/*/**/*.prov.json")}
+    again = drive(folder, folder / "site", timeout=500)
+    assert again.returncode == 0, again.stdout[-6000:]
+    assert lost.exists()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert results(folder) == before
+
+
 def test_no_job_of_the_run_is_left(on_slurm: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = on_slurm
     assert str(folder) not in slurm("squeue", "-h", "--format=%Z")

@@ -51,7 +51,7 @@ def values(model: Path, **changes: Any) -> dict[str, Any]:
 def targets(settings: dict[str, Any]) -> list[str]:
     chain = Chain(parse_config(settings))
     examples = [f"{chain.folder('sft_data')}/{name}.parquet" for name in ("a", "b", "c")]
-    return ["dataset", f"{chain.folder('tokens')}/a.npy", *examples]
+    return ["dataset", f"{chain.folder('tokens')}/a.npy", f"{chain.folder('midtrain')}/model", *examples]
 
 
 def of_another_configuration(folder: Path) -> list[Path]:
@@ -108,6 +108,9 @@ def test_a_repository_is_forgotten(made: tuple[Path, Path, list[str]], tmp_path:
     assert "1 of their files stay" in listed.stdout
     assert "LEFT results/corpus" in listed.stdout
     assert "LEFT results/tokens" in listed.stdout
+    (model,) = (path.relative_to(folder) for path in folder.glob("results/midtrain/*/model"))
+    assert f"model trained on them: {model} (still the old one)" in listed.stdout
+    weights = digests(folder / model)
     assert "run the workflow, then this command again: " in listed.stdout
     assert not (folder / "logs" / "quote.log").exists()
     assert "LEFT work" not in listed.stdout
@@ -117,6 +120,8 @@ def test_a_repository_is_forgotten(made: tuple[Path, Path, list[str]], tmp_path:
     rebuilt = forget(folder, config, "--run", "--target", *wanted)
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr[-6000:]
     assert rebuilt.stdout.endswith("nothing is left\n")
+    assert f"model trained on them: {model} (trained again)" in rebuilt.stdout
+    assert digests(folder / model)["model.safetensors"] != weights["model.safetensors"]
     assert "added to the list: nothing new" in rebuilt.stdout
     after = stamps(folder)
     untouched = {path for path in before if path.name.startswith("c.") and not path.name.endswith(".txt")}
