@@ -43,12 +43,14 @@ def imports(texts: Sequence[str], seed: int, *, workers: int) -> None:
 
 
 def memory(texts: Sequence[str], seed: int, *, sequences: int) -> None:
-    """Print the resident memory of one worker along so many sequences, again over the same files if need be."""
+    """Print the resident memory of one worker along so many sequences, and of how many imported modules it
+    holds the trees. The files are taken again if need be.
+    """
     samples = -(-sequences // max(1, len(texts)))
     tasks = islice(tasks_of(texts, seed, samples=samples), sequences)
     step = max(1, sequences // CURVE_POINTS)
-    print(f"{'sequences':>10}{'resident':>12}")
+    print(f"{'sequences':>10}{'resident':>12}{'modules':>10}", flush=True)
     with Pool(Settings(), 1, imported_modules(texts)) as pool:
         for number, _ in enumerate(pool.run(tasks)):
             if number in (1, *range(step, sequences, step), sequences - 1):
-                print(f"{number:>10}{pool.resident_mb:>9} MB", flush=True)
+                print(f"{number:>10}{pool.resident_mb:>9} MB{pool.modules:>10}", flush=True)

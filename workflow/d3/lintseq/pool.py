@@ -130,15 +130,16 @@ class Pool:
     """Some workers; `run` answers tasks. Use it as a context manager.
 
     `warm` names modules that the files import: their trees are built once, for all workers. They
-    change nothing but the time. `resident_mb` is the memory of the worker that answered last. Raises
-    ToolError when the processes cannot be started.
+    change nothing but the time. `resident_mb` is the memory of the worker that answered last,
+    `modules` how many trees of imported modules it holds. Raises ToolError when the processes cannot
+    be started.
     """
 
     def __init__(self, settings: Settings, workers: int, warm: Iterable[str] = ()) -> None:
         self.settings, self.count = settings, max(1, workers)
         self.warm = sorted(set(warm))
         self._links: list[_Link] = []
-        self.resident_mb = 0
+        self.resident_mb = self.modules = 0
         self._stack = contextlib.ExitStack()
         self._server: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
@@ -239,6 +240,7 @@ class Pool:
                 continue
             link.charge(answer.pop("cpu", 0.0))
             self.resident_mb = answer.pop("resident", self.resident_mb)
+            self.modules = answer.pop("modules", self.modules)
             ended = ""
             if "died" in answer:
                 code = answer["died"]

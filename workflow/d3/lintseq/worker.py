@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from d3.lintseq.linter import Linter
 
 PR_SET_PDEATHSIG = 1
-GROWTH_MB = 150
+GROWTH_MB = 64
 """A worker that has grown by this much makes room for a new one (our default)."""
 ENDED, RETIRED, FAILED = 0, 3, 4
 """Exit codes of a worker: nothing more to do; answered, but not fit for more; not answered."""
@@ -92,7 +92,8 @@ class _Worker:
                 detail = f"more than {self.settings['max_memory_mb']} MB of address space"
                 self._send(refusal("memory", detail) | {"n": task["n"]})
                 return RETIRED
-            self._send(answer | {"n": task["n"], "cpu": time.process_time() - began, "resident": resident})
+            held = {"resident": resident, "modules": len(self.known)}
+            self._send(answer | held | {"n": task["n"], "cpu": time.process_time() - began})
             self._forget()
             resident = _resident_mb()
             if resident > most:
