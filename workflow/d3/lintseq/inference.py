@@ -6,7 +6,7 @@ level (a property, a context manager, a step to a parent) is done in place. `tak
 astroid and pylint; the differential test compares the messages with the untouched ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import astroid
@@ -22,7 +22,7 @@ FAR = 50
 """So many steps up the original may take by recursion are taken by a loop; further ones are left to it.
 So is what lies above anything but a node: an instance may stand between a node and its tree."""
 
-_statement, _frame, _scope = NodeNG.statement, NodeNG.frame, NodeNG.scope
+_statement = NodeNG.statement
 
 
 def statement(self: Any) -> Any:
@@ -40,30 +40,22 @@ def statement(self: Any) -> Any:
     return _statement(node)
 
 
-def frame(self: Any) -> Any:
-    """Give what `NodeNG.frame` gives."""
-    node = self
-    for _ in range(FAR):
-        above = node.parent
-        if above is None:
-            break
-        if getattr(type(above), "frame", None) is not frame:
-            return above.frame()
-        node = above
-    return _frame(node)
+def _climbing(name: str) -> Callable[[Any], Any]:
+    """Make what gives the same as a method of nodes that asks the parent, where no class has one of its own."""
+    original = getattr(NodeNG, name)
 
+    def climb(self: Any) -> Any:
+        node = self
+        for _ in range(FAR):
+            above = node.parent
+            if above is None:
+                break
+            if getattr(type(above), name, None) is not climb:
+                return getattr(above, name)()
+            node = above
+        return original(node)
 
-def scope(self: Any) -> Any:
-    """Give what `NodeNG.scope` gives."""
-    node = self
-    for _ in range(FAR):
-        above = node.parent
-        if not above:
-            break
-        if getattr(type(above), "scope", None) is not scope:
-            return above.scope()
-        node = above
-    return _scope(node)
+    return climb
 
 
 def first_ancestor(node: Any, kinds: Any) -> Any:
@@ -201,7 +193,8 @@ def get_constraints(expr: Any, frame: Any) -> dict[Any, set[Any]]:
 
 def take() -> None:
     """Put them in place; whoever has imported an original by name keeps it, which only costs time."""
-    NodeNG.statement, NodeNG.frame, NodeNG.scope = statement, frame, scope
+    NodeNG.statement = statement
+    NodeNG.frame, NodeNG.scope = _climbing("frame"), _climbing("scope")
     NodeNG.infer = infer
     nodes.ClassDef.ancestors = ancestors
     bases._infer_stmts = nodes.node_classes._infer_stmts = infer_stmts
