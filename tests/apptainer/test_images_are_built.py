@@ -10,9 +10,10 @@ import pytest
 from entering import build as build_images
 from entering import require_apptainer
 
+from d3 import __version__
 from d3 import images as recipes
 from d3.environments import of_manifest
-from d3.images import ROOT, image_identity, record, record_path
+from d3.images import ROOT, file_sha256, image_identity, lock_path, record, record_path
 
 
 @pytest.mark.parametrize("name", ["data", "dolma", "eval"])
@@ -22,6 +23,8 @@ def test_an_image_passes_its_own_test_and_has_the_packages_of_its_lock(images: d
     labels = subprocess.run(["apptainer", "inspect", images[name]], capture_output=True, text=True, check=True).stdout
     assert f"org.opencontainers.image.title: d3-{name}" in labels
     assert f"d3.lock: envs/{name}.lock" in labels
+    assert f"d3.lock.sha256: {file_sha256(lock_path(name))}" in labels
+    assert f"org.opencontainers.image.version: {__version__}" in labels
 
 
 def test_the_record_beside_an_image_tells_what_is_in_it(images: dict[str, Path]) -> None:
@@ -84,7 +87,8 @@ def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, mon
     from d3.errors import ToolError
 
     (tmp_path / "x.def").write_text(
-        "Bootstrap: localimage\nFrom: /nowhere\n\n%post\n    false {{ LOCK }} {{ REVISION }}\n"
+        "Bootstrap: localimage\nFrom: /nowhere\n\n%post\n"
+        "    false {{ LOCK }} {{ LOCK_SHA256 }} {{ REVISION }} {{ VERSION }}\n"
     )
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "x.lock").write_text("a==1\n")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from d3 import __version__
 from d3.errors import ToolError
 from d3.identity import digest_of
 from d3.images import (
@@ -185,8 +186,15 @@ def build(name: str, *, variant: str, base: str | None, compression: str, say: A
     started = time.monotonic()
     with pip_folder() as binds, log.open("wb") as output:
         command = [apptainer(), "build", "--fakeroot", *binds, *COMPRESSION[compression], *base_arguments(base)]
-        command += ["--build-arg", f"LOCK={lock_path(name, variant).relative_to(ROOT)}"]
-        command += ["--build-arg", f"REVISION={revision()}", str(part), str(definition(name))]
+        lock = lock_path(name, variant)
+        values = {
+            "LOCK": lock.relative_to(ROOT),
+            "LOCK_SHA256": file_sha256(lock),
+            "REVISION": revision(),
+            "VERSION": __version__,
+        }
+        command += [word for item in values.items() for word in ("--build-arg", "{}={}".format(*item))]
+        command += [str(part), str(definition(name))]
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, check=False)
     if done.returncode != 0:
         part.unlink(missing_ok=True)
