@@ -118,6 +118,8 @@ def test_a_command_that_runs_alone_leaves_nothing_but_its_files(
     ]
     assert "d3.corpus.stage" in shared_facts(statement)["code"]
     assert not (tmp_path / FACTS).exists()
+    statement["predicate"]["buildDefinition"]["internalParameters"]["shared"] = 5
+    assert shared_facts(statement) == {}
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,8 @@ def shared_facts(statement: Mapping[str, Any], root: Path = Path()) -> dict[str,
 def facts_of(internal: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Give the facts that the internal parameters of a job name; an empty dict when their file is lost."""
     if "shared" in internal:
-        return dict(internal["shared"])
+        shared = internal["shared"]
+        return shared if isinstance(shared, dict) else {}
     path = root / FACTS / f"{internal.get('facts')}.json"
     try:
         return _read_facts(path, path.stat().st_mtime_ns)

@@ -53,6 +53,8 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     if statement.facts:  # else `check_facts` says that they are lost
         yield from (wrong(what) for what in _facts_differ(statement))
         yield from (wrong(what) for what in _key_differs(statement))
+    elif "shared" in statement.internal:
+        yield wrong("its shared facts are no facts")
 
 
 def _facts_differ(statement: Statement) -> Iterator[str]:

@@ -73,7 +73,8 @@ class Statement:
     @property
     def config(self) -> dict[str, Any]:
         """Give the part of the configuration that the job was given; empty when its facts are lost."""
-        return self.facts.get("config") or {}
+        found = self.facts.get("config")
+        return found if isinstance(found, dict) else {}
 
     @property
     def facts(self) -> dict[str, Any]:
