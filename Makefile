@@ -35,20 +35,21 @@ test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style an
 	$(VENV)/snakefmt --check workflow
 	$(VENV)/mypy
 	$(VENV)/snakemake --lint
-	@# Most tests keep one core busy, so two halves run side by side; each prints its output when it ends.
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-packages test-workflows
+	@# Most tests keep one core busy, so two parts run side by side; each prints its output when it ends.
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-machines test-workflows test-packages
 
-.PHONY: test-packages test-workflows
+.PHONY: test-packages test-workflows test-machines
 test-packages:
-	$(VENV)/python -m pytest --durations=8 tests/unit tests/apptainer
+	$(VENV)/python -m pytest --durations=8 tests/unit
 test-workflows:
-	$(VENV)/python -m pytest --durations=8 tests/slurm tests/workflow
+	$(VENV)/python -m pytest --durations=8 tests/workflow
+test-machines:  # in images, which are built first, and on SLURM
+	$(VENV)/python -m pytest --durations=8 tests/apptainer tests/slurm
 
-.PHONY: slurm-images
-slurm-images: setup  ## the chain on a real SLURM on this machine, every job in its image (root, Debian, Apptainer)
-	$(VENV)/python -m d3 images --variant cpu --base local --compression zstd
+.PHONY: slurm-chain
+slurm-chain: setup .venv-vllm/.installed  ## the chain on a real SLURM on this machine, every job in its image (root, Debian, Apptainer)
 	tests/slurm/start-cluster.sh
-	D3_CI=1 D3_SLURM_IMAGES=1 $(VENV)/python -m pytest --durations=5 tests/slurm/test_slurm_chain.py
+	D3_CI=1 $(VENV)/python -m pytest --durations=5 tests/slurm
 
 .PHONY: drills
 drills: setup  ## fault drills on a real SLURM on this machine (root, Debian); ARGS=NAME does one

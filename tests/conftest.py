@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow"), str(HERE / "slurm")]
+sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow"), str(HERE / "slurm"), str(HERE / "apptainer")]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -39,3 +39,16 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
     done = run(folder, config)
     assert done.returncode == 0, done.stdout[-6000:]
     return folder, config
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, Path]:
+    """Give the files of all images by their names; builds what is missing, some minutes each (see `entering.STORE`)."""
+    from entering import build, require_apptainer
+
+    from d3.images import RECIPES, image_path
+
+    require_apptainer()
+    done = build()
+    assert done.returncode == 0, done.stderr
+    return {name: image_path(name) for name in RECIPES}

@@ -3,18 +3,7 @@
 from pathlib import Path
 
 import pytest
-from entering import NAMES, Enter, build, entrance, require_apptainer
-
-from d3.images import image_path
-
-
-@pytest.fixture(scope="session")
-def images() -> dict[str, Path]:
-    """Give the files of the images under test by their names."""
-    require_apptainer()
-    done = build(*NAMES)
-    assert done.returncode == 0, done.stderr
-    return {name: image_path(name) for name in NAMES}
+from entering import Enter, entrance
 
 
 @pytest.fixture(scope="session")

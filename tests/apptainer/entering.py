@@ -14,9 +14,6 @@ import yaml
 from d3.images import ROOT
 
 STORE = Path(os.environ.get("D3_IMAGE_STORE", Path.home() / ".cache" / "d3-images"))
-NAMES = ("data", "dolma", "eval")
-"""The images of the stages tested here. Those with torch take minutes to build."""
-
 Enter = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -30,7 +27,7 @@ def require_apptainer() -> None:
 
 
 def build(*names: str) -> subprocess.CompletedProcess[str]:
-    """Build what is missing of the named images, from a base made on this machine."""
+    """Build what is missing of the named images (without names of all), from a base made on this machine."""
     line = [sys.executable, "-m", "d3", "images", *names, "--variant", "cpu", "--base", "local"]
     line += ["--compression", "zstd", "--store", str(STORE)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}

@@ -16,14 +16,15 @@ from d3.environments import of_manifest
 from d3.images import ROOT, file_sha256, image_identity, lock_path, record, record_path
 
 
-@pytest.mark.parametrize("name", ["data", "dolma", "eval"])
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_an_image_passes_its_own_test_and_has_the_packages_of_its_lock(images: dict[str, Path], name: str) -> None:
     done = subprocess.run(["apptainer", "test", images[name]], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     labels = subprocess.run(["apptainer", "inspect", images[name]], capture_output=True, text=True, check=True).stdout
     assert f"org.opencontainers.image.title: d3-{name}" in labels
-    assert f"d3.lock: envs/{name}.lock" in labels
-    assert f"d3.lock.sha256: {file_sha256(lock_path(name))}" in labels
+    lock = lock_path(name, "cpu")
+    assert f"d3.lock: {lock.relative_to(ROOT)}" in labels
+    assert f"d3.lock.sha256: {file_sha256(lock)}" in labels
     assert f"org.opencontainers.image.version: {__version__}" in labels
 
 

@@ -73,6 +73,20 @@ def test_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert machine.environments(place({"software-deployment-method": "apptainer"})).level == "ok"
 
 
+def test_a_compiler_is_missed_where_vllm_runs_outside_of_images(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    for name in (".venv", ".venv-dolma", ".venv-vllm"):
+        program(tmp_path / name / "bin", "python", "true")
+    config = load_config(ROOT / "config" / "d3.yaml")
+    assert machine.environments(place(config=config)).remedy == "install gcc, or run in images"
+    assert machine.environments(place({"software-deployment-method": "apptainer"}, config=config)).level == "ok"
+    assert machine.environments(place()).level == "ok"
+    program(tools, "gcc", "true")
+    assert machine.environments(place(config=config)).level == "ok"
+
+
 @pytest.mark.parametrize(
     ("script", "native", "images"),
     [

@@ -10,7 +10,7 @@ import pytest
 from d3.errors import D3Error
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
-from d3.llm.engine import Answer, Request
+from d3.llm.engine import Answer, EngineError, Request
 from llm_models import EchoEngine
 
 
@@ -100,6 +100,24 @@ def test_one_poisoned_request_does_not_spoil_its_chunk(tmp_path: Path) -> None:
     again = EchoEngine()  # a failure is not kept: the next run tries again
     assert {outcome.status for outcome in ask(again, questions(4), Journal(tmp_path))} == {"ok"}
     assert again.asked == ["r2"]
+
+
+class Dead(EchoEngine):
+    def answer(self, request: Request) -> Answer:
+        raise RuntimeError("no such kernel")
+
+
+def test_an_engine_that_answers_nothing_ends_the_stage() -> None:
+    with pytest.raises(EngineError, match="none of 3 requests was answered; the last reason: RuntimeError: no such"):
+        ask(Dead(), questions(3))
+
+
+def test_what_never_gets_an_answer_does_not_stop_those_who_have_theirs(tmp_path: Path) -> None:
+    assert {outcome.status for outcome in ask(Dead(), questions(2))} == {"engine_error"}
+    with Journal(tmp_path) as journal:
+        ask(EchoEngine(), questions(2), journal)
+        outcomes = ask(Dead(), questions(6), journal)
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 2 + ["engine_error"] * 4
 
 
 def test_an_answer_that_finished_with_an_error_is_asked_again() -> None:

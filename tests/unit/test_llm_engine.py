@@ -178,3 +178,10 @@ def test_other_weights_and_other_types_have_another_identity(folder: Path, tmp_p
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"nothing.*cannot be loaded"):
         open_engine(config.Engine(), str(tmp_path / "nothing"))
+
+
+def test_a_cut_model_is_no_fault_of_the_requests(tmp_path: Path) -> None:
+    weights = chat_model(tmp_path / "model") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(EngineError, match=r"model: cannot be loaded \(SafetensorError: "):
+        open_engine(config.Engine(batch=4, max_length=256), str(weights.parent)).ask(requests())

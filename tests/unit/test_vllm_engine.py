@@ -104,6 +104,10 @@ def test_a_failed_step_leaves_nothing_behind(worker: dict[str, Any]) -> None:
     assert [row["raw"] for row in worker["after a failed step"]] == [answer["text"] for answer in worker["greedy"]]
 
 
+def test_an_engine_that_never_starts_ends_the_stage_and_blames_no_row(worker: dict[str, Any]) -> None:
+    assert "vLLM does not start (AttributeError: a compiled part of vLLM is missing)" in worker["broken"]
+
+
 def test_a_request_that_ends_with_an_error_gets_a_status(worker: dict[str, Any]) -> None:
     rows = worker["failed grammar"]
     assert [row["status"] for row in rows] == ["ok", "ok", "engine_error", "ok"]

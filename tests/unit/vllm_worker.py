@@ -90,6 +90,15 @@ def main(model: str, journal: str) -> dict[str, Any]:
 
     with Journal(Path(journal)) as kept:
         result["journalled"] = ask(engine, greedy, kept)
+
+    def broken(**_: Any) -> None:
+        raise AttributeError("a compiled part of vLLM is missing")
+
+    engine._vllm.LLM = broken
+    try:
+        ask(open_engine(config.Engine(kind="vllm", batch=16, max_length=512), model), greedy)
+    except EngineError as error:
+        result["broken"] = str(error)
     return result
 
 

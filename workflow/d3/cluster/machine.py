@@ -23,6 +23,8 @@ SPACE = 20 * GIGABYTE
 INODES = 100_000
 ROOM = 1.15
 """Memory that weights need on a GPU beside themselves; what is left after it holds the cache of the requests."""
+COMPILERS = ("gcc", "clang", os.environ.get("CC", "gcc"))
+"""What Triton, on which vLLM's kernels for GPUs rest, compiles their launchers with; the image has gcc."""
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -41,6 +43,8 @@ def environments(place: Place) -> Finding:
     if "llm" in environments_of(place.chain):
         wanted[".venv-vllm"] = "make .venv-vllm/.installed"
     missing = [name for name in wanted if not (ROOT / name / "bin" / "python").exists()]
+    if not missing and ".venv-vllm" in wanted and not place.images and not any(map(shutil.which, COMPILERS)):
+        return Finding("warn", "no C compiler, which vLLM on GPUs needs", "install gcc, or run in images")
     if not missing:
         return Finding("ok", f"environments {', '.join(wanted)}")
     remedy = "run: " + " && ".join(dict.fromkeys(wanted[name] for name in missing))

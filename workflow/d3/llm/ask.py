@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from d3 import usage
 from d3.identity import digest_of
 from d3.journal import Journal
-from d3.llm.engine import Answer, Engine, Request, RollingEngine, room_needed
+from d3.llm.engine import Answer, Engine, EngineError, Request, RollingEngine, room_needed
 from d3.llm.flight import InChunks, Rolling
 from d3.llm.replay_engine import NOT_KEPT, ReplayEngine, record
 from d3.progress import Progress
@@ -23,6 +23,8 @@ HELD_CHUNKS = 16
 """So many chunks of questions are held while the first of them has no answer; most come from the journal then."""
 SAVE_SECONDS = 30.0
 """How often the answers of an engine that never pauses are brought to the disk."""
+TO_BLAME = 3
+"""When so many requests were asked and none was answered, the engine is to blame and not the rows. Our default."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -67,6 +69,10 @@ class Tally:
     asked: int = 0
     repeated: int = 0
     unanswered: int = 0
+    failed: int = 0
+    """Asked, and not answered in the end."""
+    reason: str = ""
+    """Of the last of these."""
     prompt_tokens: int = 0
     """Of what was asked, as are the answers' tokens."""
     answer_tokens: int = 0
@@ -111,6 +117,8 @@ def ask_all(
     engine wants, a drawn answer that is empty up to three times with other seeds; failures end as
     `engine_error`, which is not journalled, so the next run tries again. With `empty_again=False` an
     empty answer is an answer: scores would be biased if a model could try again.
+    Raises EngineError when at least `TO_BLAME` requests were asked and there is not one answer: such a
+    file would look finished, and the next run would leave it alone.
     """
     if isinstance(engine, ReplayEngine):
         engine.bind(journal)
@@ -134,6 +142,12 @@ def ask_all(
     desk.save()
     progress.close()
     tally = desk.tally
+    if not tally.journal and tally.asked == tally.failed >= TO_BLAME:
+        raise EngineError(
+            f"none of {tally.asked} requests was answered; the last reason: {tally.reason}",
+            where=what,
+            remedy="mend the engine and run again",
+        )
     usage.count(
         asked=tally.asked,
         journal=tally.journal,
@@ -218,6 +232,9 @@ class _Desk(Generic[T]):
             if isinstance(reply, Answer):
                 self.tally.prompt_tokens += reply.prompt_tokens
                 self.tally.answer_tokens += reply.answer_tokens
+            else:
+                self.tally.failed += 1
+                self.tally.reason = reply
             if isinstance(reply, Answer) and self.journal is not None:
                 self.journal.put(key, _entry(reply), about={held.about for held in self.open[key]})
             for held in self.open.pop(key):

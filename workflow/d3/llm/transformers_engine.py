@@ -73,9 +73,11 @@ class TransformersEngine:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 self.name, dtype=getattr(torch, self.settings.dtype), **self._options
             )
-        except (OSError, ValueError) as error:
-            raise EngineError(f"cannot be loaded ({error})", where=self.name, remedy="check the model") from None
-        return model.to(self.device).eval()
+            return model.to(self.device).eval()
+        except Exception as error:  # a cut file, a full GPU: whatever it is, no row is to blame for it
+            raise EngineError(
+                f"cannot be loaded ({type(error).__name__}: {error})", where=self.name, remedy="check the model"
+            ) from None
 
     @cached_property
     def _ends(self) -> frozenset[int]:

@@ -25,7 +25,10 @@ from d3.provenance import file_digest
 SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
+"""What vLLM is told unless the environment says otherwise. FlashInfer compiles its sampler with nvcc, which neither
+the image nor most machines have, while vLLM starts; requests with seeds, as all of ours, are sampled without it."""
 CPU_SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -112,11 +115,11 @@ class VllmEngine:
                 seed=0,
                 **options,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, no row is to blame for it
             raise EngineError(
-                f"vLLM does not start ({' '.join(str(error).split())})",
+                f"vLLM does not start ({type(error).__name__}: {' '.join(str(error).split())})",
                 where=self.name,
-                remedy="check the engine settings",
+                remedy="check the engine settings, and that the environment is whole",
             ) from None
 
     def ask(self, requests: Sequence[Request]) -> list[Answer]:

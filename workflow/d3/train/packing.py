@@ -44,7 +44,11 @@ class PackedDocuments:
         self.tokens = int(self._lengths.sum())
         """Number of tokens of all documents."""
         if not self.tokens:
-            raise InputError("hold no document", where=", ".join(map(str, shards)), remedy="give shards with rows")
+            raise InputError(
+                "no document in it",
+                where=", ".join(map(str, shards)),
+                remedy="look at the column `status` in grades, diffs and labels",
+            )
         self._epoch: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
 
     @classmethod
