@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from d3.images import ROOT, file_sha256, record
 from drive import drive
@@ -21,29 +22,28 @@ from sandbox import TWO_NODES, require_cluster, slurm, write_site
 GPU_RULES = ("grades", "labels", "midtrain", "sft", "generate")
 IMAGE_OF = {
     **dict.fromkeys(("corpus", "diffs", "pairs", "pair_diffs", "dataset", "sft_data"), "data"),
-    **dict.fromkeys(("labels", "midtrain", "sft"), "train"),
-    **dict.fromkeys(("grades", "generate"), "llm"),
+    **dict.fromkeys(("labels", "midtrain", "sft", "generate"), "train"),
+    "grades": "llm",
     "tokens": "dolma",
     "execute": "eval",
 }
-"""The image of each stage's jobs; `labels` asks transformers here, `grades` and `generate` ask vLLM."""
+"""The image of each stage's jobs; `labels` and `generate` ask transformers here, `grades` asks vLLM."""
 BEFORE_LINTSEQ = ("source", "corpus", "duplicates", "pairs", "pair_duplicates", "grades")
 """Stages that do not depend on the standard library of an interpreter, in which the linter resolves imports."""
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
-    """Give the tiny configuration with one shard, one arm, two processes of mid-training, and vLLM beside transformers.
+    """Give the tiny configuration with one shard, one arm, two processes of mid-training, and grades from vLLM.
 
     vLLM asks a model of its own: on CPUs it has no attention for heads as narrow as the tiny one's.
     """
-    values = tiny_config(chat_model(tmp_path_factory.mktemp("model") / "wide", hidden=128))
+    values = tiny_config(tiny_model)
     values["source"] = {"embedded_shards": 1}
     values["arms"] = {"d3": {"midtrain": True}}
-    values["labels"]["engine"] = values["labels"]["engine"] | {"model": str(tiny_model)}
     values["midtrain"] = values["midtrain"] | {"processes": 2}
-    for stage in ("grades", "generate"):
-        values[stage]["engine"] = values[stage]["engine"] | {"kind": "vllm"}
+    wide = chat_model(tmp_path_factory.mktemp("model") / "wide", hidden=128)
+    values["grades"]["engine"] = values["grades"]["engine"] | {"kind": "vllm", "model": str(wide)}
     return values
 
 
@@ -95,9 +95,11 @@ def test_all_files_are_those_of_a_local_run_without_containers(
     config: dict[str, Any],
     images: dict[str, Path],
 ) -> None:
-    """Training on two nodes included: two processes give the same bytes on one node and on two."""
+    """Training on two nodes included: two processes of as many threads give the same bytes on one node and on two."""
     folder, _ = on_slurm
-    local = run(tmp_path, write_config(tmp_path, config))
+    threads = yaml.safe_load((folder / "site" / "config.yaml").read_text())["set-threads"]
+    as_many = [f"{rule}={number}" for rule, number in threads.items()]
+    local = run(tmp_path, write_config(tmp_path, config), "--set-threads", *as_many)
     assert local.returncode == 0, local.stdout[-6000:]
     on_cluster, here = results(folder), results(tmp_path)
     inside, outside = standard_libraries(images["data"])
