@@ -78,6 +78,7 @@ def test_a_compiler_is_missed_where_vllm_runs_outside_of_images(
 ) -> None:
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     for name in (".venv", ".venv-dolma", ".venv-vllm"):
+        (tmp_path / name).mkdir()
         program(tmp_path / name / "bin", "python", "true")
     config = load_config(ROOT / "config" / "d3.yaml")
     assert machine.environments(place(config=config)).remedy == "install gcc, or run in images"
