@@ -1,5 +1,6 @@
 """Real images, built once and kept outside of the repository by their keys."""
 
+import json
 import os
 import shlex
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d3.images import ROOT
+from d3.images import ROOT, record
 
 STORE = Path(os.environ.get("D3_IMAGE_STORE", Path.home() / ".cache" / "d3-images"))
 Enter = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,6 +33,16 @@ def build(*names: str) -> subprocess.CompletedProcess[str]:
     line += ["--compression", "zstd", "--store", str(STORE)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+
+
+def standard_libraries(image: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Give version and standard library of the interpreters in an image and outside."""
+    line = [sys.executable, str(ROOT / "containers" / "manifest.py")]
+    outside = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
+    inside = record(image)
+    assert inside is not None
+    inside, outside = ({name: said[name] for name in ("python", "standard_library")} for said in (inside, outside))
+    return inside, outside
 
 
 def entrance(images: dict[str, Path]) -> Enter:

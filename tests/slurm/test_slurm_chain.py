@@ -5,15 +5,15 @@ Start the cluster with tests/slurm/start-cluster.sh (root; Debian's SLURM packag
 
 import json
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from entering import standard_libraries
 
-from d3.images import ROOT, file_sha256, record
+from d3.images import file_sha256
 from drive import drive
 from llm_models import chat_model
 from running import digests, run, tiny_config, write_config
@@ -77,14 +77,6 @@ def test_the_chain_runs_to_its_end(on_slurm: tuple[Path, subprocess.CompletedPro
     folder, done = on_slurm
     assert done.returncode == 0, done.stdout[-6000:]
     assert (folder / "results/runs/tiny/report.html").exists()
-
-
-def standard_libraries(image: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give version and standard library of the interpreters in an image and outside."""
-    line = [sys.executable, str(ROOT / "containers" / "manifest.py")]
-    outside = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
-    inside = record(image) or {}
-    return tuple({name: said.get(name) for name in ("python", "standard_library")} for said in (inside, outside))
 
 
 @pytest.mark.slow

@@ -43,9 +43,9 @@ def environments(place: Place) -> Finding:
     if "llm" in environments_of(place.chain):
         wanted[".venv-vllm"] = "make .venv-vllm/.installed"
     missing = [name for name in wanted if not (ROOT / name / "bin" / "python").exists()]
-    if not missing and ".venv-vllm" in wanted and not place.images and not any(map(shutil.which, COMPILERS)):
-        return Finding("warn", "no C compiler, which vLLM on GPUs needs", "install gcc, or run in images")
     if not missing:
+        if ".venv-vllm" in wanted and not place.images and not any(map(shutil.which, COMPILERS)):
+            return Finding("warn", "no C compiler, which vLLM on GPUs needs", "install gcc, or run in images")
         return Finding("ok", f"environments {', '.join(wanted)}")
     remedy = "run: " + " && ".join(dict.fromkeys(wanted[name] for name in missing))
     return Finding("ok" if place.images else "fail", f"no environment {', '.join(missing)}", remedy)
