@@ -28,9 +28,9 @@ from snakemake.persistence import ParamsChange
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from d3.chain import STAGES
+from d3.chain import STAGES, code_of
 from d3.environments import image, venv
-from d3.provenance import digest_of_modules, modules_of
+from d3.provenance import digest_of_modules
 from d3.stale import Judge, Wanted
 
 VERSION = "9.27."
@@ -115,7 +115,7 @@ class Content:
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = modules_of(STAGES[stale["stage"]].module)
+        modules = code_of(stale["stage"])
         opt_out = (job.params.get("opt_out") or [None])[-1]
         makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
         return Wanted(

@@ -19,7 +19,7 @@ from typing import Any
 from d3 import surroundings, usage
 from d3.attempts import count_attempts, moment
 from d3.errors import InputError
-from d3.identity import canonical_json, digest_of
+from d3.identity import canonical_json, canonical_path, digest_of
 from d3.provenance import digest_of_modules
 from d3.scrub import scrub
 from d3.tables import written_whole
@@ -39,16 +39,10 @@ def statement_path(output: Path) -> Path:
     return output.parent / f"{output.name}{SUFFIX}"
 
 
-def working_name(path: Path) -> str:
-    """Give a path as statements name it: relative to the working folder if it lies below, else absolute."""
-    relative = os.path.relpath(path)
-    return os.path.abspath(path) if relative.startswith("..") else Path(relative).as_posix()
-
-
 def descriptor(path: Path, sha256: str, **annotations: Any) -> dict[str, Any]:
     """Give an in-toto resource descriptor; annotations that are None are left out."""
     kept = {name: value for name, value in annotations.items() if value is not None}
-    return {"name": working_name(path), "digest": {"sha256": sha256}, "annotations": kept}
+    return {"name": canonical_path(path), "digest": {"sha256": sha256}, "annotations": kept}
 
 
 @dataclass(kw_only=True)

@@ -43,11 +43,10 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
     `model` is a folder, or a hub id that lies in the local cache. `work` holds checkpoints until the
     end. Raises a D3Error for data that do not fit the model or the configuration.
     """
-    params = {"seed": config.seed, "midtrain": config.midtrain.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.midtrain.processes, "midtrain")
     base = _model_folder(config, model)
-    with _locked(work), Job("midtrain", code=CODE, params=params) as job:
+    with _locked(work), Job("midtrain", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.midtrain, vocabulary)
         digests = []
@@ -70,11 +69,10 @@ def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work:
     Rows that cannot be trained on are dropped with a reason (see `d3.train.answers.Encoder`), which
     `training.json` lists. `model` and `work` as in `midtrain`.
     """
-    params = {"seed": config.seed, "sft": config.sft.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.sft.processes, "sft")
     base = _model_folder(config, model)
-    with _locked(work), Job("sft", code=CODE, params=params) as job:
+    with _locked(work), Job("sft", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.sft, vocabulary)
         encoded, digest, dropped = _encode(job, rows, vocabulary, config.sft, work)
