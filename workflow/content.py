@@ -32,6 +32,7 @@ from d3.chain import STAGES, code_of
 from d3.environments import image, venv
 from d3.provenance import digest_of_modules
 from d3.stale import Judge, Wanted
+from d3.statement import more_packages
 
 VERSION = "9.27."
 REASONS = "D3_REASONS"
@@ -134,7 +135,7 @@ class Content:
         """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
         if self.images and stale["environment"] != "main":
             return image(Path(stale["image"]))
-        return venv(stale["environment"])
+        return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
 
     def reasons(self, dag, job):
         """Give the reasons why a job must run."""

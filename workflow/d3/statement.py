@@ -68,6 +68,11 @@ class Told:
     """Further internal parameters of the stage."""
 
 
+def more_packages(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the packages that a job's settings name: what its linter may resolve decides the diffs."""
+    return tuple(settings.get("diffs", {}).get("packages", ()))
+
+
 def settings_digest(scrubbed: Any) -> str:
     """Give the digest by which a statement names the settings of its job, which are free of secrets."""
     return digest_of(scrubbed)[:SHORT]
@@ -76,11 +81,12 @@ def settings_digest(scrubbed: Any) -> str:
 def write_statement(path: Path, told: Told) -> None:
     """Write a job's statement, and the facts that it shares with others unless they are there."""
     run = surroundings.run_facts()
+    environment = surroundings.environment(more_packages(told.config))
     shared = scrub(
         {
             "config": told.config,
             "code": told.modules,
-            "packages": surroundings.environment().packages,
+            "packages": environment.packages,
             "interpreter": surroundings.interpreter(),
             "git": run.get("git"),
             "engine": told.engine,
@@ -90,7 +96,7 @@ def write_statement(path: Path, told: Told) -> None:
     internal = {
         "code": digest_of_modules(told.modules)[:SHORT],
         "facts": facts,
-        "environment": surroundings.environment().told(),
+        "environment": environment.told(),
         "attempts": count_attempts(Path(str(told.outputs[0]["name"]))) if told.outputs else 1,
         "seed": told.seed,
         **told.more,

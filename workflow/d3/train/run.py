@@ -21,6 +21,7 @@ from typing import Any
 
 from d3 import records
 from d3.config import Config, Training
+from d3.config_identity import deciding_part
 from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
 from d3.progress import Progress
@@ -138,7 +139,7 @@ def _train(
         "vocabulary": vocabulary.size,
         **data,
     }
-    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], plan["settings"], seed, _ground(base)]))
+    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], deciding_part(settings), seed, _ground(base)]))
     part = job.file(output)
     plan |= {"model": str(base), "output": str(part), "work": str(work)}
     _launch(plan, settings.processes, work)
