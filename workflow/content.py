@@ -28,8 +28,8 @@ from snakemake.persistence import ParamsChange
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from d3.chain import STAGES
 from d3.environments import image, venv
+from d3.pipeline.registry import STAGES
 from d3.provenance import digest_of_modules, modules_of
 from d3.stale import Judge, Wanted
 
