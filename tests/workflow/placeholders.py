@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.cluster.jobs import jobs
 from d3.config_read import load_config
 from d3.contents import stamp
 from d3.environments import venv
 from d3.identity import canonical_json
+from d3.pipeline.registry import STAGES
 from d3.provenance import digest_of_modules, modules_of
 from d3.statement import settings_digest, statement_path
 from running import ROOT, command

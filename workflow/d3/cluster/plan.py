@@ -325,9 +325,8 @@ class _Planner:
         seen = self.rates.get(stage.name)
         counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
         if stage.over == "model":
-            planned.bytes = sum(
-                1e6 * weights_mb(self.chain, *model) for name, model in self.models if name == stage.name
-            )
+            made = [weights_mb(self.chain, *model) for name, model in self.models if name == stage.name]
+            planned.bytes = 1e6 * sum(made)
         elif stage.trains and seen and self.comparable(stage.name, seen):
             planned.bytes = count * seen.total("bytes") / len(seen.observations)
         elif stage.trains:
