@@ -201,7 +201,7 @@ def test_a_job_that_takes_longer_than_its_rule_asks_for_is_named(tmp_path: Path,
     assert not warnings
     slow = config.labels.model_copy(update={"sub_trajectories": 400})
     warnings = plan(Chain(config.model_copy(update={"source": source, "labels": slow}))).warnings
-    assert [warning.split(":")[0] for warning in warnings] == ["labels"]
+    assert [warning.split(":")[0] for warning in warnings] == ["labels", "dataset", "tokens"]
     assert "use fewer shards a job" in warnings[0]
 
 

@@ -6,13 +6,11 @@ are derived from them. A stage's name is also that of its rule, its command, its
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from d3.config import Config
 
 Over = Literal["once", "shard", "model", "arm", "evaluation"]
@@ -171,10 +169,10 @@ class Stage:
         ).split("/")
         return name if root == "results" else ""
 
-    def schema(self) -> "pa.Schema | None":
-        """Return the columns of the first output, None where it is not a table."""
-        name = self.outputs[0].schema
-        return getattr(importlib.import_module("d3.records"), name) if name else None
+    def check(self) -> Callable[[Any], Iterator[tuple[str, str]]] | None:
+        """Return what `d3 verify` calls for the stage's jobs: `check_NAME` of its module, or `check`."""
+        module = importlib.import_module(self.module)
+        return getattr(module, f"check_{self.name}", None) or getattr(module, "check", None)
 
     def output_of(self, path: str) -> Output | None:
         """Return which output a path relative to the stage's folder is; None for anything else."""
