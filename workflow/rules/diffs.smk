@@ -13,7 +13,7 @@ rule diffs:
         "logs/diffs/{shard}.log",
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "diffs").resources(),
+        **needs(CHAIN, "diffs").of_rule(),
     params:
         journal=f"{WORK}/journal/diffs/{{shard}}",
         stale=stale_when("diffs"),
@@ -41,7 +41,7 @@ rule pair_diffs:
         "logs/pair_diffs/{shard}.log",
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "pair_diffs").resources(),
+        **needs(CHAIN, "pair_diffs").of_rule(),
     params:
         journal=f"{WORK}/journal/pair_diffs/{{shard}}",
         stale=stale_when("pair_diffs"),

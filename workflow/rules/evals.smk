@@ -14,7 +14,7 @@ rule generate:
         image(CHAIN.environment("generate"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "generate").resources(),
+        **needs(CHAIN, "generate").of_rule(),
     params:
         environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
@@ -45,7 +45,7 @@ rule execute:
         image(CHAIN.environment("execute"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "execute").resources(),
+        **needs(CHAIN, "execute").of_rule(),
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         stale=benchmark_settings("execute"),
@@ -70,6 +70,8 @@ rule scores:
         f"{DIR['scores']}/{{benchmark}}/{{arm}}.json",
     log:
         "logs/scores/{benchmark}/{arm}.log",
+    resources:
+        **needs(CHAIN, "scores").of_rule(),
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         arm=lambda wildcards: ARMS[wildcards.arm][0],

@@ -6,7 +6,7 @@ rule grades:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
-        model=ASKED["grades"],
+        model=MODELS["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
@@ -15,7 +15,7 @@ rule grades:
         image(CHAIN.environment("grades"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "grades").resources(),
+        **needs(CHAIN, "grades").of_rule(),
     params:
         environment=CHAIN.environment("grades"),
         model=model_option,

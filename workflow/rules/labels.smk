@@ -6,7 +6,7 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        model=ASKED["labels"],
+        model=MODELS["labels"],
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
@@ -15,7 +15,7 @@ rule labels:
         image(CHAIN.environment("labels"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "labels").resources(),
+        **needs(CHAIN, "labels").of_rule(),
     params:
         environment=CHAIN.environment("labels"),
         model=model_option,

@@ -5,7 +5,7 @@ rule tokens:
     """Tokenize the dataset rows of {wildcards.shard}."""
     input:
         dataset=f"{DIR['dataset']}/data/{{shard}}.parquet",
-        tokenizer=TOKENIZER,
+        tokenizer=MODELS["tokens"],
     output:
         tokens=f"{DIR['tokens']}/{{shard}}.npy",
         documents=f"{DIR['tokens']}/{{shard}}.csv.gz",
@@ -15,7 +15,7 @@ rule tokens:
     container:
         image(CHAIN.environment("tokens"))
     resources:
-        **needs(CHAIN, "tokens").resources(),
+        **needs(CHAIN, "tokens").of_rule(),
     params:
         stale=stale_when("tokens"),
     shell:

@@ -16,7 +16,7 @@ rule midtrain:
         tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
         documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
         manifests=expand(f"{DIR['tokens']}/{{shard}}.json", shard=SHARDS),
-        model=BASE,
+        model=MODELS["midtrain"],
     output:
         directory(f"{DIR['midtrain']}/model"),
     log:
@@ -25,7 +25,7 @@ rule midtrain:
         outside_of("train")
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "midtrain").resources(),
+        **needs(CHAIN, "midtrain").of_rule(),
         nodes=1,
         interface="",
     params:
@@ -57,7 +57,7 @@ rule sft:
         outside_of("train")
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "sft").resources(),
+        **needs(CHAIN, "sft").of_rule(),
         nodes=1,
         interface="",
     params:
