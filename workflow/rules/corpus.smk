@@ -10,6 +10,8 @@ rule corpus:
         rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
     log:
         "logs/corpus/{shard}.log",
+    benchmark:
+        "logs/usage/corpus/{shard}.tsv"
     resources:
         **needs(CHAIN, "corpus").of_rule(),
     params:

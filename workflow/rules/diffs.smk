@@ -11,6 +11,8 @@ rule diffs:
         f"{DIR['diffs']}/{{shard}}.parquet",
     log:
         "logs/diffs/{shard}.log",
+    benchmark:
+        "logs/usage/diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "diffs").of_rule(),
@@ -39,6 +41,8 @@ rule pair_diffs:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
         "logs/pair_diffs/{shard}.log",
+    benchmark:
+        "logs/usage/pair_diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "pair_diffs").of_rule(),

@@ -10,6 +10,8 @@ rule generate:
         f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/generate/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/generate/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("generate"))
     threads: ALL_CORES
@@ -41,6 +43,8 @@ rule execute:
         f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/execute/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/execute/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("execute"))
     threads: ALL_CORES

@@ -11,6 +11,8 @@ rule grades:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
+    benchmark:
+        "logs/usage/grades/{shard}.tsv"
     container:
         image(CHAIN.environment("grades"))
     threads: ALL_CORES

@@ -11,6 +11,8 @@ rule labels:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
+    benchmark:
+        "logs/usage/labels/{shard}.tsv"
     container:
         image(CHAIN.environment("labels"))
     threads: ALL_CORES

@@ -12,6 +12,8 @@ rule tokens:
         manifest=f"{DIR['tokens']}/{{shard}}.json",
     log:
         "logs/tokens/{shard}.log",
+    benchmark:
+        "logs/usage/tokens/{shard}.tsv"
     container:
         image(CHAIN.environment("tokens"))
     resources:

@@ -14,6 +14,8 @@ rule topics_shard:
         f"{DIR['topics']}/{{shard}}.parquet",
     log:
         "logs/topics/{shard}.log",
+    benchmark:
+        "logs/usage/topics/{shard}.tsv"
     container:
         image(CHAIN.environment("topics"))
     threads: ALL_CORES

@@ -21,6 +21,8 @@ rule midtrain:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
+    benchmark:
+        "logs/usage/midtrain.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
@@ -53,6 +55,8 @@ rule sft:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
         "logs/sft/{arm}.log",
+    benchmark:
+        "logs/usage/sft/{arm}.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
