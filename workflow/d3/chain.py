@@ -58,7 +58,7 @@ class Stage(NamedTuple):
 STAGES = {
     "source": Stage("d3.embedded", ("source.embedded_shards",)),
     "model": Stage("d3.embedded"),
-    "hub_model": Stage("d3.hub"),
+    "hub_model": Stage("d3.embedded"),
     "benchmark": Stage("d3.embedded"),
     "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
     "duplicates": Stage("d3.corpus.duplicates", (), ("corpus",)),
