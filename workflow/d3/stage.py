@@ -49,7 +49,7 @@ class Job:
         self.stage, self.engine = stage, engine
         given = {} if config is None else config.model_dump(mode="json", exclude_unset=True)
         self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
-        self.modules = code_of(stage)
+        self.modules = code_of(stage, self.settings)
         self.read = 0
         self.kept = 0
         self.dropped: Counter[str] = Counter()
