@@ -73,8 +73,6 @@ BYTES_PER_ROW = {
     "topics": 300.0,
 }
 """Bytes of outputs a row (first output) that is written (the demo; compressed Parquet)."""
-TASKS = {"humaneval": 164, "humanevalsynth": 164, "humanevalfix": 164, "mbppplus": 378}
-"""Tasks of the benchmarks as published."""
 
 
 def file_tokens(chain: Chain) -> float:

@@ -238,9 +238,11 @@ class _Planner:
         self.add("sft", rows * arms, 0, tokens=tokens, units=tokens)
 
     def generate(self) -> None:
+        from d3.evals.tasks import reader
+
         tasks = 0.0
         for _, item in self.chain.benchmarks.values():
-            most = defaults.TASKS[item.kind]
+            most = reader(item.kind).SPEC.tasks_in_file
             tasks += most if item.tasks is None else min(item.tasks, most)
         samples = tasks * self.config.generate.samples * len(self.chain.arms)
         self.add("generate", samples, samples, requests=samples)
