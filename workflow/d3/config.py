@@ -51,6 +51,7 @@ ModelName = Annotated[str, Decides("path")]
 Template = Annotated[str, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 
 SERVER_ACCESS = Decides("nothing")
@@ -128,6 +129,10 @@ class Corpus(Section):
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25
     """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
+    filters: Annotated[list[ImportString], Neutral([])] = []
+    """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
+    folder, `package.module:function` a module there or of an installed package. Each is called with the
+    text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
 
 
 class Pairs(Section):

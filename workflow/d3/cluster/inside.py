@@ -50,6 +50,7 @@ def inputs(chain: Chain) -> Iterable[Path]:
     if chain.opt_out:
         yield Path(chain.opt_out)
     config = chain.config
+    yield from (Path(name.rpartition(":")[0]) for name in config.corpus.filters if ".py:" in name)
     models = [config.model.path, config.tokens.tokenizer]
     models += [model for stage in ("grades", "labels", "topics") if (model := chain.answering(stage))]
     yield from (Path(model) for model in models if Path(model).is_dir())
