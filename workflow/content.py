@@ -117,7 +117,7 @@ class Content:
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = code_of(stale["stage"])
+        modules = code_of(stale["stage"], json.loads(stale["config"]))
         opt_out = (job.params.get("opt_out") or [None])[-1]
         makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
         return Wanted(

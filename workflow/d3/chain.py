@@ -10,6 +10,7 @@ The Snakefile and the commands take all paths and parameters from here.
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache, cached_property, reduce
@@ -17,8 +18,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.config_identity import deciding, deciding_part
+from d3.core.import_strings import source_file
 from d3.errors import ConfigError
 from d3.identity import canonical_path, digest_of
 from d3.pins import pins
@@ -60,6 +62,9 @@ UNREAD = {
     },
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
+
+TASKS = "d3.evals.tasks"
+"""What loads the module of a benchmark by its name; a stage that imports it runs such modules."""
 
 
 class Chain:
@@ -105,7 +110,10 @@ class Chain:
         return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
     def prompts(self, stage: str) -> dict[str, str]:
-        """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
+        """Return the digest of each prompt template of a stage, and of each file of the user's code that it runs.
+
+        Raise ConfigError for a missing one.
+        """
         digests = {}
         for name in STAGES[stage].prompts:
             if name in self.unread:
@@ -115,6 +123,10 @@ class Chain:
             if not path.is_file():
                 raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
             digests[name] = data_digest(path)
+        for setting in STAGES[stage].imports:
+            section, field = setting.split(".")
+            for name in self.values[section][field]:
+                digests[f"{setting} {name}"] = data_digest(source_file(name, setting))
         return digests
 
     def settings_file(self, stage: str, *more: str) -> tuple[str, str]:
@@ -127,9 +139,9 @@ class Chain:
         decides = settings_digest(scrub(self.deciding(stage, *more)))
         return f"work/settings/{stage}-{decides}-{digest_of(text)[:8]}.json", text
 
-    def code(self, stage: str) -> str:
+    def code(self, stage: str, *more: str) -> str:
         """Return the digest of a stage's code; see `code_of`."""
-        return digest_of_modules(code_of(stage))
+        return digest_of_modules(code_of(stage, self.settings(stage, *more)))
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""
@@ -258,15 +270,25 @@ class Chain:
         return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
 
 
-@cache
-def code_of(stage: str) -> dict[str, str]:
+def code_of(stage: str, settings: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Return the digests of all that a stage's job executes of this repository, by name.
 
     Modules with the templates that they fill in (`d3.provenance.code_modules`), the shell text of the rule,
-    and the scripts of `workflow/bin` that it starts. Raise KeyError for a stage that there is not.
+    and the scripts of `workflow/bin` that it starts. `settings` are those of the job: a stage that loads
+    tasks runs the modules of the benchmarks that they name. Raise KeyError for a stage that there is not.
     """
-    found = dict(modules_of(STAGES[stage].module))
-    found |= {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
+    found = modules_of(STAGES[stage].module)
+    if TASKS in found:
+        benchmarks = (settings or {}).get("benchmarks", {}).values()
+        kinds = {item.get("kind", Benchmark().kind) for item in benchmarks}
+        found = modules_of(STAGES[stage].module, *sorted(f"{BENCHMARKS}.{kind}" for kind in kinds))
+    return found | _rule_of(stage)
+
+
+@cache
+def _rule_of(stage: str) -> dict[str, str]:
+    """Return the digests of the scripts that a stage's rule starts and of its shell text."""
+    found = {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
     rule = STAGES[stage].rule
     if rule in (shells := rule_shells()):
         found[f"rule {rule}"] = shell_digest(shells[rule])

@@ -113,7 +113,7 @@ def stale_when(stage, *more):
     write_settings(Path(settings), text)
     return {
         "stage": stage,
-        "code": CHAIN.code(stage),
+        "code": CHAIN.code(stage, *more),
         "prompts": CHAIN.prompts(stage),
         "settings": settings,
         "config": canonical_json(CHAIN.deciding(stage, *more)),

@@ -39,8 +39,6 @@ TOKENS_PER_EXAMPLE = 2178.0
 """Tokens of a dataset row, for files of `FILE_BYTES` [dataset card: 8.0 billion tokens in 3,673,873 rows]."""
 SFT_TOKENS = 200.0
 """Tokens of a fine-tuning example (the demo)."""
-TASKS = 164
-"""Tasks of a benchmark whose file is not there yet: those of HumanEval, which is copied when the run starts."""
 
 
 def file_tokens(chain: Chain) -> float:
@@ -54,12 +52,15 @@ def example_tokens(chain: Chain) -> float:
 
 
 def tasks_of(chain: Chain, benchmark: Benchmark) -> int:
-    """Return how many tasks of a benchmark are used: the lines of its file, `TASKS` if it cannot be read."""
+    """Return how many tasks of a benchmark are used: the lines of its file, or what its spec says of a missing one."""
+    from d3.evals.tasks import reader
+
     try:
         with open_lines(Path(chain.tasks_path(benchmark))) as lines:
-            found = sum(bool(line.strip()) for line in lines) or TASKS
+            found = sum(bool(line.strip()) for line in lines)
     except (D3Error, OSError, EOFError):
-        found = TASKS
+        found = 0
+    found = found or reader(benchmark.kind).SPEC.tasks_in_file
     return found if benchmark.tasks is None else min(found, benchmark.tasks)
 
 

@@ -80,7 +80,7 @@ _RECORDS = (
     ),
     Stage(
         name="hub_model",
-        module="d3.hub",
+        module="d3.embedded",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -101,6 +101,7 @@ _RECORDS = (
         name="corpus",
         module="d3.corpus.stage",
         settings=("seed", "source", "corpus"),
+        imports=("corpus.filters",),
         outputs=(
             Output("{name}.parquet", "CORPUS", ids="corpus"),
             Output("rejected/{name}.parquet", "REJECTED", ids="rejected"),

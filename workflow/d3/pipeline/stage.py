@@ -109,6 +109,8 @@ class Stage:
     """Stages whose keys are part of this one's."""
     prompts: tuple[str, ...] = ()
     """Settings that name prompt templates."""
+    imports: tuple[str, ...] = ()
+    """Settings that name code of the user's by import strings."""
     scripts: tuple[str, ...] = ("d3",)
     """Scripts of `workflow/bin` that the rule starts."""
     environment: str = "data"
