@@ -82,6 +82,10 @@ def test_nothing_changed(run: Path) -> None:
             {"config": {"seed": 1, "grades": {"threshold": 3, "engine": {"base_url": None}}}},
             ["setting grades.engine.model is gone, was \"m\"", "setting grades.threshold was 2, is 3"],
         ),
+        (
+            {"config": {**CONFIG, "execute": {"timeout_seconds": 9}}},
+            ["setting execute.timeout_seconds is new: 9"],
+        ),
         ({"config": None}, []),
         ({"prompts": {"grades.prompt": "2" * 64}}, ["prompt grades.prompt changed"]),
         ({"prompts": {}}, ["prompt grades.prompt changed"]),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.engine_kinds import CONNECTION_SETTINGS, ENGINE_KINDS
 from d3.errors import ConfigError
 from d3.identity import canonical_json, digest_of
 from d3.pins import pins
@@ -104,11 +105,6 @@ ENVIRONMENTS = {
 """Environments of the stages that run in another one than `data`."""
 ASKING = ("grades", "labels", "topics", "generate")
 """Stages that ask a language model."""
-ENGINES = {"transformers": "train", "vllm": "llm"}
-"""Environments of the engines that run a model themselves."""
-
-REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
-"""Settings of an engine that say how a server is reached; they move no folder."""
 
 
 class Chain:
@@ -271,7 +267,7 @@ class Chain:
         if stage not in ASKING:
             return ENVIRONMENTS.get(stage, "data")
         asks = f"{stage}.engine" not in self.unread
-        return ENGINES.get(getattr(self.config, stage).engine.kind, "data") if asks else "data"
+        return ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if asks else "data"
 
     @property
     def models(self) -> str:
@@ -286,7 +282,7 @@ class Chain:
 def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
     """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
     settings = deepcopy(settings)
-    for name in REACHED_BY:
+    for name in CONNECTION_SETTINGS:
         _drop(settings, f"{stage}.engine.{name}")
     return digest_of([stage, settings, prompts, upstream])[:12]
 

@@ -5,10 +5,13 @@ A field's description says what it is and where its default comes from. `[author
 The files in `config/` and the JSON schema are generated from or checked against these models.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from d3.engine_kinds import ENGINE_KINDS
 
 
 def _no_switch(value: Any) -> Any:
@@ -37,6 +40,14 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def _known_kind(value: str) -> str:
+    """Reject an engine that is not in the table."""
+    if value not in ENGINE_KINDS:
+        *others, last = map(repr, ENGINE_KINDS)
+        raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
+    return value
 
 
 class Source(Section):
@@ -96,10 +107,11 @@ class Pairs(Section):
 class Engine(Section):
     """What runs a language model, and which one."""
 
-    kind: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
-    """`transformers` on any machine; `vllm` for clusters; `openai`: a server that offers
-    `/v1/completions` for token ids, such as `vllm serve`; `replay`: no engine, answers come out of
-    the journal of an earlier run alone."""
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(
+        "transformers",
+        description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
+        json_schema_extra={"enum": [*ENGINE_KINDS]},
+    )
     model: str = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
     revision: str | None = None
@@ -133,11 +145,16 @@ class Engine(Section):
     digits of its key, which every run prints."""
 
     @model_validator(mode="after")
-    def _one_engine_fits(self) -> Self:
-        if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
-            raise ValueError("quantization and tensor_parallel need kind: vllm")
-        if self.kind == "openai" and not self.served_model:
-            raise ValueError("kind: openai needs served_model, the model's name at the server")
+    def _settings_fit_the_kind(self) -> Self:
+        kind = ENGINE_KINDS[self.kind]
+        for name in kind.required:
+            if not getattr(self, name):
+                raise ValueError(f"kind: {kind.name} needs {name}")
+        for name in kind.unsupported:
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                given, must = json.dumps(getattr(self, name)), json.dumps(default)
+                raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
         return self
 
 

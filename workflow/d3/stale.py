@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from d3.contents import WORK, Cache, Stamp, stamp
+from d3.engine_kinds import is_connection_setting
 from d3.environments import Environment, image_packages
 from d3.errors import InputError
 from d3.provenance import file_digest
 from d3.scrub import scrub
 from d3.statement import SUFFIX, read_statement, settings_digest, shared_facts, statement_path, working_name
 
-REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
-"""Settings of an engine that say how a server is reached; they decide no answer."""
 BESIDE = ("topics.price",)
 """Other settings that decide no row."""
 SHOWN = 4
@@ -243,7 +242,7 @@ def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str
         return
     old, new = dict(_leaves(before)), dict(_leaves(scrub(now)))
     for name in sorted(old.keys() | new.keys()):
-        if name.rpartition(".")[2] in REACHED_BY or name in BESIDE or old.get(name) == new.get(name):
+        if is_connection_setting(name) or name in BESIDE or old.get(name) == new.get(name):
             continue
         if name not in new:
             yield f"setting {name} is gone, was {_value(old[name])}"

@@ -8,6 +8,7 @@ from d3.chain import Chain
 from d3.cluster.needs import BYTES_PER_PARAMETER, MEGABYTE, weights_mb
 from d3.cluster.rates import ANSWER_WEIGHT, Cost
 from d3.config import Engine, Labels, Training
+from d3.engine_kinds import ENGINE_KINDS
 
 START = {"grades": 11.0, "labels": 11.0, "generate": 11.0, "topics": 11.0, "midtrain": 22.0, "sft": 22.0,
          "diffs": 2.5, "pair_diffs": 2.5, "tokens": 3.0, "report": 3.0}  # fmt: skip
@@ -110,7 +111,7 @@ def on_gpus(chain: Chain, stage: str) -> bool:
         return bool(getattr(chain.config, stage).dtype == "bfloat16")
     if stage not in PROMPT_TOKENS or (stage != "generate" and chain.answering(stage) is None):
         return False
-    return bool(getattr(chain.config, stage).engine.kind == "vllm")
+    return ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpu
 
 
 def asking(chain: Chain, stage: str) -> Cost:

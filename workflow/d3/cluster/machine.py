@@ -10,6 +10,7 @@ from d3.chain import Chain
 from d3.cluster.checks import Finding, Level, Place, ask, last_line, owner
 from d3.cluster.needs import weights_mb
 from d3.config import EMBEDDED, Engine
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
 
 ROOT = Path(__file__).parents[3]
@@ -151,7 +152,10 @@ def gpus(place: Place) -> Finding:
 
 def wants_gpus(chain: Chain) -> bool:
     """Tell whether a stage's engine runs on GPUs alone."""
-    return any(engine.kind == "vllm" for engine in _engines(chain)) or chain.config.midtrain.dtype == "bfloat16"
+    return (
+        any(ENGINE_KINDS[engine.kind].needs_gpu for engine in _engines(chain))
+        or chain.config.midtrain.dtype == "bfloat16"
+    )
 
 
 def gpu_memory(chain: Chain) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from d3.chain import Chain
 from d3.config import EMBEDDED, Engine
+from d3.engine_kinds import ENGINE_KINDS
 
 EMBEDDED_BYTES = 269_000_000
 """The embedded model as a folder."""
@@ -76,16 +77,17 @@ def needs(chain: Chain, stage: str) -> Needs:
     else:
         engine = getattr(config, stage).engine
         model = (engine.model, engine.revision)
-    if (stage != "generate" and chain.answering(stage) is None) or engine.kind in ("openai", "replay"):
+    if stage != "generate" and chain.answering(stage) is None:
         return Needs(0, 3000, 0, 720)
+    kind = ENGINE_KINDS[engine.kind]
+    if not kind.loads_model:
+        return Needs(0, kind.memory_mb, 0, 720)
     return _asking(engine, weights_mb(chain, *model))
 
 
 def _asking(engine: Engine, weights: int) -> Needs:
     """Give the needs of an engine: weights pass through the host's memory once on their way to the GPUs."""
-    gpus = engine.tensor_parallel if engine.kind == "vllm" else 1
-    base = 8000 if engine.kind == "vllm" else 3000
-    return Needs(gpus, base + weights * 3 // 2, 0, 720)
+    return Needs(engine.tensor_parallel, ENGINE_KINDS[engine.kind].memory_mb + weights * 3 // 2, 0, 720)
 
 
 def weights_mb(chain: Chain, name: str, revision: str | None) -> int:

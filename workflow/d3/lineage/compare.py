@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from d3.engine_kinds import is_connection_setting
 from d3.errors import InputError
 from d3.lineage.run import Run, load
 from d3.lineage.statements import Statement, stage_of
@@ -24,8 +25,6 @@ ORDER = (
     "execute", "scores", "runs",
 )  # fmt: skip
 """Stages in the order in which they follow each other."""
-ASIDE = ("api_key_env", "base_url", "timeout_seconds", "retries")
-"""Settings that say how a server is reached; they explain nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,7 +206,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Give nested settings by their path; what only says how a server is reached is left out."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ASIDE:
+        if is_connection_setting(prefix + name):
             continue
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")

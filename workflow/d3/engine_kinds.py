@@ -1,0 +1,84 @@
+"""The kinds of engines that can run a language model: one row a kind, and everything that lists kinds derives from it.
+
+A new engine is one module on `d3.llm.engines.base.BaseEngine` and one row here.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineKind:
+    """What the pipeline must know about a kind of engine without importing it."""
+
+    name: str
+    """Value of `engine.kind` in the configuration."""
+    summary: str
+    """What it is for, after its name; the configuration's documentation lists these."""
+    module: str
+    """Module of the engine. Code digests follow this name, so that an edit there reruns what it answered."""
+    class_name: str
+    """Class of the engine in that module."""
+    environment: str = "data"
+    """Environment of the jobs that use it: one of `d3.images.RECIPES`."""
+    loads_model: bool = False
+    """Whether the job's own process holds the weights, not a server or nobody."""
+    needs_gpu: bool = False
+    """Whether it is meant for GPUs alone, `tensor_parallel` of them."""
+    memory_mb: int = 3000
+    """Host memory of a job, without the weights (our default)."""
+    required: tuple[str, ...] = ()
+    """Settings of `engine` that have no default for this kind."""
+    unsupported: tuple[str, ...] = ()
+    """Settings of `engine` that must keep their default."""
+    connection: tuple[str, ...] = ()
+    """Settings of `engine` that only describe how a server is reached. They decide no answer, so they are in no key."""
+
+
+ENGINE_KINDS = {
+    kind.name: kind
+    for kind in (
+        EngineKind(
+            name="transformers",
+            summary="any machine, in the process of the job",
+            module="d3.llm.engines.transformers",
+            class_name="TransformersEngine",
+            environment="train",
+            loads_model=True,
+            unsupported=("quantization", "tensor_parallel"),
+        ),
+        EngineKind(
+            name="vllm",
+            summary="vLLM in the process of the job, for clusters",
+            module="d3.llm.engines.vllm",
+            class_name="VllmEngine",
+            environment="llm",
+            loads_model=True,
+            needs_gpu=True,
+            memory_mb=8000,
+        ),
+        EngineKind(
+            name="openai",
+            summary="a server that offers `/v1/completions` for token ids, such as `vllm serve`",
+            module="d3.llm.engines.openai",
+            class_name="OpenaiEngine",
+            required=("served_model",),
+            connection=("base_url", "api_key_env", "timeout_seconds", "retries"),
+        ),
+        EngineKind(
+            name="replay",
+            summary="no model runs; answers are replayed from the journal of an earlier run",
+            module="d3.llm.engines.replay",
+            class_name="ReplayEngine",
+        ),
+    )
+}
+"""Every kind by its name, in the order in which error messages and the JSON schema list them."""
+
+CONNECTION_SETTINGS = tuple(dict.fromkeys(name for kind in ENGINE_KINDS.values() for name in kind.connection))
+"""The connection settings of all kinds."""
+
+
+def is_connection_setting(path: str) -> bool:
+    """Return whether a setting such as `grades.engine.base_url` only describes how a server is reached."""
+    section, _, name = path.rpartition(".")
+    return name in CONNECTION_SETTINGS and section.rpartition(".")[2] == "engine"
