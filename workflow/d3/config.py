@@ -108,7 +108,7 @@ class Engine(Section):
     """What runs a language model, and which one."""
 
     kind: Annotated[str, AfterValidator(_known_kind)] = Field(
-        "transformers",
+        default="transformers",
         description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
         json_schema_extra={"enum": [*ENGINE_KINDS]},
     )
