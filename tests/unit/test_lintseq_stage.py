@@ -17,12 +17,13 @@ import pytest
 
 from d3 import records
 from d3.cli import main
+from d3.config import Diffs
 from d3.config_read import parse_config
 from d3.diffs import apply_diffs
 from d3.errors import InputError
 from d3.identity import content_id, normalise
 from d3.lintseq import stage
-from d3.lintseq.pool import Pool, Settings, Task, _epitaph, unfit
+from d3.lintseq.pool import Pool, Task, _epitaph, unfit
 from lintseq_files import HOSTILE, real_files
 
 FILES = real_files(12, 30)[:14]
@@ -181,7 +182,7 @@ def big(functions: int) -> str:
     )
 
 
-def answers(settings: Settings, *texts: str) -> list[tuple[str, str | None]]:
+def answers(settings: Diffs, *texts: str) -> list[tuple[str, str | None]]:
     tasks = [Task(id=str(number), sample=0, text=text, seed=number) for number, text in enumerate(texts)]
     with Pool(settings, 1) as pool:
         found = {task.id: answer for task, answer in pool.run(tasks)}
@@ -189,7 +190,7 @@ def answers(settings: Settings, *texts: str) -> list[tuple[str, str | None]]:
 
 
 def test_time_is_limited_and_the_next_file_is_sampled() -> None:
-    found = answers(Settings(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
+    found = answers(Diffs(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "CPU" in str(found[1][1])
 
@@ -199,13 +200,13 @@ def test_time_is_limited_and_the_next_file_is_sampled() -> None:
     [(-signal.SIGSEGV, "lint_crash"), (4, "lint_crash"), (-signal.SIGKILL, "memory"), (-signal.SIGALRM, "timeout")],
 )
 def test_what_a_dead_worker_means(code: int, status: str) -> None:
-    assert _epitaph(code, Settings())["status"] == status
+    assert _epitaph(code, Diffs())["status"] == status
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_file_is_sampled() -> None:
     tasks = [Task(id=str(number), sample=0, text=big(20), seed=number) for number in range(3)]
     statuses = []
-    with Pool(Settings(), 1) as pool:
+    with Pool(Diffs(), 1) as pool:
         for number, (_, answer) in enumerate(pool.run(tasks)):
             statuses.append(answer["status"])
             if number == 0:
@@ -223,10 +224,10 @@ def test_the_samples_of_a_file_share_its_time() -> None:
         for number, text in enumerate(texts)
         for sample in range(10)
     ]
-    with Pool(Settings(max_cpu_seconds=1e4), 1) as pool:
+    with Pool(Diffs(max_cpu_seconds=1e4), 1) as pool:
         once = [answer["status"] for _, answer in pool.run(tasks[10:11])]
         assert once == ["ok"]
-    with Pool(Settings(max_cpu_seconds=0.8), 1) as pool:
+    with Pool(Diffs(max_cpu_seconds=0.8), 1) as pool:
         found = {(task.id, task.sample): answer["status"] for task, answer in pool.run(tasks)}
     assert len(found) == len(tasks)
     middle = [found["1", sample] for sample in range(10)]
@@ -237,7 +238,7 @@ def test_the_samples_of_a_file_share_its_time() -> None:
 
 
 def test_wall_time_is_limited_too() -> None:
-    found = answers(Settings(max_wall_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
+    found = answers(Diffs(max_wall_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "wall" in str(found[1][1])
 
@@ -292,7 +293,7 @@ def test_memory_stays_flat() -> None:
         for number, text in enumerate(texts)
     ]
     resident = []
-    with Pool(Settings(), 1) as pool:
+    with Pool(Diffs(), 1) as pool:
         for _ in pool.run(tasks):
             resident.append(pool.resident_mb)
     assert resident[-1] - resident[3 * len(texts)] <= 3
@@ -344,12 +345,12 @@ def test_nothing_is_left_in_a_home_or_beside_the_files(tmp_path: Path) -> None:
 
 def test_memory_is_limited_and_the_next_file_is_sampled() -> None:
     wide = "\n".join(f"x{n} = [" + ", ".join(["'a'"] * 8000) + "]" for n in range(20))
-    found = answers(Settings(max_memory_mb=260), "x = 1\nprint(x)", wide, "x = 1\nprint(x)")
+    found = answers(Diffs(max_memory_mb=260), "x = 1\nprint(x)", wide, "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "memory", "ok"]
 
 
 def test_a_lone_surrogate_is_refused() -> None:
-    answer = unfit("x = '\ud800'", Settings())
+    answer = unfit("x = '\ud800'", Diffs())
     assert answer is not None
     assert answer["status"] == "encoding"
 
