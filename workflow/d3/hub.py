@@ -15,7 +15,7 @@ def fetch_model(output: Path, name: str, revision: str) -> None:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    with Job("hub_model", code="d3.hub", params={"name": name, "revision": revision}) as job:
+    with Job("hub_model", config=None, settings={"name": name, "revision": revision}) as job:
         part = job.file(output)
         try:
             huggingface_hub.snapshot_download(name, revision=revision, local_dir=part, ignore_patterns=UNWANTED)

@@ -70,12 +70,10 @@ def run(config: Config, labels: Path, output: Path, *, model: str, journal: Path
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     asker = Asker(config, engine, template)
-    params = {
-        "topics": settings.model_dump(mode="json", exclude={"price"}),
-        "seed": config.seed,
-        "engine": engine.identity,
-    }
-    with Job("topics", code="d3.topics", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("topics", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("topics.prompt", template)
         job.model(model, settings.engine.revision)
         cost = asker.estimate([labels], kept)
@@ -308,9 +306,9 @@ def _items(value: Any) -> list[str] | str:
 # --- counting ----------------------------------------------------------------------------------------
 
 
-def count(tables: Sequence[Path], output: Path, *, most: int = 1000) -> None:
+def count(config: Config, tables: Sequence[Path], output: Path, *, most: int = 1000) -> None:
     """Write `summary` of some tables of topics as JSON."""
-    with Job("topic_counts", code="d3.topics", params={"most": most}) as job:
+    with Job("topic_counts", config=config) as job:
         part = job.file(output)
         values = summary((row for path in tables for row in job.side_rows(path, records.TOPICS)), most=most)
         part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

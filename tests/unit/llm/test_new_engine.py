@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from d3 import records
-from d3.engine_kinds import CONNECTION_SETTINGS, ENGINE_KINDS, is_connection_setting
+from d3.engine_kinds import ENGINE_KINDS
 from d3.identity import content_id
 from d3.provenance import modules_of
 from d3.tables import TableWriter, read_rows
@@ -127,10 +127,3 @@ except ConfigError as error:
 @pytest.mark.parametrize("stage", ["d3.grade", "d3.label", "d3.topics", "d3.evals.generate"])
 def test_the_code_of_every_engine_counts_for_the_stages_that_ask(stage: str) -> None:
     assert {kind.module for kind in ENGINE_KINDS.values()} <= modules_of(stage).keys()
-
-
-def test_only_settings_of_an_engine_say_how_a_server_is_reached() -> None:
-    assert CONNECTION_SETTINGS == ("base_url", "api_key_env", "timeout_seconds", "retries")
-    assert is_connection_setting("grades.engine.timeout_seconds")
-    assert not is_connection_setting("execute.timeout_seconds")
-    assert not is_connection_setting("grades.engine.model")

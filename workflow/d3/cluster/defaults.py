@@ -111,7 +111,7 @@ def on_gpus(chain: Chain, stage: str) -> bool:
         return bool(getattr(chain.config, stage).dtype == "bfloat16")
     if stage not in PROMPT_TOKENS or (stage != "generate" and chain.answering(stage) is None):
         return False
-    return ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpu
+    return ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpus
 
 
 def asking(chain: Chain, stage: str) -> Cost:

@@ -153,7 +153,7 @@ def gpus(place: Place) -> Finding:
 def wants_gpus(chain: Chain) -> bool:
     """Tell whether a stage's engine runs on GPUs alone."""
     return (
-        any(ENGINE_KINDS[engine.kind].needs_gpu for engine in _engines(chain))
+        any(ENGINE_KINDS[engine.kind].needs_gpus for engine in _engines(chain))
         or chain.config.midtrain.dtype == "bfloat16"
     )
 

@@ -80,7 +80,7 @@ def needs(chain: Chain, stage: str) -> Needs:
     if stage != "generate" and chain.answering(stage) is None:
         return Needs(0, 3000, 0, 720)
     kind = ENGINE_KINDS[engine.kind]
-    if not kind.loads_model:
+    if kind.environment is None:
         return Needs(0, kind.memory_mb, 0, 720)
     return _asking(engine, weights_mb(chain, *model))
 

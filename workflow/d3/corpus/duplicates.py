@@ -56,7 +56,7 @@ def run(tables: Sequence[Path], folder: Path, *, kind: str) -> None:
             raise InputError("two tables share this name", where=str(path), remedy="rename one")
         outputs[str(path)] = output
     columns = ["id", "metadata", "shard", "row"] if kind == "corpus" else ["id", "file_id"]
-    with Job("duplicates" if kind == "corpus" else "pair_duplicates", code="d3.corpus.duplicates", params={}) as job:
+    with Job("duplicates" if kind == "corpus" else "pair_duplicates", config=None) as job:
         for path in tables:
             with open_parquet(job.input(path), columns) as file:
                 job.read += file.metadata.num_rows

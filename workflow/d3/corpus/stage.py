@@ -30,9 +30,8 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
     `opt_out` is a list as in `d3.corpus.optout`. Raises InputError for a shard that cannot be read as a
     whole, or a list with a line that is no entry.
     """
-    params = {"seed": config.seed, "source": config.source.name, "corpus": config.corpus.model_dump()}
     with (
-        Job("corpus", code="d3.corpus.stage", params=params) as job,
+        Job("corpus", config=config) as job,
         scratch_folder(kept, "candidates") as folder,
         ExitStack() as stack,
     ):

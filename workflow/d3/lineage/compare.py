@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from d3.engine_kinds import is_connection_setting
 from d3.errors import InputError
 from d3.lineage.run import Run, load
 from d3.lineage.statements import Statement, stage_of
@@ -203,11 +202,9 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by their path; what only says how a server is reached is left out."""
+    """Give nested settings by their path."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if is_connection_setting(prefix + name):
-            continue
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")
         else:

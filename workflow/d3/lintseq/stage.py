@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from d3 import records, usage
 from d3.config import Config
+from d3.config_identity import deciding_part
 from d3.elsewhere import REASON as ELSEWHERE
 from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
@@ -50,6 +51,7 @@ def run(
     duplicates: Path | None = None,
     workers: int = 1,
     journal: Path | None = None,
+    stage: Literal["diffs", "pair_diffs"] = "diffs",
 ) -> None:
     """Sample `config.diffs.samples` sequences of every file and write them; see the module's text.
 
@@ -57,9 +59,7 @@ def run(
     kept in the folder `journal`, and a later run takes them from there when nothing that decides
     them has changed. Raises InputError for malformed inputs, ToolError when sampling cannot work.
     """
-    graded = {"mode": config.grades.mode, "threshold": config.grades.threshold}
-    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "grades": graded}
-    with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
+    with Job(stage, config=config) as job:
         table = job.table(output, records.DIFFS)
         if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
@@ -100,7 +100,7 @@ def sample_all(
         {
             "code": code_digest("d3.lintseq.pool"),
             "environment": environment_key(config.diffs.packages),
-            "settings": config.diffs.model_dump(exclude={"samples"}),
+            "settings": deciding_part(config.diffs, "samples"),
         }
     )
     store = None if journal is None else Journal(journal)
