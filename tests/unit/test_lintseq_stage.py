@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from d3.cli import main
 from d3.config import Diffs
 from d3.config_read import parse_config
 from d3.diffs import apply_diffs
-from d3.errors import InputError
+from d3.errors import InputError, ToolError
 from d3.identity import content_id, normalise
-from d3.lintseq import stage
+from d3.lintseq import pinned_versions, stage
 from d3.lintseq.pool import Pool, Task, _epitaph, unfit
 from lintseq_files import HOSTILE, real_files
 
+ROOT = Path(__file__).parents[2]
 FILES = real_files(12, 30)[:14]
 
 
@@ -368,3 +370,34 @@ def test_the_linter_free_ablation(tmp_path: Path, expected: list[dict[str, Any]]
 def test_imports_are_seen_at_a_glance() -> None:
     text = "import os, sys\nfrom xml.dom import minidom\n    import json as j\nfrom . import x\nimport numpy"
     assert stage.imported_modules([text]) == {"os", "xml.dom", "json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "words"),
+    [("pylint", "4.1.5", "needs pylint 4.1.4 exactly (got 4.1.5)"), ("astroid", None, "needs astroid 4.3.4 exactly")],
+)
+def test_other_versions_of_the_linter_are_refused(
+    name: str, found: str | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = pinned_versions.version
+
+    def version(package: str) -> str:
+        if package != name:
+            return installed(package)
+        if found is None:
+            raise pinned_versions.PackageNotFoundError(package)
+        return found
+
+    monkeypatch.setattr(pinned_versions, "version", version)
+    path = write(tmp_path / "in.jsonl", FILES[:1])
+    with pytest.raises(ToolError, match=re.escape(words) + ".*; install the environment again"):
+        stage.run(parse_config({}), [path], tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+    stage.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl")  # needs no linter
+
+
+def test_the_guarded_versions_are_those_of_every_lock() -> None:
+    for lock in ("main", "data", "train", "train-cpu"):
+        text = (ROOT / "envs" / f"{lock}.lock").read_text()
+        locked = dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE))
+        assert {name: locked[name] for name in pinned_versions.PINNED} == pinned_versions.PINNED

@@ -27,6 +27,7 @@ from d3.config import Diffs
 from d3.errors import ToolError
 from d3.identity import LINE_BREAKS
 from d3.lintseq import worker
+from d3.lintseq.pinned_versions import check_versions
 from d3.lintseq.worker import Answer
 
 PACKAGE_ROOT = Path(__file__).parents[2]
@@ -132,7 +133,12 @@ class Pool:
         self._log: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Give the pool; its processes start with the first task."""
+        """Return the pool; its processes start with the first task.
+
+        Raise ToolError if they would lint with other versions than those that the linter was written for.
+        """
+        if self.settings.lint:
+            check_versions()
         return self
 
     def __exit__(
