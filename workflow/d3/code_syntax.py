@@ -69,8 +69,10 @@ class _Writer:
                 module = ".".join([*above, *([node.module] if node.module else [])])
                 self._note(module)
                 for alias in node.names:
-                    self._note(f"{module}.{alias.name}")
-                    bound[alias.asname or alias.name] = f"{module}.{alias.name}"
+                    dotted = f"{module}.{alias.name}"
+                    self._note(dotted)
+                    self.reference(dotted)  # another module may find the name here
+                    bound[alias.asname or alias.name] = dotted
         return bound
 
     def _note(self, name: str) -> None:

@@ -37,7 +37,7 @@ ENGINE_KINDS = {
     for kind in (
         EngineKind(
             name="transformers",
-            summary="any machine, in the process of the job",
+            summary="in the job's process, on any machine",
             module="d3.llm.engines.transformers",
             class_name="TransformersEngine",
             environment="train",
@@ -45,7 +45,7 @@ ENGINE_KINDS = {
         ),
         EngineKind(
             name="vllm",
-            summary="vLLM in the process of the job, for clusters",
+            summary="in the job's process, for GPU clusters",
             module="d3.llm.engines.vllm",
             class_name="VllmEngine",
             environment="llm",
@@ -54,14 +54,14 @@ ENGINE_KINDS = {
         ),
         EngineKind(
             name="openai",
-            summary="a server that offers `/v1/completions` for token ids, such as `vllm serve`",
+            summary="a server with `/v1/completions` for token ids, such as `vllm serve`",
             module="d3.llm.engines.openai",
             class_name="OpenaiEngine",
             required=("served_model",),
         ),
         EngineKind(
             name="replay",
-            summary="no model runs; answers are replayed from the journal of an earlier run",
+            summary="no model runs, responses are replayed from an earlier run's journal",
             module="d3.llm.engines.replay",
             class_name="ReplayEngine",
         ),
