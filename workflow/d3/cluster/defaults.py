@@ -11,8 +11,9 @@ from d3.chain import Chain
 from d3.cluster.needs import BYTES_PER_PARAMETER, MEGABYTE, model_mb
 from d3.cluster.rates import ANSWER_WEIGHT, Seconds
 from d3.config import Benchmark, Engine, Training
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
-from d3.pipeline.registry import ENGINES, STAGES
+from d3.pipeline.registry import STAGES
 from d3.tables import open_lines
 
 GPU_START = 180.0
@@ -80,7 +81,7 @@ def on_gpus(chain: Chain, stage: str) -> bool:
     """Return whether a stage is meant for GPUs: by its engine, or by training in bfloat16."""
     if STAGES[stage].trains:
         return bool(getattr(chain.config, stage).dtype == "bfloat16")
-    return chain.asks(stage) and ENGINES[getattr(chain.config, stage).engine.kind].needs_gpus
+    return chain.asks(stage) and ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpus
 
 
 def asking(chain: Chain, stage: str) -> Seconds:

@@ -44,6 +44,7 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
         own = own_filters(config.corpus.filters)
         for judge in own:
+            job.input(judge.path, role="filter", declared=False)
             job.prompt(f"{SETTING} {judge.name}", judge.path)
 
         def reject(row: Row, why: Rejection) -> None:
