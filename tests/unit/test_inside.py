@@ -113,7 +113,7 @@ def test_images_that_are_missing_are_named_with_what_to_run() -> None:
         ("labels", "data", 1, True),
         ("midtrain", "train", 1, False),
         ("midtrain", "train", 2, True),
-        ("fetch-model", "main", 1, True),
+        ("hub-model", "main", 1, True),
         ("execute", "eval", 1, False),
     ],
 )

@@ -242,7 +242,9 @@ class Made:
     def report(self, name="report"):
         out = self.folder / name
         outputs = {"report": out / "report.html", "numbers": out / "numbers.json", "attrition": out / "attrition.tsv"}
-        run(self.config, **self.paths, **outputs)
+        renamed = {"midtrain": "midtrained", "sft": "trained", "samples": "written", "verdicts": "judged"}
+        paths = {renamed.get(name, name): path for name, path in self.paths.items()}
+        run(self.config, **paths, out=outputs["report"], numbers=outputs["numbers"], attrition=outputs["attrition"])
         return Result(**outputs)
 
 

@@ -1,5 +1,6 @@
 """Reading a configuration: a wrong key, type or range becomes one line that names the key's path."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,21 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
         for override in overrides or []:
             _apply_override(values, override)
     return parse_config(values, where)
+
+
+def read_settings(path: Path) -> Config:
+    """Read the settings file that the workflow wrote for a job; only what stands in it counts as set.
+
+    Raise ConfigError for a file that is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="run the workflow") from None
+    except ValueError as error:
+        remedy = "remove it and run the workflow, which writes it again"
+        raise ConfigError(f"not JSON ({error})", where=str(path), remedy=remedy) from None
+    return parse_config(values, str(path))
 
 
 def _apply_override(values: Any, override: str) -> None:

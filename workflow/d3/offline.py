@@ -17,13 +17,15 @@ from d3.errors import ToolError
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000
 READ_FLAGS, WRITE_FLAGS, UP = 0x8913, 0x8914, 0x1
 """SIOCGIFFLAGS, SIOCSIFFLAGS and IFF_UP of netdevice(7)."""
+DOWNLOADS = ("source", "model", "benchmark", "hub-model")
+"""Commands that bring the inputs of a run to this machine."""
 ASKS_A_SERVER = ("grades", "labels", "topics", "topics-cost", "generate")
 """Commands that reach a server, if they run in the environment that has no engine of its own."""
 
 
 def needs_network(command: str, environment: str, nodes: int) -> bool:
     """Say whether a command needs the network: to ask a server, to fetch something, to train over nodes."""
-    if command.startswith(("fetch-", "embed-")) or nodes > 1:
+    if command in DOWNLOADS or nodes > 1:
         return True
     return command in ASKS_A_SERVER and environment in ("data", "main")
 
