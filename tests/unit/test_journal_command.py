@@ -31,5 +31,5 @@ def test_a_journal_is_checked_and_compacted(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["journal", "--journal", str(tmp_path / "none")]) != 0
-    assert "no such journal" in capsys.readouterr().err
+    assert "journal not found" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from d3.commands.index import FORMER_NAMES, MORE_HELP, Command, commands, help_text, modern_words
 from d3.commands.suggest import did_you_mean
-from d3.errors import D3Error, from_os_error
+from d3.errors import D3Error, explain
 
 if TYPE_CHECKING:
     from d3.commands.parser import CommandParser
@@ -25,7 +25,15 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; print an error as one line."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:
+        _discard_output()
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    """Print what the words before a command ask for, or run the command."""
     debug = False
     while words and words[0].startswith("-"):
         option = words.pop(0)
@@ -72,16 +80,20 @@ def _run(command: Command, words: list[str], debug: bool) -> int:
     head = command.head
     values: dict[str, Any] = {}
     if not is_raw(head):
-        values = _parser(command).parse(words)
+        values = parser_of(command).parse(words)
     try:
-        return _call(command, words, values)
+        code = _call(command, words, values)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (D3Error, OSError) as error:
+        raise
+    except (D3Error, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("d3."):
+            raise
         if debug or values.get("debug"):
             traceback.print_exc()
-        line = error if isinstance(error, D3Error) else from_os_error(error)
+        line = explain(error)
+        _discard_output()
         print(f"d3 {command.name}: error: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -89,7 +101,16 @@ def _run(command: Command, words: list[str], debug: bool) -> int:
         return INTERRUPTED
 
 
-def _parser(command: Command) -> "CommandParser":
+def _discard_output() -> None:
+    """Discard what standard output cannot take, so that Python does not try again, with a traceback, at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parser_of(command: Command) -> "CommandParser":
+    """Return the parser of a command."""
     from d3.commands.parser import CommandParser
     from d3.commands.stages import SECTIONS, setting_flags
 
@@ -99,7 +120,7 @@ def _parser(command: Command) -> "CommandParser":
     if section := SECTIONS.get(command.name):
         parser.add_settings(section, setting_flags(section))
     if command.name in MORE_HELP:
-        parser.epilog = f"{parser.epilog}\n\n{_load(MORE_HELP[command.name])()}"
+        parser.epilog = f"{parser.epilog}\n\n{load(MORE_HELP[command.name])()}"
     return parser
 
 
@@ -111,18 +132,19 @@ def _call(command: Command, words: list[str], values: dict[str, Any]) -> int:
     enforce(command.name)
     head = command.head
     if is_raw(head):
-        return int(_load(command.target)(*words))
+        return int(load(command.target)(*words))
     with _attempt(command.name, values):
         wants_config = any(map(is_config, head.signature.parameters.values()))
         config = read_config(values) if wants_config else None
         if folder := values.pop("directory", None):
             enter(folder, values)
         positional, named = arguments_of(head, values, config)
-        result = _load(command.target)(*positional, **named)
+        result = load(command.target)(*positional, **named)
     return result if isinstance(result, int) else 0
 
 
-def _load(target: str) -> Any:
+def load(target: str) -> Any:
+    """Return the function `module:function`."""
     module, name = target.split(":")
     return getattr(importlib.import_module(module), name)
 

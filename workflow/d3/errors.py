@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 
 
 class D3Error(Exception):
@@ -50,6 +51,16 @@ REMEDIES = {
 """What to do after an error of the operating system."""
 NUMBER = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 """How libraries such as Arrow write the number of an error into its text."""
+
+
+def explain(error: D3Error | OSError | ModuleNotFoundError) -> D3Error:
+    """Return an error that a user can act on, as one line with its remedy."""
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, ModuleNotFoundError):
+        remedy = "run `make setup`, or start `workflow/bin/d3`, which chooses the environment of the stage"
+        return ToolError(f"the package {error.name} is not installed in the environment {sys.prefix}", remedy=remedy)
+    return error
 
 
 def from_os_error(error: OSError) -> D3Error:

@@ -48,7 +48,9 @@ def run(
     journal: Path | None = None,
     duplicates: Path | None = None,
 ) -> None:
-    """Grade the files of a corpus shard for mid-training with a language model; rows in the order of ids.
+    """Grade the files of a corpus shard for mid-training with a language model.
+
+    Rows are in the order of ids.
 
     `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again

@@ -56,7 +56,7 @@ class Piece:
 def run(
     config: Config, corpus: Path, diffs: Path, out: Path, *, model: str | None, journal: Path | None = None
 ) -> None:
-    """Write instructions for whole programs and sub-trajectories of a shard with a language model.
+    """Write instructions for whole programs and sub-trajectories with a language model.
 
     Rows are in the order of (id, sample, part).
 

@@ -59,7 +59,7 @@ class Instruction:
 
 
 def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | None = None) -> None:
-    """Classify the instructions of a shard by topic, library, difficulty and task with a language model.
+    """Classify the instructions of a shard by topic, library, difficulty and task type.
 
     Rows of `d3.records.TOPICS` are in the order of (id, sample, part).
     What the requests cost at most is printed before the first one. Labels without an instruction are

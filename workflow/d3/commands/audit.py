@@ -87,7 +87,9 @@ def verify(
     json_: Annotated[bool, "print the findings as JSON lines"] = False,
     rebuild: Annotated[bool, "remove what is damaged, so that the next run builds it again"] = False,
 ) -> int:
-    """Read everything again and list what was changed, cut off, lost or added. Exit 1: something was.
+    """Read everything again and list what was changed, cut off, lost or added.
+
+    Exit 1: something was.
 
     Example: d3 verify --rows 1000
     """
@@ -141,7 +143,7 @@ def forget(
     target: Annotated[Sequence[str], "targets that are built again; default: the report"] = (),
     search: Annotated[Sequence[Path], "more folders to search, such as a release"] = (),
 ) -> int:
-    """Put repositories, users or files on the opt-out list and prove that nothing of their text is left.
+    """Put repositories, users or files on the opt-out list and prove that their text is gone.
 
     List the artifacts that contain rows of theirs, let the workflow build these again (with --run), remove
     what no run builds again, and search results/, work/ and logs/ for their lines. The exit code is 1 while
@@ -219,7 +221,9 @@ def sign(
     name: Annotated[str, "name of the signature's file"] = "signer",
     results: Path = Path("results"),
 ) -> None:
-    """Sign the statements of all jobs with an SSH key, so that `verify` can also check who vouches for them.
+    """Sign the statements of all jobs with an SSH key.
+
+    `verify` then also checks who vouches for them.
 
     Example: d3 sign --key ~/.ssh/id_ed25519
     """
@@ -234,7 +238,9 @@ def journal(
     *,
     compact: Annotated[bool, "rewrite it as full chunks, without damaged ones"] = False,
 ) -> int:
-    """Check a journal of finished work. Exit 1: a chunk of it is damaged.
+    """Check a journal of finished work, or compact it.
+
+    Exit 1: a chunk of it is damaged.
 
     Example: d3 journal work/journal/grades/SHARD --compact
     """

@@ -19,7 +19,7 @@ PARAMETERS = {
     "model": "folder or hub id of the model",
     "numbers": "JSON file with all numbers of the report",
     "opt-out": "list of repositories, users and files whose rows are rejected",
-    "out": "output",
+    "out": "output file or folder",
     "pairs": "docstring -> function pairs of `pairs`",
     "rejected": "rejected rows of `corpus`",
     "results": "folder of results",

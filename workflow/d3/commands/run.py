@@ -8,7 +8,7 @@ from d3.config import Config
 
 
 def run(*words: str) -> int:
-    """Run the workflow with Snakemake; resume safely after a dead head process; explain failures on one screen.
+    """Run the workflow with Snakemake; resume safely, and explain failures on one screen.
 
     Example: d3 run --profile profiles/slurm --configfile config/d3.yaml
     """
@@ -18,7 +18,7 @@ def run(*words: str) -> int:
 
 
 def status(config: Config, *, json_: bool = False, with_topics: bool = False) -> None:
-    """Show how far a run is: files, rows, rate and time left of every stage, what runs, what failed and why.
+    """Show how far a run is: files, rows, rate and time left per stage; what runs or failed.
 
     Example: d3 status --config config/d3.yaml
     """
@@ -41,7 +41,7 @@ def plan(
     measured: Annotated[Path | None, "working folder of the run whose rates count; default: that of the run"] = None,
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
 ) -> None:
-    """Estimate what a run takes: jobs, rows, tokens, GPU-hours, CPU-hours, disk and files of every stage.
+    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
 
     Example: d3 plan --config config/d3.yaml
     """
@@ -73,7 +73,9 @@ def doctor(
     json_: bool = False,
     profile: Annotated[Path | None, "profile of the run, such as profiles/slurm"] = None,
 ) -> int:
-    """Check whether this machine has what a run needs; each line is ok or names the remedy. Exit 1: a check failed.
+    """Check whether this machine has what a run needs.
+
+    Each line is ok or names the remedy. Exit 1: a check failed.
 
     Example: d3 doctor --config config/d3.yaml --profile profiles/slurm
     """
@@ -122,7 +124,9 @@ def images(
 def why(
     files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: Config
 ) -> None:
-    """Explain whether a run would make files again, and why: setting, prompt, module, package, image or input.
+    """Explain whether a run would build files again, and why.
+
+    Reasons are settings, prompts, modules, packages, images and inputs.
 
     Example: d3 why results/runs/demo/report.html --config config/config.yaml
     """
@@ -138,7 +142,9 @@ def why(
 def config(
     config: Config, *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
 ) -> None:
-    """Check a configuration and print it with all defaults; with --write, generate the files of `config/`.
+    """Check a configuration and print it with all defaults.
+
+    With --write, generate the files of `config/` instead.
 
     Example: d3 config --config config/d3.yaml --set run=mine
     """

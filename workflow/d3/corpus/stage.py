@@ -25,11 +25,11 @@ PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
 
 def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
-    """Filter source shards, one or a batch, into kept rows and rejected rows with their reasons.
+    """Filter source shards, one or a batch, into kept rows and rejected rows.
 
-    Write `records.CORPUS` to `out`, ordered as in the shards, and `records.REJECTED` to `rejected`.
-    `opt_out` is a list as in `d3.corpus.optout`. Raise InputError if a shard cannot be read to its end
-    or if the list contains a malformed line.
+    Write `records.CORPUS` to `out`, ordered as in the shards, and `records.REJECTED` with the reasons to
+    `rejected`. `opt_out` is a list as in `d3.corpus.optout`. Raise InputError if a shard cannot be read to
+    its end or if the list contains a malformed line.
 
     Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
     """

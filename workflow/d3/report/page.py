@@ -45,7 +45,9 @@ def run(
     numbers: Path,
     attrition: Path,
 ) -> None:
-    """Write the report of a run: page, numbers and attrition table; equal inputs give equal bytes.
+    """Write the report of a run: page, numbers and attrition table.
+
+    Equal inputs produce equal bytes.
 
     `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
     `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
