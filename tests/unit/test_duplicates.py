@@ -221,7 +221,7 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str, reason: str) -> No
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(InputError, match=reason):
-        ids_elsewhere(Job("grades", code="d3.grade", params={}), path)
+        ids_elsewhere(Job("grades", config=None), path)
 
 
 def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:

@@ -8,19 +8,32 @@ recomputes nothing. A change of code leaves the key alone and reruns the stage i
 The Snakefile and the commands take all paths and parameters from here.
 """
 
+import json
 import re
 from contextlib import suppress
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config_identity import deciding, deciding_part
 from d3.errors import ConfigError
-from d3.identity import canonical_json, digest_of
+from d3.identity import canonical_path, digest_of
 from d3.pins import pins
-from d3.provenance import PACKAGE, code_digest, file_digest
+from d3.provenance import (
+    BIN,
+    data_digest,
+    digest_of_modules,
+    file_digest,
+    modules_of,
+    rule_shells,
+    script_digest,
+    shell_digest,
+)
+from d3.scrub import scrub
+from d3.statement import settings_digest
 from d3.tables import table_name
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -31,14 +44,15 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 class Stage(NamedTuple):
     """One stage: the module that does it, the settings that it reads, and the stages before it.
 
-    `prompts` names the settings that hold prompt templates, `templates` files of the package.
+    `prompts` names the settings that hold prompt templates, `scripts` those of `workflow/bin` that its rule
+    starts.
     """
 
     module: str
     settings: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ("d3",)
 
 
 STAGES = {
@@ -58,12 +72,12 @@ STAGES = {
     "labels": Stage("d3.label", ("seed", "labels"), ("diffs",), ("labels.program_prompt", "labels.change_prompt")),
     "dataset": Stage("d3.dataset", ("seed", "dataset"), ("labels",)),
     "tokens": Stage("d3.tokens", ("tokens",), ("dataset",)),
-    "midtrain": Stage("d3.train.run", ("seed", "model", "midtrain"), ("tokens",)),
+    "midtrain": Stage("d3.train.run", ("seed", "model", "midtrain"), ("tokens",), scripts=("d3", "d3-train")),
     "pairs": Stage("d3.pairs", ("seed", "pairs"), ("corpus", "duplicates")),
     "pair_duplicates": Stage("d3.corpus.duplicates", (), ("pairs",)),
     "pair_diffs": Stage("d3.lintseq.stage", ("seed", "diffs"), ("pairs", "pair_duplicates")),
     "sft_data": Stage("d3.pairs", ("seed",), ("pair_diffs",)),
-    "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",)),
+    "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",), scripts=("d3", "d3-train")),
     "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
     "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
     "scores": Stage("d3.evals.score", ("seed", "scores", "generate.samples"), ("execute",)),
@@ -73,8 +87,17 @@ STAGES = {
         ("labels",),
         ("topics.prompt",),
     ),
-    "report": Stage("d3.report.page", ("run", "seed"), ("scores",), templates=("report/page.html.jinja",)),
+    "report": Stage("d3.report.page", ("run", "seed"), ("scores",)),
 }
+
+RULES = {
+    "source": "embedded_source",
+    "model": "embedded_model",
+    "benchmark": "embedded_benchmark",
+    "dataset": "dataset_shard",
+    "topics": "topics_shard",
+}
+"""Rules whose name is not that of their stage."""
 
 UNREAD = {
     "grades.mode": {
@@ -107,9 +130,6 @@ ASKING = ("grades", "labels", "topics", "generate")
 ENGINES = {"transformers": "train", "vllm": "llm"}
 """Environments of the engines that run a model themselves."""
 
-REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
-"""Settings of an engine that say how a server is reached; they move no folder."""
-
 
 class Chain:
     """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
@@ -122,7 +142,7 @@ class Chain:
     # --- what decides a stage -------------------------------------------------------------------
 
     def settings(self, stage: str, *more: str) -> dict[str, Any]:
-        """Give the part of the configuration that a stage reads, as nested dicts."""
+        """Return the part of the configuration that a stage reads, as nested dicts; a job is given it."""
         chosen: dict[str, Any] = {}
         for path in STAGES[stage].settings:
             _take(self.values, chosen, path)
@@ -142,12 +162,16 @@ class Chain:
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
         return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
+    def deciding(self, stage: str, *more: str) -> dict[str, Any]:
+        """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
+        return deciding(self.settings(stage, *more))
+
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
         if stage == "corpus" and self.embedded_source:
             upstream["source"] = self.key("source")
-        return key_of(stage, self.settings(stage), self.prompts(stage), upstream)
+        return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
     def prompts(self, stage: str) -> dict[str, str]:
         """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
@@ -159,17 +183,22 @@ class Chain:
             path = prompt_path(self.values[section][field])
             if not path.is_file():
                 raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
-            digests[name] = file_digest(path)
+            digests[name] = data_digest(path)
         return digests
 
-    def config_text(self, stage: str, *more: str) -> str:
-        """Give a stage's part of the configuration as one line of JSON, for `--config`."""
-        return canonical_json(self.settings(stage, *more))
+    def settings_file(self, stage: str, *more: str) -> tuple[str, str]:
+        """Return path and text of the file that a job reads its settings from.
+
+        The path carries two digests: the one by which the job's statement names the settings that decide
+        it, and one of the whole text, so that what is there never needs to be written again.
+        """
+        text = json.dumps(self.settings(stage, *more), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        decides = settings_digest(scrub(self.deciding(stage, *more)))
+        return f"work/settings/{stage}-{decides}-{digest_of(text)[:8]}.json", text
 
     def code(self, stage: str) -> str:
-        """Give the digest of a stage's code and of the package's templates that it fills in."""
-        templates = {name: file_digest(PACKAGE / name) for name in STAGES[stage].templates}
-        return digest_of([code_digest(STAGES[stage].module), templates])
+        """Return the digest of a stage's code; see `code_of`."""
+        return digest_of_modules(code_of(stage))
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""
@@ -232,14 +261,14 @@ class Chain:
         arms = {}
         for name, arm in self.config.arms.items():
             history = self.key("midtrain") if arm.midtrain else ""
-            arms[f"{name}-{digest_of([arm.model_dump(), history])[:8]}"] = (name, arm)
+            arms[f"{name}-{digest_of([deciding_part(arm), history])[:8]}"] = (name, arm)
         return arms
 
     @cached_property
     def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
         """Give (name, benchmark) by a name that also carries the benchmark's settings."""
         items = self.config.benchmarks.items()
-        return {f"{name}-{digest_of(item.model_dump())[:8]}": (name, item) for name, item in items}
+        return {f"{name}-{digest_of(deciding_part(item))[:8]}": (name, item) for name, item in items}
 
     def model_path(self, name: str, revision: str | None) -> str:
         """Give the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
@@ -249,7 +278,7 @@ class Chain:
         if name == EMBEDDED:
             return f"{self.models}/{MODEL_NAME}@{pins()[MODEL_WHEEL].version}"
         if Path(name).is_dir():
-            return name
+            return canonical_path(name)
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
         if revision is None:
@@ -283,16 +312,28 @@ class Chain:
         return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path
 
 
+@cache
+def code_of(stage: str) -> dict[str, str]:
+    """Return the digests of all that a stage's job executes of this repository, by name.
+
+    Modules with the templates that they fill in (`d3.provenance.code_modules`), the shell text of the rule,
+    and the scripts of `workflow/bin` that it starts. Raise KeyError for a stage that there is not.
+    """
+    found = dict(modules_of(STAGES[stage].module))
+    found |= {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
+    rule = RULES.get(stage, stage)
+    if rule in (shells := rule_shells()):
+        found[f"rule {rule}"] = shell_digest(shells[rule])
+    return found
+
+
 def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
     """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
-    settings = deepcopy(settings)
-    for name in REACHED_BY:
-        _drop(settings, f"{stage}.engine.{name}")
     return digest_of([stage, settings, prompts, upstream])[:12]
 
 
 def own_settings(stage: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Give the part of a job's configuration that decides the key of its folder."""
+    """Return what of a job's recorded settings decides the key of its folder."""
     chosen: dict[str, Any] = {}
     for path in STAGES[stage].settings:
         with suppress(KeyError):  # a setting that nothing reads in this configuration

@@ -56,6 +56,7 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
     """Read a YAML file and `section.key=value` overrides; no file means the defaults.
 
+    Defaults count as set in what comes out: they are part of what a job of this configuration records.
     Raises ConfigError for a file that is missing or no YAML, and for every wrong key or value.
     """
     values: Any = {}
@@ -72,7 +73,7 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     if isinstance(values, dict):
         for override in overrides or []:
             _apply_override(values, override)
-    return parse_config(values, where)
+    return Config.model_validate(parse_config(values, where).model_dump(mode="json"))
 
 
 def read_settings(path: Path) -> Config:

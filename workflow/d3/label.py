@@ -79,8 +79,10 @@ def run(
     templates = [find_template(settings.program_prompt), find_template(settings.change_prompt)]
     program = Prompt(templates[0], engine.tokenizer, PROGRAM)
     change = Prompt(templates[1], engine.tokenizer, CHANGE)
-    params = {"labels": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
-    with Job("labels", code="d3.label", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("labels", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("labels.program_prompt", templates[0])
         job.prompt("labels.change_prompt", templates[1])
         job.model(model, settings.engine.revision)
@@ -99,9 +101,7 @@ def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> N
     """Write the labels of a mode without a model."""
     settings = config.labels
     label = settings.constant if settings.mode == "constant" else ""
-    with Job(
-        "labels", code="d3.label", params={"labels": settings.model_dump(mode="json"), "seed": config.seed}
-    ) as job:
+    with Job("labels", config=config) as job:
         table = job.table(output, records.LABELS)
         said = {"label": label, "verb_first": verb_first(label) if label else None}
         with Spill(output.parent, _place) as rows:

@@ -39,7 +39,7 @@ def run(config: Config, corpus: Path, out: Path, *, duplicates: Path | None = No
     Example: d3 pairs --corpus kept.parquet --out pairs.parquet
     """
     settings = config.pairs
-    with Job("pairs", code="d3.pairs", params={"seed": config.seed, "pairs": settings.model_dump()}) as job:
+    with Job("pairs", config=config) as job:
         table = job.table(out, records.PAIRS)
         elsewhere = ids_elsewhere(job, duplicates)
         found: dict[str, dict[str, Row]] = {}
@@ -184,7 +184,7 @@ def sft_data(config: Config, pairs: Path, diffs: Path, out: Path) -> None:
 
     Example: d3 sft-data --pairs pairs.parquet --diffs pair_diffs.parquet --out examples.parquet
     """
-    with Job("sft_data", code="d3.pairs", params={"seed": config.seed}) as job:
+    with Job("sft_data", config=config) as job:
         table = job.table(out, records.SFT)
         by_id = {row["id"]: row for row in job.side_rows(pairs, records.PAIRS)}
         for row in job.rows(diffs, records.DIFFS):

@@ -76,8 +76,7 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
     if out.suffix != ".npy":
         raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
     vocabulary = Vocabulary.read(tokenizer)
-    params = {"eos_id": vocabulary.eos_id, "tokenizer": config.tokens.model_dump()}
-    with Job("tokens", code="d3.tokens", params=params) as job, scratch_folder(out, "dolma") as folder:
+    with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
         maps = job.file(out)
         bounds = job.file(out.with_suffix(".csv.gz"))

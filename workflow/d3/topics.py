@@ -72,12 +72,10 @@ def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | 
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     asker = Asker(config, engine, template)
-    params = {
-        "topics": settings.model_dump(mode="json", exclude={"price"}),
-        "seed": config.seed,
-        "engine": engine.identity,
-    }
-    with Job("topics", code="d3.topics", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("topics", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("topics.prompt", template)
         job.model(model, settings.engine.revision)
         cost = asker.estimate([labels], kept)
@@ -321,7 +319,7 @@ def topic_counts(config: Config, topics: Sequence[Path], out: Path) -> None:
 
     Example: d3 topic-counts --topics topics.parquet --out counts.json
     """
-    with Job("topic_counts", code="d3.topics", params={"most": MOST}) as job:
+    with Job("topic_counts", config=config) as job:
         part = job.file(out)
         values = summary(row for path in topics for row in job.side_rows(path, records.TOPICS))
         part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

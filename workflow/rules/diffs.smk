@@ -19,7 +19,7 @@ rule diffs:
         stale=stale_when("diffs"),
     shell:
         """
-        d3 lintseq --config {params.stale[config]:q} \
+        d3 diffs --settings {params.stale[settings]:q} \
             --in {input.corpus:q} \
             --grades {input.grades:q} \
             --duplicates {input.duplicates:q} \
@@ -47,7 +47,7 @@ rule pair_diffs:
         stale=stale_when("pair_diffs"),
     shell:
         """
-        d3 lintseq --config {params.stale[config]:q} \
+        d3 pair-diffs --settings {params.stale[settings]:q} \
             --in {input.pairs:q} \
             --duplicates {input.duplicates:q} \
             --workers {threads} \

@@ -22,7 +22,7 @@ rule generate:
         stale=benchmark_settings("generate"),
     shell:
         """
-        d3 --env {params.environment} generate --config {params.stale[config]:q} \
+        d3 --env {params.environment} generate --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --model {input.model:q} \
@@ -51,7 +51,7 @@ rule execute:
         stale=benchmark_settings("execute"),
     shell:
         """
-        d3 execute --config {params.stale[config]:q} \
+        d3 execute --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --samples {input.samples:q} \
@@ -76,7 +76,7 @@ rule scores:
         stale=benchmark_settings("scores"),
     shell:
         """
-        d3 scores --config {params.stale[config]:q} \
+        d3 scores --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --arm {params.arm:q} \
             --samples {input.samples:q} \

@@ -23,7 +23,7 @@ rule grades:
         stale=stale_when("grades"),
     shell:
         """
-        d3 --env {params.environment} grades --config {params.stale[config]:q} \
+        d3 --env {params.environment} grades --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --duplicates {input.duplicates:q} \
             {params.model:q} \

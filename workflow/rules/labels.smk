@@ -23,7 +23,7 @@ rule labels:
         stale=stale_when("labels"),
     shell:
         """
-        d3 --env {params.environment} labels --config {params.stale[config]:q} \
+        d3 --env {params.environment} labels --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             {params.model:q} \

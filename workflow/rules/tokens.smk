@@ -20,7 +20,7 @@ rule tokens:
         stale=stale_when("tokens"),
     shell:
         """
-        d3 tokens --config {params.stale[config]:q} \
+        d3 tokens --settings {params.stale[settings]:q} \
             --dataset {input.dataset:q} \
             --tokenizer {input.tokenizer:q} \
             --out {output.tokens:q} \

@@ -35,7 +35,7 @@ rule midtrain:
     shell:
         """
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
-            midtrain --config {params.stale[config]:q} \
+            midtrain --settings {params.stale[settings]:q} \
             --tokens {input.tokens:q} \
             --model {input.model:q} \
             --work {params.work:q} \
@@ -67,7 +67,7 @@ rule sft:
     shell:
         """
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
-            sft --config {params.stale[config]:q} \
+            sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
             --work {params.work:q} \

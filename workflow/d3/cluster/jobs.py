@@ -8,17 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from d3.chain import MODEL_NAME, Chain
+from d3.chain import MODEL_NAME, RULES, Chain
 from d3.config import EMBEDDED
-
-RULES = {
-    "source": "embedded_source",
-    "model": "embedded_model",
-    "benchmark": "embedded_benchmark",
-    "dataset": "dataset_shard",
-    "topics": "topics_shard",
-}
-"""Rules whose name is not that of their stage."""
 
 PER_SHARD = {
     "corpus": "{}.parquet",

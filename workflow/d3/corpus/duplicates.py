@@ -52,7 +52,7 @@ def run(config: Config, corpus: Sequence[Path], out: Path) -> None:
 
     Example: d3 duplicates --corpus a.parquet b.parquet --out duplicates
     """
-    _list_losers("duplicates", corpus, ["id", "metadata", "shard", "row"], ORDERS["corpus"], out)
+    _list_losers("duplicates", config, corpus, ["id", "metadata", "shard", "row"], ORDERS["corpus"], out)
 
 
 def pair_duplicates(config: Config, pairs: Sequence[Path], out: Path) -> None:
@@ -62,17 +62,19 @@ def pair_duplicates(config: Config, pairs: Sequence[Path], out: Path) -> None:
 
     Example: d3 pair-duplicates --pairs a.parquet b.parquet --out pair_duplicates
     """
-    _list_losers("pair_duplicates", pairs, ["id", "file_id"], ORDERS["pairs"], out)
+    _list_losers("pair_duplicates", config, pairs, ["id", "file_id"], ORDERS["pairs"], out)
 
 
-def _list_losers(stage: str, tables: Sequence[Path], columns: list[str], order: str, folder: Path) -> None:
+def _list_losers(
+    stage: str, config: Config, tables: Sequence[Path], columns: list[str], order: str, folder: Path
+) -> None:
     outputs: dict[str, Path] = {}
     for path in tables:
         output = folder / f"{table_name(path)}.txt"
         if output in outputs.values():
             raise InputError("two tables share this name", where=str(path), remedy="rename one")
         outputs[str(path)] = output
-    with Job(stage, code="d3.corpus.duplicates", params={}) as job:
+    with Job(stage, config=config) as job:
         for path in tables:
             with open_parquet(job.input(path), columns) as file:
                 job.read += file.metadata.num_rows

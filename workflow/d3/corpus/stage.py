@@ -33,9 +33,8 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
 
     Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
     """
-    params = {"seed": config.seed, "source": config.source.name, "corpus": config.corpus.model_dump()}
     with (
-        Job("corpus", code="d3.corpus.stage", params=params) as job,
+        Job("corpus", config=config) as job,
         scratch_folder(out, "candidates") as folder,
         ExitStack() as stack,
     ):

@@ -61,8 +61,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
-    params = {"seed": config.seed, "benchmark": section.model_dump(), "generate": config.generate.model_dump()}
-    with Job("generate", code="d3.evals.generate", params=params) as job:
+    with Job("generate", config=config) as job:
         todo = load_tasks(section, job.input(tasks), seed=config.seed)
         job.model(model, None)
         samples = job.table(out, records.SAMPLES)

@@ -37,8 +37,7 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
     Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
         --out scores.json
     """
-    params = {"seed": config.seed, "benchmark": benchmark, "arm": arm, "scores": config.scores.model_dump()}
-    with Job("scores", code="d3.evals.score", params=params) as job:
+    with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
         for row in job.side_rows(samples, records.SAMPLES):
             statuses[row["task_id"], row["sample"]] = row["status"]

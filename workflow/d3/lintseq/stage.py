@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from d3 import records, usage
 from d3.config import Config
+from d3.config_identity import deciding_part
 from d3.elsewhere import REASON as ELSEWHERE
 from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
@@ -76,7 +77,7 @@ def run(
 
     Example: d3 diffs --in files.jsonl --out diffs.parquet --workers 8 --samples 2 --seed 1
     """
-    _write_sequences(STAGE, config, in_, out, grades, duplicates, workers, journal)
+    _write_sequences("diffs", config, in_, out, grades, duplicates, workers, journal)
 
 
 def pair_diffs(
@@ -94,7 +95,7 @@ def pair_diffs(
 
     Example: d3 pair-diffs --in pairs.parquet --out pair_diffs.parquet --workers 8
     """
-    _write_sequences(STAGE, config, in_, out, None, duplicates, workers, journal)
+    _write_sequences("pair_diffs", config, in_, out, None, duplicates, workers, journal)
 
 
 def _write_sequences(
@@ -107,9 +108,7 @@ def _write_sequences(
     workers: int,
     journal: Path | None,
 ) -> None:
-    graded = {"mode": config.grades.mode, "threshold": config.grades.threshold}
-    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "grades": graded}
-    with Job(stage, code="d3.lintseq.stage", params=params) as job:
+    with Job(stage, config=config) as job:
         table = job.table(out, records.DIFFS)
         if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
@@ -151,7 +150,7 @@ def sample_all(
         {
             "code": code_digest("d3.lintseq.pool"),
             "environment": environment_key(settings.packages),
-            "settings": config.diffs.model_dump(exclude={"samples"}),
+            "settings": deciding_part(config.diffs, "samples"),
         }
     )
     store = None if journal is None else Journal(journal)

@@ -81,12 +81,13 @@ class Tally:
 def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
     """Give the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
 
-    At temperature 0 the seed decides nothing and is left out, as is top-p.
+    Options of the engine that are null are left out, since they have no effect. At temperature 0 the
+    seed decides nothing and is left out, as is top-p.
     """
     greedy = request.temperature == 0
     return digest_of(
         [
-            identity,
+            {name: value for name, value in identity.items() if value is not None},
             sha256(array("q", request.ids).tobytes()).hexdigest(),
             request.max_tokens,
             0 if greedy else request.temperature,

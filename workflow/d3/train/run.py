@@ -21,6 +21,7 @@ from typing import Any
 
 from d3 import records
 from d3.config import Config, Training
+from d3.config_identity import deciding_part
 from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
 from d3.progress import Progress
@@ -46,11 +47,10 @@ def midtrain(config: Config, tokens: Sequence[Path], out: Path, *, model: str, w
 
     Example: d3 midtrain --tokens tokens.npy --model MODEL --work work/midtrain --out model
     """
-    params = {"seed": config.seed, "midtrain": config.midtrain.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.midtrain.processes, "midtrain")
     base = _model_folder(config, model)
-    with _locked(work), Job("midtrain", code=CODE, params=params) as job:
+    with _locked(work), Job("midtrain", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.midtrain, vocabulary)
         digests = []
@@ -76,11 +76,10 @@ def sft(config: Config, examples: Sequence[Path], out: Path, *, model: str, work
 
     Example: d3 sft --examples examples.parquet --model MODEL --work work/sft --out model
     """
-    params = {"seed": config.seed, "sft": config.sft.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.sft.processes, "sft")
     base = _model_folder(config, model)
-    with _locked(work), Job("sft", code=CODE, params=params) as job:
+    with _locked(work), Job("sft", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.sft, vocabulary)
         encoded, digest, dropped = _encode(job, examples, vocabulary, config.sft, work)
@@ -146,7 +145,7 @@ def _train(
         "vocabulary": vocabulary.size,
         **data,
     }
-    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], plan["settings"], seed, _ground(base)]))
+    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], deciding_part(settings), seed, _ground(base)]))
     part = job.file(output)
     plan |= {"model": str(base), "output": str(part), "work": str(work)}
     _launch(plan, settings.processes, work)
