@@ -140,7 +140,7 @@ def test_what_is_not_sampled_is_counted(tmp_path: Path) -> None:
     stage.run(config, [path, held], tmp_path / "out.jsonl", grades=grades)
     assert [row["id"] for row in read(tmp_path / "out.jsonl")] == [content_id(FILES[0])]
     assert counts(tmp_path / "out.jsonl") == {
-        "stage": "lintseq",
+        "stage": "diffs",
         "read": 6,
         "kept": 1,
         "dropped": {"below_threshold": 1, "held_out": 2, "ungraded": 2},

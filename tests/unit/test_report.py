@@ -138,7 +138,7 @@ class Made:
             diffs[0] |= {"status": "timeout", "detail": "120 s", "diffs": None, "edits": None}
         below = {"held_out": held["held_out"], "below_threshold": len(graded) - len(good)}
         self.paths["diffs"].append(
-            write(folder / f"diffs/{name}.parquet", "lintseq", records.DIFFS, diffs, dropped=below)
+            write(folder / f"diffs/{name}.parquet", "diffs", records.DIFFS, diffs, dropped=below)
         )
         sequences = [row for row in diffs if row["status"] == "ok"]
         labels = []
