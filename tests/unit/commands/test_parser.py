@@ -12,7 +12,8 @@ from d3.commands import heads
 from d3.commands.heads import Head, read_head
 from d3.commands.index import commands
 from d3.commands.parser import CommandParser, arguments_of, enter
-from d3.config import Config
+from d3.commands.stages import setting_flags
+from d3.config import Config, Diffs
 
 
 def head_of(function: Callable[..., Any]) -> Head:
@@ -155,10 +156,15 @@ def test_a_head_is_read_as_python_reads_it(name: str) -> None:
     command = commands()[name]
     read = read_head(command.target)
     function = load(command.target)
-    assert str(read.signature).replace("d3.commands.heads.Config", "d3.config.Config") == str(
-        inspect.signature(function)
-    )
+    theirs = str(inspect.signature(function)).replace("'Config'", "d3.config.Config")
+    assert str(read.signature).replace("d3.commands.heads.Config", "d3.config.Config") == theirs
     assert read.doc == inspect.getdoc(function)
+
+
+def test_the_flags_of_a_section_are_its_fields() -> None:
+    flags = setting_flags("diffs")
+    fields = {f"diffs.{name}": field.description for name, field in Diffs.model_fields.items()}
+    assert flags == {path: (text or "").split("\n")[0] for path, text in fields.items()} | {"seed": "seed of the run"}
 
 
 def test_a_head_with_other_names_is_read_from_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType
 from typing import Annotated, Any, Literal, NamedTuple
@@ -59,10 +60,24 @@ class Head(NamedTuple):
 @cache
 def functions(module: str) -> dict[str, ast.FunctionDef]:
     """Return the functions of a module of this package by name, in the order of the file."""
+    return {node.name: node for node in _parse(module).body if isinstance(node, ast.FunctionDef)}
+
+
+def fields(module: str, name: str) -> dict[str, str]:
+    """Return the annotated fields of a class by name, with the first line of the text below each."""
+    body = next(node.body for node in _parse(module).body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = {}
+    for node, below in pairwise(body):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+            found[node.target.id] = str(text).split("\n")[0]
+    return found
+
+
+def _parse(module: str) -> ast.Module:
     path = PACKAGE.joinpath(*module.split(".")[1:])
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def read_head(target: str) -> Head:

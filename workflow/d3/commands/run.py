@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from d3.config import Config
+if TYPE_CHECKING:
+    from d3.config import Config
 
 
 def run(*words: str) -> int:
@@ -17,7 +18,7 @@ def run(*words: str) -> int:
     return main(words)
 
 
-def status(config: Config, *, json_: bool = False, with_topics: bool = False) -> None:
+def status(config: "Config", *, json_: bool = False, with_topics: bool = False) -> None:
     """Show how far a run is: files, rows, rate and time left per stage; what runs or failed.
 
     Example: d3 status --config config/d3.yaml
@@ -34,7 +35,7 @@ def status(config: Config, *, json_: bool = False, with_topics: bool = False) ->
 
 
 def plan(
-    config: Config,
+    config: "Config",
     *,
     json_: bool = False,
     with_topics: bool = False,
@@ -68,7 +69,7 @@ def plan(
 
 
 def doctor(
-    config: Config,
+    config: "Config",
     *,
     json_: bool = False,
     profile: Annotated[Path | None, "profile of the run, such as profiles/slurm"] = None,
@@ -122,7 +123,7 @@ def images(
 
 
 def why(
-    files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: Config
+    files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: "Config"
 ) -> None:
     """Explain whether a run would build files again, and why.
 
@@ -140,7 +141,7 @@ def why(
 
 
 def config(
-    config: Config, *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
+    config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
 ) -> None:
     """Check a configuration and print it with all defaults.
 
@@ -168,7 +169,7 @@ def numbers(file: Annotated[Path, "the file numbers.json of a run"], /) -> None:
     print(key_numbers(file))
 
 
-def topics_cost(config: Config, *, labels: Sequence[Path], model: str, journal: Path | None = None) -> None:
+def topics_cost(config: "Config", *, labels: Sequence[Path], model: str, journal: Path | None = None) -> None:
     """Estimate what `topics` costs at most for some shards, without running a model.
 
     Example: d3 topics-cost --labels labels.parquet --model MODEL

@@ -1,5 +1,7 @@
 """The stages as commands: each one is the function of its stage, called with the configuration of the run."""
 
+from d3.commands.heads import fields
+
 STAGE_COMMANDS = {
     "source": "d3.embedded:source",
     "model": "d3.embedded:model",
@@ -32,9 +34,6 @@ SECTIONS = {"diffs": "diffs", "pair-diffs": "diffs"}
 
 
 def setting_flags(section: str) -> dict[str, str]:
-    """Return the run's seed and the settings of a section by their path, with their help."""
-    from d3.config import Config
-
-    fields = type(getattr(Config(), section)).model_fields
-    texts = {f"{section}.{name}": (field.description or "").split("\n")[0] for name, field in fields.items()}
+    """Return the settings of a section and the run's seed by their path, with their help."""
+    texts = {f"{section}.{name}": text for name, text in fields("d3.config", section.capitalize()).items()}
     return texts | {"seed": "seed of the run"}
