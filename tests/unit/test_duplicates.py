@@ -16,7 +16,7 @@ from d3.corpus.duplicates import ids_elsewhere
 from d3.corpus.stage import run
 from d3.errors import InputError
 from d3.lintseq.stage import run as lintseq
-from d3.pairs import write_pairs
+from d3.pairs import run as write_pairs
 from d3.stage import Job
 from d3.statement import read_statement, statement_path
 from d3.tables import Row, TableWriter, read_notes, read_rows
@@ -57,7 +57,7 @@ def chain(settings: Config, paths: Sequence[Path], size: int, folder: Path) -> d
     for name, members in batches.items():
         run(settings, members, folders["corpus"] / f"{name}.parquet", folders["rejected"] / f"{name}.parquet")
     corpora = [folders["corpus"] / f"{name}.parquet" for name in batches]
-    duplicates.run(corpora, folders["duplicates"], kind="corpus")
+    duplicates.run(Config(), corpora, folders["duplicates"])
     for name, corpus in zip(batches, corpora, strict=True):
         elsewhere = folders["duplicates"] / f"{name}.txt"
         grades = folders["grades"] / f"{name}.parquet"
@@ -65,7 +65,7 @@ def chain(settings: Config, paths: Sequence[Path], size: int, folder: Path) -> d
         lintseq(settings, [corpus], folders["diffs"] / f"{name}.parquet", grades=grades, duplicates=elsewhere)
         write_pairs(settings, corpus, folders["pairs"] / f"{name}.parquet", duplicates=elsewhere)
     pairs = [folders["pairs"] / f"{name}.parquet" for name in batches]
-    duplicates.run(pairs, folders["pair_duplicates"], kind="pairs")
+    duplicates.pair_duplicates(Config(), pairs, folders["pair_duplicates"])
     for name, table in zip(batches, pairs, strict=True):
         elsewhere = folders["pair_duplicates"] / f"{name}.txt"
         lintseq(settings, [table], folders["pair_diffs"] / f"{name}.parquet", duplicates=elsewhere)
@@ -162,7 +162,7 @@ def test_a_batch_that_loses_nothing_more_keeps_its_list(tmp_path: Path) -> None:
         shard = write_parquet(tmp_path / f"{name}.parquet", rows)
         tables.append(tmp_path / f"{name}-kept.parquet")
         run(config(), [shard], tables[-1], tmp_path / "rejected.parquet")
-        duplicates.run(tables, tmp_path / "lists", kind="corpus")
+        duplicates.run(Config(), tables, tmp_path / "lists")
         lists.append([len(path.read_text().split()) for path in sorted((tmp_path / "lists").glob("*.txt"))])
     assert lists == [[0], [0, 1], [0, 2, 0]]
 
@@ -190,7 +190,7 @@ def test_null_names_are_ordered_as_in_a_batch(tmp_path: Path) -> None:
         shard = write_parquet(tmp_path / f"{number:02}.parquet", [line])
         tables.append(tmp_path / "kept" / f"{number:02}.parquet")
         run(config(), [shard], tables[-1], tmp_path / "rejected.parquet")
-    duplicates.run(tables, tmp_path / "lists", kind="corpus")
+    duplicates.run(Config(), tables, tmp_path / "lists")
     kept = [path.stem for path in (tmp_path / "lists").glob("*.txt") if not path.read_text()]
     corpus = [line for table in tables for line in read_rows(table, records.CORPUS)]
     assert kept == [min(corpus, key=order_key)["shard"]]
@@ -209,10 +209,10 @@ def test_twins_of_names_and_damaged_tables_are_refused(tmp_path: Path) -> None:
         )
     tables = [tmp_path / folder / "a.parquet" for folder in ("x", "y")]
     with pytest.raises(InputError, match="share this name"):
-        duplicates.run(tables, tmp_path / "lists", kind="corpus")
+        duplicates.run(Config(), tables, tmp_path / "lists")
     tables[0].write_bytes(tables[0].read_bytes()[:500])
     with pytest.raises(InputError, match=r"a\.parquet: cannot be read"):
-        duplicates.run(tables[:1], tmp_path / "lists", kind="corpus")
+        duplicates.run(Config(), tables[:1], tmp_path / "lists")
     assert not (tmp_path / "lists").exists() or not list((tmp_path / "lists").iterdir())
 
 
@@ -246,7 +246,7 @@ def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:
         table.publish()
         tables.append(table.path)
     start = time.process_time()
-    duplicates.run(tables, tmp_path / "lists", kind="corpus")
+    duplicates.run(Config(), tables, tmp_path / "lists")
     assert time.process_time() - start < 20
     sizes = [len(path.read_text().split()) for path in sorted((tmp_path / "lists").glob("*.txt"))]
     assert sizes == [0] + [2] * 119

@@ -12,7 +12,9 @@ import pytest
 
 from d3 import embedded, records
 from d3.config import Config
-from d3.embedded import check_pin, pins, stack_row, standard_library, write_humaneval, write_standard_library
+from d3.embedded import benchmark as write_humaneval
+from d3.embedded import check_pin, pins, stack_row, standard_library
+from d3.embedded import source as write_standard_library
 from d3.errors import InputError, ToolError
 from d3.tables import count_rows, read_notes, read_rows
 

@@ -21,15 +21,15 @@ def test_a_journal_is_checked_and_compacted(tmp_path: Path, capsys: pytest.Captu
     torn.write_bytes(torn.read_bytes()[:-5])
     assert cli.main(["journal", "--journal", str(folder)]) == 1
     said = capsys.readouterr().out
-    assert f"damaged, its entries are worked out again: {torn}" in said
+    assert f"damaged, its entries are computed again: {torn}" in said
     assert "6 entries in 2 sound chunks" in said
 
-    assert cli.main(["journal", "--journal", str(folder), "--compact"]) == 0
+    assert cli.main(["journal", str(folder), "--compact"]) == 0
     assert capsys.readouterr().out.endswith("journal: 6 entries in 1 sound chunks\n")
     assert len(list(folder.iterdir())) == 1
 
 
 def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["journal", "--journal", str(tmp_path / "none")]) != 0
-    assert "no such journal" in capsys.readouterr().err
+    assert "journal not found" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

@@ -11,7 +11,9 @@ from d3.config_read import parse_config
 from d3.diffs import make_diff
 from d3.errors import InputError
 from d3.identity import content_id
-from d3.pairs import compiles, pairs_of, write_examples, write_pairs
+from d3.pairs import compiles, pairs_of
+from d3.pairs import run as write_pairs
+from d3.pairs import sft_data as write_examples
 from d3.tables import Row, TableWriter, read_notes, read_rows
 from d3.trajectory import written_diffs
 from stack_shards import config, row, run_corpus, write_parquet

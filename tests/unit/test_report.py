@@ -138,7 +138,7 @@ class Made:
             diffs[0] |= {"status": "timeout", "detail": "120 s", "diffs": None, "edits": None}
         below = {"held_out": held["held_out"], "below_threshold": len(graded) - len(good)}
         self.paths["diffs"].append(
-            write(folder / f"diffs/{name}.parquet", "lintseq", records.DIFFS, diffs, dropped=below)
+            write(folder / f"diffs/{name}.parquet", "diffs", records.DIFFS, diffs, dropped=below)
         )
         sequences = [row for row in diffs if row["status"] == "ok"]
         labels = []
@@ -242,7 +242,9 @@ class Made:
     def report(self, name="report"):
         out = self.folder / name
         outputs = {"report": out / "report.html", "numbers": out / "numbers.json", "attrition": out / "attrition.tsv"}
-        run(self.config, **self.paths, **outputs)
+        renamed = {"midtrain": "midtrained", "sft": "trained", "samples": "written", "verdicts": "judged"}
+        paths = {renamed.get(name, name): path for name, path in self.paths.items()}
+        run(self.config, **paths, out=outputs["report"], numbers=outputs["numbers"], attrition=outputs["attrition"])
         return Result(**outputs)
 
 

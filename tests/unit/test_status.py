@@ -17,7 +17,7 @@ from d3.cluster.status import SILENT, StageStatus, Survey, survey
 from d3.cluster.status_table import table
 from d3.config import Config
 from d3.config_read import parse_config
-from d3.embedded import write_standard_library
+from d3.embedded import source
 from d3.progress import Progress
 from made_runs import attempted, finish, only_path, program, works_of, write_log
 
@@ -54,7 +54,7 @@ def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
 
 def test_rows_come_from_statements_and_the_footers_of_the_source(place: Path) -> None:
     chain = Chain(Config())
-    write_standard_library(Config(), [Path(path) for path in chain.shards.values()])
+    source(Config(), [Path(path) for path in chain.shards.values()])
     found = survey(chain, None)
     total = stage(found, "corpus").rows_total
     assert total == stage(found, "source").rows > 500

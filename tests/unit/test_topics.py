@@ -15,7 +15,7 @@ from d3.config import Config, Engine, Sampling, Topics
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
 from d3.tables import TableWriter, read_notes, read_rows
-from d3.topics import CHOICES, Instruction, count, read_answer, summary, topics_row
+from d3.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
 from llm_models import EchoEngine, chat_model
 
 WHOLE = {"topics": ["Sorting"], "libraries": ["NumPy"], "tools": [], "difficulty": "Easy", "task_type": "create"}
@@ -311,7 +311,7 @@ def test_choices_are_asked_without_the_begun_answer(tmp_path: Path, writer: Writ
 def test_counts_are_written_as_json(tmp_path: Path, writer: Writer) -> None:
     rows_of(tmp_path, "any", small())
     for name in ("one", "two"):
-        count(Config(), [tmp_path / "topics.parquet"], tmp_path / f"{name}.json")
+        topic_counts(Config(), [tmp_path / "topics.parquet"], tmp_path / f"{name}.json")
     values = json.loads((tmp_path / "one.json").read_text())
     assert values["topics"] == {"sorting": 5}
     assert values["pairs"] == [{"topic": "sorting", "library": "numpy", "instructions": 5}]

@@ -17,13 +17,17 @@ from d3.tables import Row, count_rows
 from d3.trajectory import example_completion, example_prompt, holds_marker, random_name
 
 
-def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, row_ids: Path, unused: Path) -> None:
-    """Write `records.DATASET` with its sidecar `records.ROW_IDS`, and `records.UNUSED`, for one shard.
+def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows: Path, unused: Path) -> None:
+    """Assemble the dataset rows of a shard from its corpus, diffs and labels.
 
-    Rows are ordered by (file id, sample, part).
+    Write `records.DATASET` with its sidecar `records.ROW_IDS`, and `records.UNUSED`, ordered by (file id,
+    sample, part).
+
+    Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
+        --out data.parquet --rows rows.parquet --unused unused.parquet
     """
     with Job("dataset", config=config) as job:
-        rows, ids = job.table(output, records.DATASET), job.table(row_ids, records.ROW_IDS)
+        table, ids = job.table(out, records.DATASET), job.table(rows, records.ROW_IDS)
         left_out = job.table(unused, records.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, records.CORPUS)}
         sequences = {(row["id"], row["sample"]): row for row in job.side_rows(diffs, records.DIFFS)}
@@ -39,8 +43,8 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, r
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
                 job.drop(built)
                 continue
-            ids.write({"row": rows.rows, **{name: label[name] for name in ("id", "sample", "part", "start", "end")}})
-            rows.write(built)
+            ids.write({"row": table.rows, **{name: label[name] for name in ("id", "sample", "part", "start", "end")}})
+            table.write(built)
             job.keep()
 
 

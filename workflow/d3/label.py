@@ -55,9 +55,11 @@ class Piece:
 
 
 def run(
-    config: Config, corpus: Path, diffs: Path, output: Path, *, model: str | None, journal: Path | None = None
+    config: Config, corpus: Path, diffs: Path, out: Path, *, model: str | None, journal: Path | None = None
 ) -> None:
-    """Label the diff sequences of a shard; rows in the order of (id, sample, part).
+    """Write instructions for whole programs and sub-trajectories with a language model.
+
+    Rows are in the order of (id, sample, part).
 
     Every sequence must belong to a file of `corpus` that is not held out, otherwise the two files
     are of different shards: InputError. Sequences without diffs are dropped with their status. A
@@ -65,10 +67,12 @@ def run(
     asked. Programs too long for the engine are cut at a line end; `too_long` is what has no room
     even then. In the modes `none` and `constant` the same parts get an empty or the same instruction
     and nothing is opened or asked.
+
+    Example: d3 labels --corpus kept.parquet --diffs diffs.parquet --out labels.parquet --model MODEL
     """
     settings = config.labels
     if settings.mode != "model":
-        _write_unasked(config, corpus, diffs, output)
+        _write_unasked(config, corpus, diffs, out)
         return
     if model is None:
         raise ConfigError("no model", where="labels", remedy="name one with --model, or set labels.mode")
@@ -83,11 +87,11 @@ def run(
         job.prompt("labels.program_prompt", templates[0])
         job.prompt("labels.change_prompt", templates[1])
         job.model(model, settings.engine.revision)
-        table = job.table(output, records.LABELS)
+        table = job.table(out, records.LABELS)
         files = _files(job, corpus)
         questions = _questions(config, job, diffs, files, engine, program, change)
         echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
-        with Spill(output.parent, _place) as rows:
+        with Spill(out.parent, _place) as rows:
             for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs)):
                 rows.add(label_row(outcome, echoes[outcome.row.part.number == 0]))
             for row in rows.rows():

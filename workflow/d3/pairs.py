@@ -28,16 +28,19 @@ from d3.trajectory import example_completion, example_prompt, holds_marker
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
 
-def write_pairs(config: Config, corpus: Path, output: Path, *, duplicates: Path | None = None) -> None:
-    """Write `records.PAIRS` for a batch of the corpus, ordered by id; only held-out files are used.
+def run(config: Config, corpus: Path, out: Path, *, duplicates: Path | None = None) -> None:
+    """Extract docstring -> function pairs from the held-out files of a corpus shard.
 
+    Write `records.PAIRS`, ordered by id.
     The sample is one of every source shard, so that it stays when shards are batched another way. Of
     equal functions the one out of the file with the smallest id stays. `duplicates` lists files that go on
     in another batch.
+
+    Example: d3 pairs --corpus kept.parquet --out pairs.parquet
     """
     settings = config.pairs
     with Job("pairs", config=config) as job:
-        table = job.table(output, records.PAIRS)
+        table = job.table(out, records.PAIRS)
         elsewhere = ids_elsewhere(job, duplicates)
         found: dict[str, dict[str, Row]] = {}
         for row in track(job.rows(corpus, records.CORPUS), f"pairs {corpus.name}", count_rows(corpus), "files"):
@@ -173,13 +176,16 @@ def instruction_of(docstring: str | None, min_words: int) -> str | None:
     return sentence if len(words) >= min_words and sentence.isprintable() else None
 
 
-def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> None:
-    """Write `records.SFT`: each pair's sequence of diffs, from the empty program, as one example.
+def sft_data(config: Config, pairs: Path, diffs: Path, out: Path) -> None:
+    """Turn pairs and their diffs into examples for supervised fine-tuning.
 
-    Raises InputError if a sequence does not lead to its function.
+    Write `records.SFT`: each pair's sequence of diffs, from the empty program, is one example. Raise
+    InputError if a sequence does not lead to its function.
+
+    Example: d3 sft-data --pairs pairs.parquet --diffs pair_diffs.parquet --out examples.parquet
     """
     with Job("sft_data", config=config) as job:
-        table = job.table(output, records.SFT)
+        table = job.table(out, records.SFT)
         by_id = {row["id"]: row for row in job.side_rows(pairs, records.PAIRS)}
         for row in job.rows(diffs, records.DIFFS):
             if row["status"] != "ok":

@@ -62,22 +62,25 @@ class Document:
     """Content id of the text."""
 
 
-def run(config: Config, dataset: Path, output: Path, *, tokenizer: Path) -> None:
-    """Tokenize the `completion` column of a dataset shard into the memory map `output` (NAME.npy).
+def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
+    """Tokenize a dataset shard with the Dolma toolkit; needs the dolma environment.
 
+    The column `completion` becomes the memory map `out` (NAME.npy).
     `tokenizer` is a model's folder. Rows that the Dolma toolkit would lose or change are dropped
     with a reason: null, empty, outer_whitespace, not_unicode, too_long. A shard without documents
     becomes an empty map. Raises InputError for what cannot be read and ToolError when the Dolma
     toolkit fails or its output is not what it must be.
+
+    Example: d3 tokens --dataset data.parquet --tokenizer MODEL --out tokens.npy
     """
-    if output.suffix != ".npy":
-        raise InputError("the output must be named NAME.npy", where=str(output), remedy="rename it")
+    if out.suffix != ".npy":
+        raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
     vocabulary = Vocabulary.read(tokenizer)
-    with Job("tokens", config=config) as job, scratch_folder(output, "dolma") as folder:
+    with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
-        maps = job.file(output)
-        bounds = job.file(output.with_suffix(".csv.gz"))
-        manifest = job.file(output.with_suffix(".json"))
+        maps = job.file(out)
+        bounds = job.file(out.with_suffix(".csv.gz"))
+        manifest = job.file(out.with_suffix(".json"))
         dropped: list[dict[str, Any]] = []
         documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
         if documents:

@@ -25,19 +25,22 @@ from d3.tables import Row, TableWriter, count_rows, read_rows, scratch_folder, t
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
 
-def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
-    """Write `records.CORPUS`, rows ordered as in the shards, and `records.REJECTED` for a batch of shards.
+def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
+    """Filter source shards, one or a batch, into kept rows and rejected rows.
 
-    `opt_out` is a list as in `d3.corpus.optout`. Raises InputError for a shard that cannot be read as a
-    whole, a list with a line that is no entry, or a filter of the user that fails, ConfigError for one
-    that cannot be imported.
+    Write `records.CORPUS` to `out`, ordered as in the shards, and `records.REJECTED` with the reasons to
+    `rejected`. `opt_out` is a list as in `d3.corpus.optout`. Raise InputError if a shard cannot be read to
+    its end, if the list contains a malformed line or if a filter of the user fails; ConfigError if one
+    cannot be imported.
+
+    Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
     """
     with (
         Job("corpus", config=config) as job,
-        scratch_folder(kept, "candidates") as folder,
+        scratch_folder(out, "candidates") as folder,
         ExitStack() as stack,
     ):
-        kept_table, rejected_table = job.table(kept, records.CORPUS), job.table(rejected, records.REJECTED)
+        kept_table, rejected_table = job.table(out, records.CORPUS), job.table(rejected, records.REJECTED)
         candidates = TableWriter(folder / "candidates.parquet", records.CORPUS)
         stack.callback(candidates.discard)
         choice = Choice(config)
@@ -51,11 +54,11 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
             job.drop(why.reason)
 
-        for path in shards:
-            shard, total = table_name(path), count_rows(job.input(path))
+        for path in shard:
+            name, total = table_name(path), count_rows(job.input(path))
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
-                place = placed(shard, number, row)
+                place = placed(name, number, row)
                 found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)

@@ -22,11 +22,15 @@ TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
 
-def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: str, workers: int = 1) -> None:
-    """Write a `records.VERDICTS` row for every `records.SAMPLES` row.
+def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str, workers: int = 1) -> None:
+    """Run the solutions of a benchmark against its tests inside bubblewrap.
 
+    Write a `records.VERDICTS` row for every `records.SAMPLES` row.
     `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
     that programs miss their deadline. Raises ToolError when there is no working sandbox.
+
+    Example: d3 execute --benchmark humaneval --tasks tasks.jsonl.gz --samples samples.parquet
+        --out verdicts.parquet --workers 8
     """
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
@@ -35,7 +39,7 @@ def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: 
         # All tasks: which of them were asked, and from which start, is the samples' business.
         whole = section.model_copy(update={"complete": False, "tasks": None})
         by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}
-        verdicts = job.table(output, records.VERDICTS)
+        verdicts = job.table(out, records.VERDICTS)
         rows = [_needed(row, by_id, samples) for row in job.rows(samples, records.SAMPLES)]
         limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
         progress = Progress(f"execute {benchmark}", len(rows), "programs")

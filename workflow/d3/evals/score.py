@@ -23,14 +23,19 @@ from d3.identity import derive_seed
 from d3.stage import Job
 
 
-def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmark: str, arm: str) -> None:
-    """Write the scores as JSON; equal inputs give equal bytes.
+def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: str, arm: str) -> None:
+    """Compute pass@k with intervals from the verdicts of an arm.
+
+    Write the scores as JSON; equal inputs give equal bytes.
 
     Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
     `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
     and `statuses`; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
     `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
     fewer samples than the largest k.
+
+    Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
+        --out scores.json
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
@@ -57,7 +62,7 @@ def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmar
         result = scores(config, counts, benchmark)
         result |= {"benchmark": benchmark, "arm": arm, "built": built(found)}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        job.file(output).write_text(text, encoding="utf-8")
+        job.file(out).write_text(text, encoding="utf-8")
 
 
 def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> dict[str, Any]:

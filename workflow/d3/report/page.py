@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +35,28 @@ def run(
     labels: Sequence[Path],
     dataset: Sequence[Path],
     tokens: Sequence[Path],
-    midtrain: Path | None,
-    sft: dict[str, Path],
-    samples: dict[tuple[str, str], Path],
-    verdicts: dict[tuple[str, str], Path],
+    midtrained: Path | None,
+    trained: Mapping[str, Path],
+    written: Mapping[tuple[str, str], Path],
+    judged: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
-    report: Path,
+    out: Path,
     numbers: Path,
     attrition: Path,
 ) -> None:
-    """Write the report's three files together; equal inputs give equal bytes.
+    """Write the report of a run: page, numbers and attrition table.
 
-    `tokens` are the manifests of the token shards, `midtrain` and `sft` model folders with a
-    `training.json`; `samples` and `verdicts` go by (benchmark, arm). `report` is the HTML page,
+    Equal inputs produce equal bytes.
+
+    `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
+    `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
     Raises InputError for a file that is not what it must be.
+
+    Example: d3 report --corpus kept.parquet --rejected rejected.parquet --grades grades.parquet
+        --diffs diffs.parquet --labels labels.parquet --dataset data.parquet --tokens tokens.json
+        --trained d3=models/d3 --written humaneval/d3=samples.parquet --judged humaneval/d3=verdicts.parquet
+        --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
     """
     files = Files(
         corpus=corpus,
@@ -59,19 +66,19 @@ def run(
         labels=labels,
         dataset=dataset,
         tokens=tokens,
-        midtrain=midtrain,
-        sft=sft,
-        samples=samples,
-        verdicts=verdicts,
+        midtrain=midtrained,
+        sft=trained,
+        samples=written,
+        verdicts=judged,
         scores=scores,
     )
     with Job("report", config=config) as job:
-        page, values, table = job.file(report), job.file(numbers), job.file(attrition)
+        page, values, table = job.file(out), job.file(numbers), job.file(attrition)
         text = json.dumps(collect(config, job, files), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         values.write_text(text, encoding="utf-8")
-        written = json.loads(text)
-        table.write_text(attrition_table(written), encoding="utf-8")
-        page.write_text(render(written), encoding="utf-8")
+        shown = json.loads(text)
+        table.write_text(attrition_table(shown), encoding="utf-8")
+        page.write_text(render(shown), encoding="utf-8")
 
 
 def attrition_table(numbers: Numbers) -> str:
