@@ -125,7 +125,7 @@ def _leave_statement(folder: Path, chain: Chain, state: Mapping[str, Any], more:
     names = [more[part[stage]]] if stage in part else []
     if stage == "report":
         names = list(chain.values)
-    modules = code_of(stage)
+    modules = code_of(stage, chain.settings(stage, *names))
     environment = venv(chain.environment(stage))
     now = "2026-01-01T00:00:00.000Z"
     statement = {

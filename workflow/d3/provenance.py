@@ -82,7 +82,7 @@ def _outline(path: Path) -> Outline:
     return outline(path.read_bytes(), package, lambda name: module_path(name) is not None)
 
 
-def _decisive(modules: tuple[str, ...]) -> Iterator[tuple[str, Path, Outline]]:
+def _decisive(*modules: str) -> Iterator[tuple[str, Path, Outline]]:
     """Yield (name, path, outline) of modules and all that they import, without those beside the point."""
     seen = set(BESIDE_THE_POINT)
     waiting = list(modules)
@@ -104,7 +104,7 @@ def code_modules(*modules: str) -> Iterator[tuple[str, str]]:
     A module without code is left out. Data files of the package that a module names, such as templates,
     come with it, named by their path. The last digest, named `IMPORTS`, is that of who uses what of whom.
     """
-    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(modules)}
+    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(*modules)}
     edges = set()
     for name, (path, seen, digest) in found.items():
         if seen.text:

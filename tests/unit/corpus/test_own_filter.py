@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,20 +25,12 @@ ROOT = Path(__file__).parents[3]
 GOOD = "import os\n\n\ndef area(side):\n    return side * side"
 TABBED = GOOD.replace("    ", "\t")
 
-FILTERS = '''\
-"""Filters of a user."""
+EXAMPLE = re.compile(r"```python\n# my_filters\.py\n(.*?)```", re.DOTALL)
+NO_TABS = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text())[0]
+"""The worked example of the documentation: a class."""
+LICENSED = '''
 
 ALLOWED = {"MIT"}
-
-
-class NoTabs:
-    """Reject programs that are indented with tabs."""
-
-    def __call__(self, text, row):
-        for number, line in enumerate(text.split("\\n"), start=1):
-            if line.startswith("\\t"):
-                return "has_tabs", f"line {number}"
-        return None
 
 
 def licensed(text, row):
@@ -45,6 +38,7 @@ def licensed(text, row):
     found = sorted(set(row["max_stars_repo_licenses"]) - ALLOWED)
     return ("other_license", ", ".join(found)) if found else None
 '''
+FILTERS = NO_TABS + LICENSED
 
 
 @pytest.fixture
