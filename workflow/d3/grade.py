@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from d3 import records
 from d3.config import Config
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import ConfigError
 from d3.identity import derive_seed
 from d3.journal import Journal

@@ -20,8 +20,8 @@ import pyarrow as pa
 from d3 import records, usage
 from d3.config import Config
 from d3.config_identity import deciding_part
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
 from d3.journal import Journal
