@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,6 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow"), str(HERE / "slurm"), str(HERE / "apptainer")]
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-@pytest.fixture(autouse=True)
-def own_configuration() -> Iterator[None]:
-    """Let no test's statements show the configuration that a command of an earlier test was told."""
-    yield
-    from d3 import told
-
-    told.forget()
 
 
 @pytest.fixture(scope="session")

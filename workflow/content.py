@@ -28,10 +28,12 @@ from snakemake.persistence import ParamsChange
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
+from d3.chain import code_of
 from d3.environments import image, venv
 from d3.pipeline.registry import STAGES
-from d3.provenance import digest_of_modules, modules_of
+from d3.provenance import digest_of_modules
 from d3.stale import Judge, Wanted
+from d3.statement import more_packages
 
 VERSION = "9.27."
 REASONS = "D3_REASONS"
@@ -115,7 +117,7 @@ class Content:
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = modules_of(STAGES[stale["stage"]].module)
+        modules = code_of(stale["stage"], json.loads(stale["config"]))
         opt_out = (job.params.get("opt_out") or [None])[-1]
         makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
         return Wanted(
@@ -134,7 +136,7 @@ class Content:
         """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
         if self.images and stale["environment"] != "main":
             return image(Path(stale["image"]))
-        return venv(stale["environment"])
+        return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
 
     def reasons(self, dag, job):
         """Give the reasons why a job must run."""

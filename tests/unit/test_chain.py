@@ -74,7 +74,7 @@ def test_what_a_mode_does_not_read_moves_nothing(
 ) -> None:
     plain, other = chain(**{section: {"mode": mode}}), chain(**{section: {"mode": mode, **unread}})
     assert keys(plain) == keys(other)
-    assert plain.config_text(section) == other.config_text(section)
+    assert plain.settings_file(section) == other.settings_file(section)
     assert other.answering(section) is None
     assert section in changed(**{section: {"mode": mode}})
     assert keys(chain(**{section: {"mode": mode, **read}}))[section] != keys(plain)[section]

@@ -12,8 +12,8 @@ from d3.config import Config
 from d3.config_read import parse_config
 from d3.corpus import duplicates
 from d3.corpus.choice import order_key
+from d3.corpus.duplicates import ids_elsewhere
 from d3.corpus.stage import run
-from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.lintseq.stage import run as lintseq
 from d3.pairs import write_pairs
@@ -221,7 +221,7 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str, reason: str) -> No
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(InputError, match=reason):
-        ids_elsewhere(Job("grades", code="d3.grade", params={}), path)
+        ids_elsewhere(Job("grades", config=None), path)
 
 
 def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_list_moves_no_folder(tmp_path: Path) -> None:
     path.write_text("user:ann\n")
     plain, with_list = Chain(parse_config({})), Chain(parse_config({"source": {"opt_out": str(path)}}))
     assert plain.key("report") == with_list.key("report")
-    assert plain.config_text("corpus") == with_list.config_text("corpus")
+    assert plain.settings_file("corpus") == with_list.settings_file("corpus")
     digest = with_list.opted_out
     assert digest == hashlib.sha256(b"user:ann\n").hexdigest()
     assert plain.opted_out is None

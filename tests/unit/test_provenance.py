@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 from d3 import provenance
-from d3.provenance import BESIDE_THE_POINT, code_digest, code_modules, file_digest, module_path, modules_of
+from d3.chain import STAGES, code_of
+from d3.provenance import (
+    BESIDE_THE_POINT,
+    code_digest,
+    code_modules,
+    data_digest,
+    file_digest,
+    module_path,
+    modules_of,
+    rule_shells,
+    script_digest,
+    shell_digest,
+)
 
 MODULES = {
     "__init__.py": '"""The package."""\n',
@@ -23,7 +35,9 @@ MODULES = {
     "inner/helper.py": "from . import sibling\nONE = sibling.ONE\n",
     "inner/sibling.py": "from ..up import ONE\n",
     "inner/deep.py": "def double(x):\n    return 2 * x\n",
+    "inner/twice.py": "def double(x):\n    return x + x\n",
     "up.py": "ONE = 1\n",
+    "other.py": "TWO = ONE = 1\n",
     "foreign.py": "import d3.stage\nx = 1\n",
     "page.py": "from d3 import plain\nTEMPLATE = 'page.html.jinja'\nOTHER = 'absent.jinja'\n",
     "page.html.jinja": "<p>{{ x }}</p>\n",
@@ -35,7 +49,7 @@ Edit = Callable[[str, str, str], str]
 
 
 def forget() -> None:
-    provenance._parse.cache_clear()
+    provenance._outline.cache_clear()
     modules_of.cache_clear()
 
 
@@ -72,9 +86,12 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         ("return double(x) + helper.ONE", "return (\n        double( x )+helper . ONE\n    )"),
         ("size = 1", "size = 0x1"),
         ("import json", "import json  # why"),
+        ("import json", "import json as j"),
+        ("import json", "import os"),
+        ("from d3.inner import helper\n", "from d3.inner import helper, helper as h\n"),
     ],
 )
-def test_texts_comments_and_formatting_do_not_count(edit: Edit, old: str, new: str) -> None:
+def test_texts_comments_formatting_and_import_lines_do_not_count(edit: Edit, old: str, new: str) -> None:
     before = edit("stage.py", "", "")
     assert edit("stage.py", old, new) == before
 
@@ -85,16 +102,16 @@ def test_texts_comments_and_formatting_do_not_count(edit: Edit, old: str, new: s
         ("stage.py", "helper.ONE", "helper.TWO"),
         ("stage.py", "size = 1", "size = 2"),
         ("stage.py", "size = 1", 'size = "1"'),
-        ("stage.py", "import json", "import json as j"),
         ("inner/deep.py", "2 * x", "3 * x"),
         ("inner/helper.py", "sibling.ONE", "sibling.ONE + 1"),
-        ("inner/__init__.py", "", "import os\n"),
+        ("inner/__init__.py", "", "X = 1\n"),
         ("__init__.py", '"""The package."""', "VERSION = 2"),
         ("plain.py", "return z", "return -z"),
         ("late.py", "z = 1", "z = 2"),
         ("started.py", "s = 1", "s = 2"),
-        ("inner/sibling.py", "import ONE", "import ONE as ONE"),
         ("up.py", "ONE = 1", "ONE = 2"),
+        ("inner/sibling.py", "from ..up import ONE", "from ..other import ONE"),
+        ("stage.py", "from d3.inner.deep import double", "from d3.inner.twice import double"),
     ],
 )
 def test_code_of_the_stage_and_of_what_it_imports_counts(edit: Edit, name: str, old: str, new: str) -> None:
@@ -112,8 +129,8 @@ def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:
     (provenance.PACKAGE / "new.py").write_text("y = 1\n")
     assert edit("stage.py", "", "") == before
     assert {name for name, _ in code_modules("d3.stage")} == {
-        "d3", "d3.stage", "d3.plain", "d3.late", "d3.inner", "d3.inner.helper", "d3.inner.sibling", "d3.inner.deep",
-        "d3.up", "d3.started",
+        "d3.stage", "d3.plain", "d3.late", "d3.inner.helper", "d3.inner.deep",
+        "d3.up", "d3.started", "(imports)",
     }  # fmt: skip
 
 
@@ -125,10 +142,11 @@ def test_templates_that_a_module_names_count(edit: Edit) -> None:
 
 
 def test_modules_beside_the_point_and_what_only_they_import_do_not_count(edit: Edit) -> None:
-    before = edit("plain.py", "def late", "import d3.errors\ndef late")
+    before = edit("plain.py", "return z", "return z, x")
+    before = edit("plain.py", "def late", "from d3.errors import x\ndef late")
     assert edit("errors.py", "import x", "import x as y") == before
     assert edit("silent.py", "x = 1", "x = 2") == before
-    assert edit("plain.py", "import d3.errors\n", "") != before
+    assert edit("plain.py", "from d3.errors import x\n", "") != before
 
 
 def test_every_module_beside_the_point_exists() -> None:
@@ -160,7 +178,10 @@ def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> Non
     program = "import sys, d3.corpus.stage; print(*[name for name in sys.modules if name.split('.')[0] == 'd3'])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "d3.tables" in loaded
-    assert set(loaded) <= {name for name, _ in code_modules("d3.corpus.stage")} | set(BESIDE_THE_POINT)
+    followed = {name for name, _, _ in provenance._decisive("d3.corpus.stage")}
+    beside = [provenance._outline(path) for name in BESIDE_THE_POINT if (path := module_path(name))]
+    followed |= set(BESIDE_THE_POINT) | {name for found in beside for name in found.imported}
+    assert set(loaded) <= followed | {name.rpartition(".")[0] for name in followed}
 
 
 def test_modules_are_found_as_files_and_as_packages() -> None:
@@ -187,3 +208,86 @@ def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:
     assert {"d3.lintseq.worker", "d3.lintseq.sampler", "d3.diffs"} <= {
         name for name, _ in code_modules("d3.lintseq.stage")
     }
+
+
+# --- names and layout -------------------------------------------------------------------------------
+
+
+def rename(old: str, new: str) -> None:
+    """Move a module of the small package and change every line that imports it, as a pure rename does."""
+    package = provenance.PACKAGE
+    (package / f"{new}.py").parent.mkdir(exist_ok=True)
+    (package / f"{old}.py").rename(package / f"{new}.py")
+    was, now = old.replace("/", "."), new.replace("/", ".")
+    for path in package.rglob("*.py"):
+        code = (
+            path.read_text()
+            .replace(f"from d3.{was} import", f"from d3.{now} import")
+            .replace(f"d3.{was}'", f"d3.{now}'")
+        )
+        if "." not in was:
+            code = code.replace(f"from ..{was} import", f"from ..{now} import")
+        path.write_text(code)
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("up", "down"), ("late", "core/later"), ("started", "core/begun"), ("inner/deep", "inner/shallow")],
+)
+def test_a_renamed_module_changes_no_digest(edit: Edit, old: str, new: str) -> None:
+    before = edit("stage.py", "", "")
+    names = set(modules_of("d3.stage"))
+    rename(old, new)
+    assert code_digest("d3.stage") == before
+    assert set(modules_of("d3.stage")) != names
+
+
+def test_a_module_of_another_name_that_does_something_else_counts(edit: Edit) -> None:
+    before = edit("stage.py", "", "")
+    rename("up", "down")
+    assert edit("down.py", "ONE = 1", "ONE = 1.0") != before
+
+
+# --- rules and scripts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("d3 corpus --in {input:q} --out {output:q}", True),
+        ("\n    d3  corpus \\\n --in {input:q} \\\n   --out {output:q}  # why\n\n", True),
+        ("d3 corpus --in {input:q} --out {log:q}", False),
+        ("d3 corpus --in {input:q}\n--out {output:q}", False),
+    ],
+)
+def test_the_words_of_a_shell_text_count_and_not_its_layout(text: str, same: bool) -> None:
+    assert (shell_digest(text) == shell_digest("d3 corpus --in {input:q} --out {output:q}")) is same
+
+
+def test_comments_and_indentation_of_a_script_do_not_count(tmp_path: Path) -> None:
+    script = tmp_path / "run"
+    digests = []
+    for text in ("a\nb\n", "# why\na\n\n  b\n", "a\nb # c\n"):
+        script.write_text(text)
+        digests.append(script_digest(script))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_comments_of_a_template_do_not_count(tmp_path: Path) -> None:
+    digests = []
+    for number, text in enumerate(("a {{ b }}\nc", "{# why #}\na {{b}}\nc", "a {{ b }}\n\nc", "a {{ d }}\nc")):
+        path = tmp_path / f"{number}.jinja"
+        path.write_text(text)
+        digests.append(data_digest(path))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_every_rule_of_a_stage_is_found_in_the_rule_files() -> None:
+    for stage in STAGES:
+        found = code_of(stage)
+        assert f"rule {STAGES[stage].rule}" in found
+        assert "workflow/bin/d3" in found
+    assert "workflow/bin/d3-train" in code_of("midtrain")
+    assert rule_shells()["scores"].split()[:3] == ["d3", "scores", "--settings"]

@@ -36,7 +36,7 @@ def metadata():
 
 def write(path, stage, schema, rows, *, read=None, kept=None, dropped=None, more=()):
     """Write a table, and others of the same job, as a stage would."""
-    with Job(stage, code="d3.stage", params={}) as job:
+    with Job(stage, config=None) as job:
         for place, form, content in ((path, schema, rows), *more):
             table = job.table(place, form)
             for row in content:

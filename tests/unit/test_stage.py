@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from d3.errors import D3Error
+from d3.provenance import data_digest
 from d3.stage import Job
 from d3.statement import settings_digest
 from d3.tables import TableWriter, read_notes, read_rows
 
 SCHEMA = pa.schema([("id", pa.string())])
-CODE = "d3.corpus.stage"
 
 
 def source(folder: Path, rows: int = 5) -> Path:
@@ -27,9 +27,9 @@ def source(folder: Path, rows: int = 5) -> Path:
     return path
 
 
-def run(folder: Path, *, params: object = None) -> None:
+def run(folder: Path, *, params: dict[str, object] | None = None) -> None:
     """Keep even rows in two tables and a file; drop the others."""
-    with Job("test", code=CODE, params=params) as job:
+    with Job("corpus", config=None, settings=params) as job:
         first, second = job.table(folder / "a.parquet", SCHEMA), job.table(folder / "b.jsonl", SCHEMA)
         for row in job.rows(source(folder), SCHEMA):
             if int(row["id"]) % 2:
@@ -49,12 +49,12 @@ def test_outputs_and_statement_agree(tmp_path: Path) -> None:
     run(tmp_path, params={"seed": 1})
     assert names(tmp_path) == ["a.parquet", "a.parquet.prov.json", "b.jsonl", "c.txt", "source.jsonl"]
     assert [row["id"] for row in read_rows(tmp_path / "a.parquet", SCHEMA)] == ["0", "2", "4"]
-    counts = {"stage": "test", "read": 5, "kept": 3, "dropped": {"odd": 2}}
+    counts = {"stage": "corpus", "read": 5, "kept": 3, "dropped": {"odd": 2}}
     assert read_notes(tmp_path / "a.parquet") == counts
     statement = json.loads((tmp_path / "a.parquet.prov.json").read_text())
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     build = statement["predicate"]["buildDefinition"]
-    assert build["externalParameters"] == {"stage": "test", "config": settings_digest({"seed": 1}), "prompts": {}}
+    assert build["externalParameters"] == {"stage": "corpus", "config": settings_digest({"seed": 1}), "prompts": {}}
     for listed, expected in ((statement["subject"], "abc"), (build["resolvedDependencies"], "s")):
         assert [Path(item["name"]).name[0] for item in listed] == list(expected)
         for item in listed:
@@ -79,7 +79,7 @@ def test_an_error_leaves_the_old_outputs_and_nothing_else(tmp_path: Path) -> Non
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
 
     def fail(error: type[BaseException]) -> None:
-        with Job("test", code=CODE, params=None) as job:
+        with Job("corpus", config=None) as job:
             job.table(tmp_path / "a.parquet", SCHEMA).write({"id": "new"})
             job.file(tmp_path / "c.txt").mkdir()
             raise error
@@ -95,7 +95,7 @@ def test_lost_and_invented_rows_stop_the_job(tmp_path: Path, kept: int, dropped:
     path = source(tmp_path)
 
     def miscount() -> None:
-        with Job("test", code=CODE, params=None) as job:
+        with Job("corpus", config=None) as job:
             table = job.table(tmp_path / "a.parquet", SCHEMA)
             for row in job.rows(path, SCHEMA):
                 table.write(row)
@@ -109,7 +109,7 @@ def test_lost_and_invented_rows_stop_the_job(tmp_path: Path, kept: int, dropped:
 
 def test_rows_that_are_only_looked_up_are_not_counted(tmp_path: Path) -> None:
     path = source(tmp_path)
-    with Job("test", code=CODE, params=None) as job:
+    with Job("corpus", config=None) as job:
         job.file(tmp_path / "a.txt").write_text(str(len(list(job.side_rows(path, SCHEMA)))))
     assert (tmp_path / "a.txt").read_text() == "5"
     statement = json.loads((tmp_path / "a.txt.prov.json").read_text())
@@ -120,7 +120,7 @@ def test_an_input_that_changes_meanwhile_stops_the_job(tmp_path: Path) -> None:
     path = source(tmp_path)
 
     def change() -> None:
-        with Job("test", code=CODE, params=None) as job:
+        with Job("corpus", config=None) as job:
             job.table(tmp_path / "a.parquet", SCHEMA)
             for _ in job.rows(path, SCHEMA):
                 job.keep()
@@ -135,21 +135,21 @@ def test_models_and_prompts_are_told(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_text("w")
     (tmp_path / "prompt.jinja").write_text("p")
-    with Job("test", code=CODE, params=None) as job:
+    with Job("corpus", config=None) as job:
         job.table(tmp_path / "a.jsonl", SCHEMA)
         job.model(str(tmp_path / "model"), "abc")
         job.model("owner/elsewhere", "abc")
         job.prompt("grades.prompt", tmp_path / "prompt.jinja")
     build = json.loads((tmp_path / "a.jsonl.prov.json").read_text())["predicate"]["buildDefinition"]
-    assert build["externalParameters"]["prompts"] == {"grades.prompt": hashlib.sha256(b"p").hexdigest()}
+    assert build["externalParameters"]["prompts"] == {"grades.prompt": data_digest(tmp_path / "prompt.jinja")}
     (model,) = build["resolvedDependencies"]
     assert model["annotations"].items() >= {"role": "model", "revision": "abc", "bytes": 1}.items()
-    with pytest.raises(D3Error, match="no such template"), Job("test", code=CODE, params=None) as job:
+    with pytest.raises(D3Error, match="no such template"), Job("corpus", config=None) as job:
         job.prompt("grades.prompt", tmp_path / "absent.jinja")
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(D3Error, match=r"missing\.jsonl: no such file or folder"), Job("t", code=CODE, params=0) as job:
+    with pytest.raises(D3Error, match=r"missing\.jsonl: no such file or folder"), Job("corpus", config=None) as job:
         job.input(tmp_path / "missing.jsonl")
 
 
@@ -178,7 +178,7 @@ def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: si
         from pathlib import Path
         from d3.stage import Job
         folder = Path({str(tmp_path)!r})
-        with Job("test", code={CODE!r}, params=None) as job:
+        with Job("corpus", config=None) as job:
             table = job.table(folder / "a.parquet", pa.schema([("id", pa.string())]))
             part = job.file(folder / "c")
             part.mkdir()
@@ -190,7 +190,7 @@ def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: si
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)])
     assert done.returncode == -kill
     assert all(name.startswith(".") and name.endswith(".part") for name in names(tmp_path))
-    with Job("test", code=CODE, params=None) as job:
+    with Job("corpus", config=None) as job:
         job.table(tmp_path / "a.parquet", SCHEMA)
         job.file(tmp_path / "c").mkdir()
     assert names(tmp_path) == ["a.parquet", "a.parquet.prov.json", "c"]

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from d3 import surroundings, told
+from d3 import surroundings
+from d3.chain import code_of
 from d3.contents import Cache
 from d3.environments import Environment, venv
-from d3.provenance import digest_of_modules, modules_of
+from d3.provenance import digest_of_modules
 from d3.stage import Job
 from d3.stale import Judge, Wanted, statement_holds
 from d3.statement import statement_path
 
-CODE = "d3.corpus.stage"
 OUTPUT = "results/grades/0123456789ab/a.jsonl"
 INPUT = "results/corpus/ba9876543210/a.jsonl"
-CONFIG = {"seed": 1, "grades": {"threshold": 2, "engine": {"base_url": None, "model": "m"}}}
+CONFIG = {"seed": 1, "grades": {"threshold": 2, "engine": {"model": "m"}}}
 
 
 def wanted(**changes: Any) -> Wanted:
-    modules = modules_of(CODE)
+    modules = code_of("grades")
     wish = Wanted(
         stage="grades",
         config=CONFIG,
@@ -48,11 +48,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("model").mkdir()
     Path("model/weights").write_text("w")
     Path("prompt.jinja").write_text("p")
-    monkeypatch.setattr(told, "CONFIG", None)
-    with Job("corpus", code=CODE, params={}) as job:
+    with Job("corpus", config=None) as job:
         job.file(Path(INPUT)).write_text("input\n")
-    told.tell(CONFIG)
-    with Job("grades", code=CODE, params={}) as job:
+    with Job("grades", config=None, settings=CONFIG) as job:
         job.input(Path(INPUT))
         job.input(Path("model/weights"))
         job.prompt("grades.prompt", Path("prompt.jinja"))
@@ -77,10 +75,14 @@ def test_nothing_changed(run: Path) -> None:
     [
         ({"config": {**CONFIG, "seed": 2}}, ["setting seed was 1, is 2"]),
         ({"config": {**CONFIG, "more": [1]}}, ["setting more is new: [1]"]),
-        ({"config": {"seed": 1, "grades": {"threshold": 2, "engine": {"base_url": "http://x", "model": "m"}}}}, []),
         (
-            {"config": {"seed": 1, "grades": {"threshold": 3, "engine": {"base_url": None}}}},
-            ["setting grades.engine.model is gone, was \"m\"", "setting grades.threshold was 2, is 3"],
+            {"config": {"seed": 1, "grades": {"threshold": 3, "engine": {}}}},
+            ["setting grades.engine is new: {}", "setting grades.engine.model is gone, was \"m\"",
+             "setting grades.threshold was 2, is 3"],
+        ),
+        (
+            {"config": {**CONFIG, "execute": {"timeout_seconds": 9}}},
+            ["setting execute.timeout_seconds is new: 9"],
         ),
         ({"config": None}, []),
         ({"prompts": {"grades.prompt": "2" * 64}}, ["prompt grades.prompt changed"]),
@@ -96,7 +98,7 @@ def test_differences_in_words(run: Path, changes: dict[str, Any], words: list[st
 
 
 def test_modules_are_named(run: Path) -> None:
-    modules = {**modules_of(CODE), "d3.identity": "0", "d3.new": "1", "d3/report/page.html.jinja": "2"}
+    modules = {**code_of("grades"), "d3.identity": "0", "d3.new": "1", "d3/report/page.html.jinja": "2"}
     del modules["d3.tables"]
     assert reasons(modules=modules, code=digest_of_modules(modules)) == [
         "module d3.identity changed",
@@ -169,8 +171,7 @@ def test_what_was_read_once_is_not_read_again(run: Path, monkeypatch: pytest.Mon
 
 
 def test_an_input_that_its_maker_wrote_again_with_the_same_bytes_is_not_read(run: Path) -> None:
-    told.CONFIG = None
-    with Job("corpus", code=CODE, params={}) as job:
+    with Job("corpus", config=None) as job:
         job.file(Path(INPUT)).write_text("input\n")
     assert reasons() == []
     assert not Path("work").exists()
@@ -189,14 +190,14 @@ def test_environments_on_the_bare_machine_are_known_by_what_is_installed(tmp_pat
     site = tmp_path / "lib" / "python3.11" / "site-packages"
     (site / "Some_Package-1.0.dist-info").mkdir(parents=True)
     (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.9\n")
-    first = venv("x", tmp_path)
+    first = venv("x", tmp_path, ("some-package",))
     assert first.packages == {"python": "3.11.9", "some-package": "1.0"}
     venv.cache_clear()
     (site / "Some_Package-1.0.dist-info").rename(site / "some.package-1.0.dist-info")
-    assert venv("x", tmp_path).identity == first.identity
+    assert venv("x", tmp_path, ("some-package",)).identity == first.identity
     venv.cache_clear()
     (site / "some.package-1.0.dist-info").rename(site / "some.package-2.0.dist-info")
-    assert venv("x", tmp_path).identity != first.identity
+    assert venv("x", tmp_path, ("some-package",)).identity != first.identity
     venv.cache_clear()
     assert venv("x", tmp_path / "absent").identity is None
     venv.cache_clear()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from d3 import surroundings, told
+from d3 import surroundings
 from d3.attempts import attempt, attempts_path, count_attempts, read_attempts
 from d3.errors import D3Error, InputError
 from d3.scrub import MARK, scrub
@@ -20,7 +20,6 @@ from d3.stage import Job
 from d3.statement import FACTS, read_statement, settings_digest, shared_facts, statement_path
 
 SCHEMA = pa.schema([("id", pa.string())])
-CODE = "d3.corpus.stage"
 SECRETS = {
     "HF_TOKEN": "hf_" + "Ab3" * 11,
     "OPENAI_API_KEY": "sk-proj-" + "x1Y" * 9,
@@ -35,7 +34,6 @@ def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     run = {"invocation": "i-1", "git": {"commit": "c" * 40, "dirty": True}}
     monkeypatch.setenv("D3_RUN", json.dumps(run))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(told, "CONFIG", None)
     surroundings.run_facts.cache_clear()
     surroundings.environment.cache_clear()
     yield tmp_path
@@ -43,12 +41,12 @@ def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     surroundings.environment.cache_clear()
 
 
-def job(name: str = "a", **params: Any) -> dict[str, Any]:
-    """Run a job with one input and two outputs; gives its statement."""
+def job(name: str = "a", *, engine: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """Run a job with one input and two outputs; return its statement."""
     folder = Path("results/test/0123456789ab")
     folder.mkdir(parents=True, exist_ok=True)
     Path("source.jsonl").write_text('{"id": "1"}\n')
-    with Job("test", code=CODE, params=params) as running:
+    with Job("corpus", config=None, settings=settings, engine=engine) as running:
         first, second = (running.table(folder / f"{name}.{kind}", SCHEMA) for kind in ("parquet", "jsonl"))
         for row in running.rows(Path("source.jsonl"), SCHEMA):
             first.write(row)
@@ -77,8 +75,8 @@ def test_a_statement_has_the_agreed_shape_in_2_kilobytes(workflow: Path, monkeyp
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    told.tell({"seed": 7, "grades": {"mode": "model", "engine": {"model": "owner/judge"}}})
-    statement = job(seed=1, engine={"kind": "vllm"})
+    settings = {"seed": 7, "grades": {"mode": "model", "engine": {"model": "owner/judge"}}}
+    statement = job(engine={"kind": "vllm"}, **settings)
     path = next(workflow.glob("results/test/*/*.prov.json"))
     assert path.stat().st_size < 2000
     assert [item["name"] for item in statement["subject"]] == [
@@ -86,8 +84,8 @@ def test_a_statement_has_the_agreed_shape_in_2_kilobytes(workflow: Path, monkeyp
         "results/test/0123456789ab/a.jsonl",
     ]
     build, details = (statement["predicate"][name] for name in ("buildDefinition", "runDetails"))
-    assert build["externalParameters"] == {"stage": "test", "config": settings_digest(told.CONFIG), "prompts": {}}
-    assert shared_facts(statement)["config"] == told.CONFIG
+    assert build["externalParameters"] == {"stage": "corpus", "config": settings_digest(settings), "prompts": {}}
+    assert shared_facts(statement)["config"] == settings
     internal = build["internalParameters"]
     assert internal["seed"] == 7
     assert internal["slurm"] == {"job": "77", "node": "node7", "partition": "gpu"}
@@ -100,7 +98,7 @@ def test_a_statement_has_the_agreed_shape_in_2_kilobytes(workflow: Path, monkeyp
     assert details["metadata"]["invocationId"] == "i-1"
     times = [details["metadata"][name] for name in ("startedOn", "finishedOn")]
     assert all(time.strptime(text[:19] + text[-1], "%Y-%m-%dT%H:%M:%SZ") for text in times)
-    assert details["byproducts"][0]["content"] == {"stage": "test", "read": 1, "kept": 1, "dropped": {}}
+    assert details["byproducts"][0]["content"] == {"stage": "corpus", "read": 1, "kept": 1, "dropped": {}}
 
 
 def test_a_command_that_runs_alone_leaves_nothing_but_its_files(
@@ -147,21 +145,19 @@ def test_no_planted_secret_enters(workflow: Path, monkeypatch: pytest.MonkeyPatc
         "in_url": "url-password-1",
         "in_query": "query-key-22",
     }
-    told.tell(
-        {
-            "labels": {
-                "engine": {
-                    "model": planted["HF_TOKEN"],
-                    "base_url": f"https://me:{planted['in_url']}@host:8000/v1?api_key={planted['in_query']}",
-                    "api_key_env": "OPENAI_API_KEY",
-                    "api_key": planted["named"],
-                },
-                "constant": f"say {planted['MY_SERVICE_PASSWORD']} and {planted['unset']}",
-                planted["OPENAI_API_KEY"]: [planted["AWS_SECRET_ACCESS_KEY"]],
-            }
+    settings: dict[str, Any] = {
+        "labels": {
+            "engine": {
+                "model": planted["HF_TOKEN"],
+                "base_url": f"https://me:{planted['in_url']}@host:8000/v1?api_key={planted['in_query']}",
+                "api_key_env": "OPENAI_API_KEY",
+                "api_key": planted["named"],
+            },
+            "constant": f"say {planted['MY_SERVICE_PASSWORD']} and {planted['unset']}",
+            planted["OPENAI_API_KEY"]: [planted["AWS_SECRET_ACCESS_KEY"]],
         }
-    )
-    job(engine={"token": planted["named"], "address": f"http://x:{planted['in_url']}@host"})
+    }
+    job(**settings, engine={"token": planted["named"], "address": f"http://x:{planted['in_url']}@host"})
     with pytest.raises(D3Error), attempt("labels", Path("results/labels/k/a.parquet")):
         raise D3Error(f"401 for key {planted['OPENAI_API_KEY']}", where=planted["HF_TOKEN"])
     written = [path for path in workflow.rglob("*") if path.is_file()]
@@ -170,7 +166,7 @@ def test_no_planted_secret_enters(workflow: Path, monkeypatch: pytest.MonkeyPatc
         content = path.read_bytes()
         for name, secret in planted.items():
             assert secret.encode() not in content, (path, name)
-    config = shared_facts(job())["config"]["labels"]
+    config = shared_facts(job(**settings))["config"]["labels"]
     assert config["engine"]["base_url"] == "https://host:8000/v1"
     assert config["engine"]["api_key_env"] == "OPENAI_API_KEY"
     assert config["engine"]["api_key"] == MARK

@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from d3.chain import Chain
+from d3.chain import Chain, code_of
 from d3.cluster.jobs import jobs
 from d3.config_read import load_config
 from d3.contents import stamp
 from d3.environments import venv
 from d3.identity import canonical_json
-from d3.pipeline.registry import STAGES
-from d3.provenance import digest_of_modules, modules_of
+from d3.provenance import digest_of_modules
 from d3.statement import settings_digest, statement_path
 from running import ROOT, command
 
@@ -126,7 +125,7 @@ def _leave_statement(folder: Path, chain: Chain, state: Mapping[str, Any], more:
     names = [more[part[stage]]] if stage in part else []
     if stage == "report":
         names = list(chain.values)
-    modules = modules_of(STAGES[stage].module)
+    modules = code_of(stage)
     environment = venv(chain.environment(stage))
     now = "2026-01-01T00:00:00.000Z"
     statement = {
@@ -137,7 +136,7 @@ def _leave_statement(folder: Path, chain: Chain, state: Mapping[str, Any], more:
             "buildDefinition": {
                 "externalParameters": {
                     "stage": stage,
-                    "config": settings_digest(json.loads(chain.config_text(stage, *names))),
+                    "config": settings_digest(chain.deciding(stage, *names)),
                     "prompts": chain.prompts(stage),
                 },
                 "internalParameters": {

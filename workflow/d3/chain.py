@@ -8,20 +8,36 @@ recomputes nothing. A change of code leaves the key alone and reruns the stage i
 The Snakefile and the commands take all paths and parameters from here.
 """
 
+import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config_identity import deciding, deciding_part
+from d3.core.import_strings import source_file
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import ConfigError
-from d3.identity import canonical_json, digest_of
+from d3.identity import canonical_path, digest_of
 from d3.pins import pins
-from d3.pipeline.registry import EMBEDDED_TASKS, ENGINES, STAGES
-from d3.provenance import PACKAGE, code_digest, file_digest
+from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
+from d3.provenance import (
+    BIN,
+    data_digest,
+    digest_of_modules,
+    file_digest,
+    modules_of,
+    rule_shells,
+    script_digest,
+    shell_digest,
+)
+from d3.scrub import scrub
+from d3.statement import settings_digest
 from d3.tables import table_name
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -48,8 +64,8 @@ UNREAD = {
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
-REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
-"""Settings of an engine that say how a server is reached; they move no folder."""
+TASKS = "d3.evals.tasks"
+"""What loads the module of a benchmark by its name; a stage that imports it runs such modules."""
 
 
 class Chain:
@@ -63,7 +79,7 @@ class Chain:
     # --- what decides a stage -------------------------------------------------------------------
 
     def settings(self, stage: str, *more: str) -> dict[str, Any]:
-        """Give the part of the configuration that a stage reads, as nested dicts."""
+        """Return the part of the configuration that a stage reads, as nested dicts; a job is given it."""
         chosen: dict[str, Any] = {}
         for path in STAGES[stage].settings:
             _take(self.values, chosen, path)
@@ -83,15 +99,22 @@ class Chain:
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
         return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
+    def deciding(self, stage: str, *more: str) -> dict[str, Any]:
+        """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
+        return deciding(self.settings(stage, *more))
+
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
         if stage == "corpus" and self.embedded_source:
             upstream["source"] = self.key("source")
-        return key_of(stage, self.settings(stage), self.prompts(stage), upstream)
+        return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
     def prompts(self, stage: str) -> dict[str, str]:
-        """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
+        """Return the digest of each prompt template of a stage, and of each file of the user's code that it runs.
+
+        Raise ConfigError for a missing one.
+        """
         digests = {}
         for name in STAGES[stage].prompts:
             if name in self.unread:
@@ -100,17 +123,26 @@ class Chain:
             path = prompt_path(self.values[section][field])
             if not path.is_file():
                 raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
-            digests[name] = file_digest(path)
+            digests[name] = data_digest(path)
+        for setting in STAGES[stage].imports:
+            section, field = setting.split(".")
+            for name in self.values[section][field]:
+                digests[f"{setting} {name}"] = data_digest(source_file(name, setting))
         return digests
 
-    def config_text(self, stage: str, *more: str) -> str:
-        """Give a stage's part of the configuration as one line of JSON, for `--config`."""
-        return canonical_json(self.settings(stage, *more))
+    def settings_file(self, stage: str, *more: str) -> tuple[str, str]:
+        """Return path and text of the file that a job reads its settings from.
 
-    def code(self, stage: str) -> str:
-        """Give the digest of a stage's code and of the package's templates that it fills in."""
-        templates = {name: file_digest(PACKAGE / name) for name in STAGES[stage].templates}
-        return digest_of([code_digest(STAGES[stage].module), templates])
+        The path carries two digests: the one by which the job's statement names the settings that decide
+        it, and one of the whole text, so that what is there never needs to be written again.
+        """
+        text = json.dumps(self.settings(stage, *more), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        decides = settings_digest(scrub(self.deciding(stage, *more)))
+        return f"work/settings/{stage}-{decides}-{digest_of(text)[:8]}.json", text
+
+    def code(self, stage: str, *more: str) -> str:
+        """Return the digest of a stage's code; see `code_of`."""
+        return digest_of_modules(code_of(stage, self.settings(stage, *more)))
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""
@@ -180,14 +212,14 @@ class Chain:
         arms = {}
         for name, arm in self.config.arms.items():
             history = self.key("midtrain") if arm.midtrain else ""
-            arms[f"{name}-{digest_of([arm.model_dump(), history])[:8]}"] = (name, arm)
+            arms[f"{name}-{digest_of([deciding_part(arm), history])[:8]}"] = (name, arm)
         return arms
 
     @cached_property
     def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
         """Give (name, benchmark) by a name that also carries the benchmark's settings."""
         items = self.config.benchmarks.items()
-        return {f"{name}-{digest_of(item.model_dump())[:8]}": (name, item) for name, item in items}
+        return {f"{name}-{digest_of(deciding_part(item))[:8]}": (name, item) for name, item in items}
 
     def model_path(self, name: str, revision: str | None) -> str:
         """Give the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
@@ -197,7 +229,7 @@ class Chain:
         if name == EMBEDDED:
             return f"{self.models}/{MODEL_NAME}@{pins()[MODEL_WHEEL].version}"
         if Path(name).is_dir():
-            return name
+            return canonical_path(name)
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
         if revision is None:
@@ -226,7 +258,7 @@ class Chain:
 
         `main` is that of the workflow itself; what only copies or downloads inputs runs there.
         """
-        engine = ENGINES[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        engine = ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
         return engine or STAGES[stage].environment
 
     @property
@@ -239,16 +271,38 @@ class Chain:
         return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
 
 
+def code_of(stage: str, settings: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the digests of all that a stage's job executes of this repository, by name.
+
+    Modules with the templates that they fill in (`d3.provenance.code_modules`), the shell text of the rule,
+    and the scripts of `workflow/bin` that it starts. `settings` are those of the job: a stage that loads
+    tasks runs the modules of the benchmarks that they name. Raise KeyError for a stage that there is not.
+    """
+    found = modules_of(STAGES[stage].module)
+    if TASKS in found:
+        benchmarks = (settings or {}).get("benchmarks", {}).values()
+        kinds = {item.get("kind", Benchmark().kind) for item in benchmarks}
+        found = modules_of(STAGES[stage].module, *sorted(f"{BENCHMARKS}.{kind}" for kind in kinds))
+    return found | _rule_of(stage)
+
+
+@cache
+def _rule_of(stage: str) -> dict[str, str]:
+    """Return the digests of the scripts that a stage's rule starts and of its shell text."""
+    found = {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
+    rule = STAGES[stage].rule
+    if rule in (shells := rule_shells()):
+        found[f"rule {rule}"] = shell_digest(shells[rule])
+    return found
+
+
 def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
     """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
-    settings = deepcopy(settings)
-    for name in REACHED_BY:
-        _drop(settings, f"{stage}.engine.{name}")
     return digest_of([stage, settings, prompts, upstream])[:12]
 
 
 def own_settings(stage: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Give the part of a job's configuration that decides the key of its folder."""
+    """Return what of a job's recorded settings decides the key of its folder."""
     chosen: dict[str, Any] = {}
     for path in STAGES[stage].settings:
         with suppress(KeyError):  # a setting that nothing reads in this configuration

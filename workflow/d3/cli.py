@@ -11,7 +11,6 @@ from pathlib import Path
 import d3.commands.audit
 import d3.commands.cluster
 import d3.commands.stages  # noqa: F401  (these register their commands)
-from d3 import told
 from d3.commands.registry import COMMANDS, OPTIONS, Arguments
 from d3.errors import D3Error
 from d3.pipeline.network import enforce
@@ -27,7 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text.split(".")[0], description=text)
         for option in options:
             add_option(sub, option)
-        sub.add_argument("--config", metavar="YAML", help="configuration file, or its JSON text; default: the demo's")
+        sub.add_argument("--config", metavar="YAML", help="configuration file; default: the demo's")
+        sub.add_argument("--settings", metavar="JSON", type=Path, help="settings that the workflow wrote for a job")
         sub.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. diffs.samples=2"
         )
@@ -84,5 +84,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    finally:
-        told.forget()

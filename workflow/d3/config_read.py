@@ -1,5 +1,6 @@
 """Reading a configuration: a wrong key, type or range becomes one line that names the key's path."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
     """Read a YAML file and `section.key=value` overrides; no file means the defaults.
 
+    Defaults count as set in what comes out: they are part of what a job of this configuration records.
     Raises ConfigError for a file that is missing or no YAML, and for every wrong key or value.
     """
     values: Any = {}
@@ -71,7 +73,22 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     if isinstance(values, dict):
         for override in overrides or []:
             _apply_override(values, override)
-    return parse_config(values, where)
+    return Config.model_validate(parse_config(values, where).model_dump(mode="json"))
+
+
+def read_settings(path: Path) -> Config:
+    """Read the settings file that the workflow wrote for a job; only what stands in it counts as set.
+
+    Raise ConfigError for a file that is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="run the workflow") from None
+    except ValueError as error:
+        remedy = "remove it and run the workflow, which writes it again"
+        raise ConfigError(f"not JSON ({error})", where=str(path), remedy=remedy) from None
+    return parse_config(values, str(path))
 
 
 def _apply_override(values: Any, override: str) -> None:

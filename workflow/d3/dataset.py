@@ -22,8 +22,7 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, r
 
     Rows are ordered by (file id, sample, part).
     """
-    params = {"seed": config.seed, "dataset": config.dataset.model_dump()}
-    with Job("dataset", code="d3.dataset", params=params) as job:
+    with Job("dataset", config=config) as job:
         rows, ids = job.table(output, records.DATASET), job.table(row_ids, records.ROW_IDS)
         left_out = job.table(unused, records.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, records.CORPUS)}

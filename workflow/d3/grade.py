@@ -21,13 +21,14 @@ import pyarrow as pa
 
 from d3 import records
 from d3.config import Config
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import ConfigError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.spill import Spill
 from d3.stage import Job
@@ -58,7 +59,7 @@ def run(
     """
     settings = config.grades
     if settings.mode == "none":
-        with Job("grades", code="d3.grade", params={"grades": {"mode": "none"}}) as job:
+        with Job("grades", config=config) as job:
             table = job.table(output, records.GRADES)
             for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
                 table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
@@ -68,12 +69,10 @@ def run(
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     prompt = Prompt(template, engine.tokenizer, ("code",))
-    params = {
-        "grades": settings.model_dump(mode="json", exclude={"threshold"}),
-        "seed": config.seed,
-        "engine": engine.identity,
-    }
-    with Job("grades", code="d3.grade", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("grades", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("grades.prompt", template)
         job.model(model, settings.engine.revision)
         table = job.table(output, records.GRADES)

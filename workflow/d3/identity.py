@@ -7,6 +7,8 @@ the names of what is drawn, so no result depends on the order in which work is d
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 LINE_BREAKS = "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -51,3 +53,12 @@ def canonical_json(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """Give the SHA-256 of a JSON value, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def canonical_path(path: str | Path) -> str:
+    """Return the one spelling of a path: relative to the working folder if it lies below, else absolute.
+
+    Symbolic links are not followed.
+    """
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("..") else Path(relative).as_posix()

@@ -19,7 +19,8 @@ from d3.errors import ConfigError, InputError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 from d3.spill import Spill
 from d3.stage import Job
@@ -75,8 +76,10 @@ def run(
     templates = [find_template(settings.program_prompt), find_template(settings.change_prompt)]
     program = Prompt(templates[0], engine.tokenizer, PROGRAM)
     change = Prompt(templates[1], engine.tokenizer, CHANGE)
-    params = {"labels": settings.model_dump(mode="json"), "seed": config.seed, "engine": engine.identity}
-    with Job("labels", code="d3.label", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("labels", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("labels.program_prompt", templates[0])
         job.prompt("labels.change_prompt", templates[1])
         job.model(model, settings.engine.revision)
@@ -95,9 +98,7 @@ def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> N
     """Write the labels of a mode without a model."""
     settings = config.labels
     label = settings.constant if settings.mode == "constant" else ""
-    with Job(
-        "labels", code="d3.label", params={"labels": settings.model_dump(mode="json"), "seed": config.seed}
-    ) as job:
+    with Job("labels", config=config) as job:
         table = job.table(output, records.LABELS)
         said = {"label": label, "verb_first": verb_first(label) if label else None}
         with Spill(output.parent, _place) as rows:

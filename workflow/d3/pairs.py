@@ -15,9 +15,9 @@ from pathlib import Path
 
 from d3 import records
 from d3.config import Config, Pairs
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.diffs import apply_diffs
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import content_id, normalise, unit_interval
 from d3.progress import track
@@ -36,7 +36,7 @@ def write_pairs(config: Config, corpus: Path, output: Path, *, duplicates: Path 
     in another batch.
     """
     settings = config.pairs
-    with Job("pairs", code="d3.pairs", params={"seed": config.seed, "pairs": settings.model_dump()}) as job:
+    with Job("pairs", config=config) as job:
         table = job.table(output, records.PAIRS)
         elsewhere = ids_elsewhere(job, duplicates)
         found: dict[str, dict[str, Row]] = {}
@@ -178,7 +178,7 @@ def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> No
 
     Raises InputError if a sequence does not lead to its function.
     """
-    with Job("sft_data", code="d3.pairs", params={"seed": config.seed}) as job:
+    with Job("sft_data", config=config) as job:
         table = job.table(output, records.SFT)
         by_id = {row["id"]: row for row in job.side_rows(pairs, records.PAIRS)}
         for row in job.rows(diffs, records.DIFFS):

@@ -1,6 +1,6 @@
 """The frame of every job: read rows, conserve them, write all outputs at once, leave a statement.
 
-    with Job("corpus", code="d3.corpus.stage", params=section) as job:
+    with Job("corpus", config=config) as job:
         kept = job.table(path, records.CORPUS)
         for row in job.rows(shard, records.STACK):
             ...
@@ -14,27 +14,42 @@ that outputs without a statement are not finished. A killed job leaves nothing t
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
-from d3 import told
+from d3.chain import code_of
+from d3.config import Config
+from d3.config_identity import deciding
 from d3.contents import Cache, Stamp, stamp
 from d3.errors import D3Error
-from d3.provenance import file_digest, modules_of
+from d3.provenance import data_digest, file_digest
 from d3.statement import Told, descriptor, statement_path, write_statement
 from d3.tables import Row, TableWriter, part_name, publish, read_rows, remove
 
 
 class Job:
-    """One run of one stage over some files; see the module's text."""
+    """One run of one stage over some files; see the module's text.
 
-    def __init__(self, stage: str, *, code: str, params: Any) -> None:
-        self.stage, self.params = stage, params
-        self.modules = modules_of(code)
+    `config` is what the job was started with: the settings that decide it go into its statement. A stage
+    that reads no configuration names its `settings` itself. `engine` describes the language model asked.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        *,
+        config: Config | None,
+        settings: Mapping[str, Any] | None = None,
+        engine: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.stage, self.engine = stage, engine
+        given = {} if config is None else config.model_dump(mode="json", exclude_unset=True)
+        self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
+        self.modules = code_of(stage, self.settings)
         self.read = 0
         self.kept = 0
         self.dropped: Counter[str] = Counter()
@@ -64,10 +79,10 @@ class Job:
             self.input(Path(name), role="model", revision=revision)
 
     def prompt(self, setting: str, path: Path) -> Path:
-        """Register the template of the setting `setting`; gives its path back."""
+        """Register the template of a setting, or the file of code that it names; return its path."""
         if not path.exists():
             raise D3Error("no such template", where=str(path), remedy="check the path")
-        self._prompts[setting] = file_digest(path)
+        self._prompts[setting] = data_digest(path)
         return path
 
     def rows(self, path: Path, schema: pa.Schema) -> Iterator[Row]:
@@ -153,20 +168,18 @@ class Job:
             for path, digest, rows in finished:
                 now = stamp(path)
                 outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, mtime_ns=now.mtime_ns))
-            config = told.CONFIG if told.CONFIG is not None else self.params
-            parameters = self.params if isinstance(self.params, dict) else {}
             write_statement(
                 statement,
                 Told(
                     stage=self.stage,
-                    config=config,
+                    config=self.settings,
                     prompts=self._prompts,
                     modules=self.modules,
                     outputs=outputs,
                     inputs=inputs,
                     counts=self.counts,
-                    seed=config.get("seed", parameters.get("seed")) if isinstance(config, dict) else None,
-                    engine=parameters.get("engine"),
+                    seed=self.settings.get("seed"),
+                    engine=self.engine,
                     started=self._started,
                     ended=time.time(),
                 ),

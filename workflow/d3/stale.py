@@ -17,14 +17,11 @@ from typing import Any
 from d3.contents import WORK, Cache, Stamp, stamp
 from d3.environments import Environment, image_packages
 from d3.errors import InputError
-from d3.provenance import file_digest
+from d3.identity import canonical_path
+from d3.provenance import IMPORTS, file_digest
 from d3.scrub import scrub
-from d3.statement import SUFFIX, read_statement, settings_digest, shared_facts, statement_path, working_name
+from d3.statement import SUFFIX, read_statement, settings_digest, shared_facts, statement_path
 
-REACHED_BY = ("base_url", "api_key_env", "timeout_seconds", "retries")
-"""Settings of an engine that say how a server is reached; they decide no answer."""
-BESIDE = ("topics.price",)
-"""Other settings that decide no row."""
 SHOWN = 4
 """How many packages or inputs one reason names."""
 
@@ -199,7 +196,7 @@ class Judge:
 
 
 def _name(path: str) -> str:
-    return working_name(Path(path)) if path.startswith(("/", ".")) else path
+    return canonical_path(path) if path.startswith(("/", ".")) else path
 
 
 def _ancestors(name: str) -> Iterator[str]:
@@ -238,12 +235,12 @@ def _settings(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iter
 
 
 def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:
-    """Say which settings differ; those that only say how a server is reached are left out."""
+    """Yield which settings differ between two identities (see `d3.config_identity`)."""
     if now is None:
         return
     old, new = dict(_leaves(before)), dict(_leaves(scrub(now)))
     for name in sorted(old.keys() | new.keys()):
-        if name.rpartition(".")[2] in REACHED_BY or name in BESIDE or old.get(name) == new.get(name):
+        if old.get(name) == new.get(name):
             continue
         if name not in new:
             yield f"setting {name} is gone, was {_value(old[name])}"
@@ -261,7 +258,7 @@ def _value(value: Any) -> str:
 def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            yield f"prompt {name} changed"
+            yield f"{'prompt' if name.endswith('prompt') else 'code of'} {name} changed"
 
 
 def _modules(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
@@ -271,10 +268,24 @@ def _modules(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Itera
     if not old:
         yield "the code changed"
         return
-    for name in sorted(old.keys() | wanted.modules.keys()):
-        if old.get(name) != wanted.modules.get(name):
-            change = "changed" if name in old and name in wanted.modules else "is new" if name not in old else "is gone"
-            yield f"{'template' if '/' in name else 'module'} {name} {change}"
+    now = wanted.modules
+    same = set(old.values()) & set(now.values())  # a renamed module is the same under another name
+    differ = sorted(name for name in old.keys() | now.keys() if old.get(name) != now.get(name))
+    named = [name for name in differ if name != IMPORTS and {old.get(name), now.get(name)} - same - {None}]
+    for name in named:
+        change = "changed" if name in old and name in now else "is new" if name not in old else "is gone"
+        yield f"{_kind(name)} {change}"
+    if not named:
+        yield "modules import other things of each other"
+
+
+def _kind(name: str) -> str:
+    """Return the name of a piece of code with what it is."""
+    if name.startswith("rule "):
+        return f"the shell text of {name}"
+    if name.startswith("workflow/bin/"):
+        return f"script {name}"
+    return f"{'template' if '/' in name else 'module'} {name}"
 
 
 # --- one file ---------------------------------------------------------------------------------------

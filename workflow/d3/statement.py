@@ -19,7 +19,7 @@ from typing import Any
 from d3 import surroundings, usage
 from d3.attempts import count_attempts, moment
 from d3.errors import InputError
-from d3.identity import canonical_json, digest_of
+from d3.identity import canonical_json, canonical_path, digest_of
 from d3.provenance import digest_of_modules
 from d3.scrub import scrub
 from d3.tables import written_whole
@@ -39,16 +39,10 @@ def statement_path(output: Path) -> Path:
     return output.parent / f"{output.name}{SUFFIX}"
 
 
-def working_name(path: Path) -> str:
-    """Give a path as statements name it: relative to the working folder if it lies below, else absolute."""
-    relative = os.path.relpath(path)
-    return os.path.abspath(path) if relative.startswith("..") else Path(relative).as_posix()
-
-
 def descriptor(path: Path, sha256: str, **annotations: Any) -> dict[str, Any]:
     """Give an in-toto resource descriptor; annotations that are None are left out."""
     kept = {name: value for name, value in annotations.items() if value is not None}
-    return {"name": working_name(path), "digest": {"sha256": sha256}, "annotations": kept}
+    return {"name": canonical_path(path), "digest": {"sha256": sha256}, "annotations": kept}
 
 
 @dataclass(kw_only=True)
@@ -74,6 +68,11 @@ class Told:
     """Further internal parameters of the stage."""
 
 
+def more_packages(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the packages that a job's settings name: what its linter may resolve decides the diffs."""
+    return tuple(settings.get("diffs", {}).get("packages", ()))
+
+
 def settings_digest(scrubbed: Any) -> str:
     """Give the digest by which a statement names the settings of its job, which are free of secrets."""
     return digest_of(scrubbed)[:SHORT]
@@ -82,11 +81,12 @@ def settings_digest(scrubbed: Any) -> str:
 def write_statement(path: Path, told: Told) -> None:
     """Write a job's statement, and the facts that it shares with others unless they are there."""
     run = surroundings.run_facts()
+    environment = surroundings.environment(more_packages(told.config))
     shared = scrub(
         {
             "config": told.config,
             "code": told.modules,
-            "packages": surroundings.environment().packages,
+            "packages": environment.packages,
             "interpreter": surroundings.interpreter(),
             "git": run.get("git"),
             "engine": told.engine,
@@ -96,7 +96,7 @@ def write_statement(path: Path, told: Told) -> None:
     internal = {
         "code": digest_of_modules(told.modules)[:SHORT],
         "facts": facts,
-        "environment": surroundings.environment().told(),
+        "environment": environment.told(),
         "attempts": count_attempts(Path(str(told.outputs[0]["name"]))) if told.outputs else 1,
         "seed": told.seed,
         **told.more,

@@ -32,9 +32,9 @@ def run_facts() -> dict[str, Any]:
 
 
 @cache
-def environment() -> environments.Environment:
-    """Give the environment of this process."""
-    return environments.here(run_facts().get("images", {}))
+def environment(also: tuple[str, ...] = ()) -> environments.Environment:
+    """Return the environment of this process; `also` names packages that decide besides those of its lock."""
+    return environments.here(run_facts().get("images", {}), also)
 
 
 def interpreter() -> dict[str, str]:

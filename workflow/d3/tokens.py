@@ -73,8 +73,7 @@ def run(config: Config, dataset: Path, output: Path, *, tokenizer: Path) -> None
     if output.suffix != ".npy":
         raise InputError("the output must be named NAME.npy", where=str(output), remedy="rename it")
     vocabulary = Vocabulary.read(tokenizer)
-    params = {"eos_id": vocabulary.eos_id, "tokenizer": config.tokens.model_dump()}
-    with Job("tokens", code="d3.tokens", params=params) as job, scratch_folder(output, "dolma") as folder:
+    with Job("tokens", config=config) as job, scratch_folder(output, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
         maps = job.file(output)
         bounds = job.file(output.with_suffix(".csv.gz"))

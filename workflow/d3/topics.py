@@ -27,7 +27,8 @@ from d3.config import Config
 from d3.identity import content_id, derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
-from d3.llm.engine import Engine, Request, choice_ids, open_engine, room_needed
+from d3.llm.engine import Engine, Request, choice_ids, room_needed
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.spill import Spill
 from d3.stage import Job
@@ -69,12 +70,10 @@ def run(config: Config, labels: Path, output: Path, *, model: str, journal: Path
     engine = open_engine(settings.engine, model)
     template = find_template(settings.prompt)
     asker = Asker(config, engine, template)
-    params = {
-        "topics": settings.model_dump(mode="json", exclude={"price"}),
-        "seed": config.seed,
-        "engine": engine.identity,
-    }
-    with Job("topics", code="d3.topics", params=params) as job, Journal(journal) if journal else nullcontext() as kept:
+    with (
+        Job("topics", config=config, engine=engine.identity) as job,
+        Journal(journal) if journal else nullcontext() as kept,
+    ):
         job.prompt("topics.prompt", template)
         job.model(model, settings.engine.revision)
         cost = asker.estimate([labels], kept)
@@ -307,9 +306,9 @@ def _items(value: Any) -> list[str] | str:
 # --- counting ----------------------------------------------------------------------------------------
 
 
-def count(tables: Sequence[Path], output: Path, *, most: int = 1000) -> None:
+def count(config: Config, tables: Sequence[Path], output: Path, *, most: int = 1000) -> None:
     """Write `summary` of some tables of topics as JSON."""
-    with Job("topic_counts", code="d3.topics", params={"most": most}) as job:
+    with Job("topic_counts", config=config) as job:
         part = job.file(output)
         values = summary((row for path in tables for row in job.side_rows(path, records.TOPICS)), most=most)
         part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

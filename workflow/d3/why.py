@@ -18,9 +18,10 @@ import yaml
 from d3.chain import Chain
 from d3.config import Config
 from d3.errors import InputError, ToolError
+from d3.identity import canonical_path
 from d3.pipeline.registry import STAGES
 from d3.stale import Judge, changed_settings
-from d3.statement import SUFFIX, shared_facts, working_name
+from d3.statement import SUFFIX, shared_facts
 
 ROOT = Path(__file__).parents[2]
 NO_RULE = ("MissingRuleException", "MissingInputException", "No rule to produce")
@@ -73,7 +74,7 @@ def job_states(
 
 def explain(states: Sequence[JobState], target: str) -> list[str]:
     """Say of one file whether it would be made again and why, in lines; raises InputError for a foreign file."""
-    name = working_name(Path(target.removesuffix(SUFFIX)))
+    name = canonical_path(target.removesuffix(SUFFIX))
     by_output = {output: state for state in states for output in state.outputs}
     state = next((by_output[part] for part in [name, *map(str, Path(name).parents)] if part in by_output), None)
     if state is None:
@@ -129,7 +130,7 @@ def elsewhere(config: Config, target: str) -> list[str] | None:
     A file whose settings, or those of a stage before it, are not those of `config` belongs to another
     configuration: it stays as it is, beside the new one.
     """
-    name = working_name(Path(target.removesuffix(SUFFIX)))
+    name = canonical_path(target.removesuffix(SUFFIX))
     chain = Chain(config)
     parts = Path(name).parts
     if len(parts) < 3 or parts[0] != chain.results or parts[1] not in STAGES:
@@ -147,7 +148,7 @@ def elsewhere(config: Config, target: str) -> list[str] | None:
         build = statement["predicate"]["buildDefinition"]
         stage = Path(file).parts[1]
         if stage in STAGES:
-            found = list(changed_settings(shared_facts(statement).get("config"), chain.settings(stage)))
+            found = list(changed_settings(shared_facts(statement).get("config"), chain.deciding(stage)))
             lines += [f"    {words} (stage {stage})" for words in found]
         for item in build["resolvedDependencies"]:
             if item["name"].startswith(f"{chain.results}/") and item["name"] not in seen:

@@ -19,9 +19,11 @@ from d3.cluster.needs import needs
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
+from d3.identity import canonical_json
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.surroundings import git
 from d3.images import image_path
+from d3.tables import written_whole
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -97,14 +99,24 @@ def outside_of(name):
     return None if IMAGES else image(name)
 
 
+def write_settings(path, text):
+    """Write the settings of a job where it will look for them, unless they are there."""
+    if not path.exists():
+        with written_whole(path) as part:
+            part.write_text(text, encoding="utf-8")
+
+
 def stale_when(stage, *more):
     """Give what reruns a stage when it changes, as one dict whose order never does."""
     environment = CHAIN.environment(stage)
+    settings, text = CHAIN.settings_file(stage, *more)
+    write_settings(Path(settings), text)
     return {
         "stage": stage,
-        "code": CHAIN.code(stage),
+        "code": CHAIN.code(stage, *more),
         "prompts": CHAIN.prompts(stage),
-        "config": CHAIN.config_text(stage, *more),
+        "settings": settings,
+        "config": canonical_json(CHAIN.deciding(stage, *more)),
         "environment": environment,
         "image": image(environment) if environment != "main" else None,
     }

@@ -10,6 +10,8 @@ rule corpus:
         rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
     log:
         "logs/corpus/{shard}.log",
+    benchmark:
+        "logs/usage/corpus/{shard}.tsv"
     resources:
         **needs(CHAIN, "corpus").of_rule(),
     params:
@@ -18,7 +20,7 @@ rule corpus:
         stale=stale_when("corpus"),
     shell:
         """
-        d3 corpus --config {params.stale[config]:q} \
+        d3 corpus --settings {params.stale[settings]:q} \
             --shard {input:q} \
             --out {output.kept:q} \
             --rejected {output.rejected:q} \
@@ -42,7 +44,7 @@ rule duplicates:
         stale=stale_when("duplicates"),
     shell:
         """
-        d3 duplicates --config {params.stale[config]:q} \
+        d3 duplicates --settings {params.stale[settings]:q} \
             --corpus {input:q} \
             --out {params.folder:q} \
             2>&1 | tee {log:q}
@@ -64,7 +66,7 @@ rule pairs:
         stale=stale_when("pairs"),
     shell:
         """
-        d3 pairs --config {params.stale[config]:q} \
+        d3 pairs --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --duplicates {input.duplicates:q} \
             --out {output:q} \
@@ -87,7 +89,7 @@ rule pair_duplicates:
         stale=stale_when("pair_duplicates"),
     shell:
         """
-        d3 pair-duplicates --config {params.stale[config]:q} \
+        d3 pair-duplicates --settings {params.stale[settings]:q} \
             --pairs {input:q} \
             --out {params.folder:q} \
             2>&1 | tee {log:q}

@@ -19,7 +19,7 @@ rule dataset_shard:
         stale=stale_when("dataset"),
     shell:
         """
-        d3 dataset --config {params.stale[config]:q} \
+        d3 dataset --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             --labels {input.labels:q} \
@@ -45,7 +45,7 @@ rule sft_data:
         stale=stale_when("sft_data"),
     shell:
         """
-        d3 sft-data --config {params.stale[config]:q} \
+        d3 sft-data --settings {params.stale[settings]:q} \
             --pairs {input.pairs:q} \
             --diffs {input.diffs:q} \
             --out {output:q} \

@@ -11,6 +11,8 @@ rule diffs:
         f"{DIR['diffs']}/{{shard}}.parquet",
     log:
         "logs/diffs/{shard}.log",
+    benchmark:
+        "logs/usage/diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "diffs").of_rule(),
@@ -19,7 +21,7 @@ rule diffs:
         stale=stale_when("diffs"),
     shell:
         """
-        d3 lintseq --config {params.stale[config]:q} \
+        d3 lintseq --settings {params.stale[settings]:q} \
             --in {input.corpus:q} \
             --grades {input.grades:q} \
             --duplicates {input.duplicates:q} \
@@ -39,6 +41,8 @@ rule pair_diffs:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
         "logs/pair_diffs/{shard}.log",
+    benchmark:
+        "logs/usage/pair_diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
         **needs(CHAIN, "pair_diffs").of_rule(),
@@ -47,7 +51,7 @@ rule pair_diffs:
         stale=stale_when("pair_diffs"),
     shell:
         """
-        d3 lintseq --config {params.stale[config]:q} \
+        d3 pair-diffs --settings {params.stale[settings]:q} \
             --in {input.pairs:q} \
             --duplicates {input.duplicates:q} \
             --workers {threads} \

@@ -10,6 +10,8 @@ rule generate:
         f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/generate/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/generate/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("generate"))
     threads: ALL_CORES
@@ -22,7 +24,7 @@ rule generate:
         stale=benchmark_settings("generate"),
     shell:
         """
-        d3 --env {params.environment} generate --config {params.stale[config]:q} \
+        d3 --env {params.environment} generate --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --model {input.model:q} \
@@ -41,6 +43,8 @@ rule execute:
         f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/execute/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/execute/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("execute"))
     threads: ALL_CORES
@@ -51,7 +55,7 @@ rule execute:
         stale=benchmark_settings("execute"),
     shell:
         """
-        d3 execute --config {params.stale[config]:q} \
+        d3 execute --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --samples {input.samples:q} \
@@ -78,7 +82,7 @@ rule scores:
         stale=benchmark_settings("scores"),
     shell:
         """
-        d3 scores --config {params.stale[config]:q} \
+        d3 scores --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --arm {params.arm:q} \
             --samples {input.samples:q} \

@@ -11,6 +11,8 @@ rule grades:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
+    benchmark:
+        "logs/usage/grades/{shard}.tsv"
     container:
         image(CHAIN.environment("grades"))
     threads: ALL_CORES
@@ -23,7 +25,7 @@ rule grades:
         stale=stale_when("grades"),
     shell:
         """
-        d3 --env {params.environment} grades --config {params.stale[config]:q} \
+        d3 --env {params.environment} grades --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --duplicates {input.duplicates:q} \
             {params.model:q} \

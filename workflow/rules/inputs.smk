@@ -26,7 +26,7 @@ if CHAIN.embedded_source:
             stale=stale_when("source"),
         shell:
             """
-            d3 embed-source --config {params.stale[config]:q} \
+            d3 embed-source --settings {params.stale[settings]:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
             """

@@ -11,6 +11,8 @@ rule labels:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
+    benchmark:
+        "logs/usage/labels/{shard}.tsv"
     container:
         image(CHAIN.environment("labels"))
     threads: ALL_CORES
@@ -23,7 +25,7 @@ rule labels:
         stale=stale_when("labels"),
     shell:
         """
-        d3 --env {params.environment} labels --config {params.stale[config]:q} \
+        d3 --env {params.environment} labels --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             {params.model:q} \

@@ -40,7 +40,7 @@ rule report:
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
-        d3 report --config {params.stale[config]:q} \
+        d3 report --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
             --grades {input.grades:q} \

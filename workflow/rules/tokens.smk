@@ -12,6 +12,8 @@ rule tokens:
         manifest=f"{DIR['tokens']}/{{shard}}.json",
     log:
         "logs/tokens/{shard}.log",
+    benchmark:
+        "logs/usage/tokens/{shard}.tsv"
     container:
         image(CHAIN.environment("tokens"))
     resources:
@@ -20,7 +22,7 @@ rule tokens:
         stale=stale_when("tokens"),
     shell:
         """
-        d3 tokens --config {params.stale[config]:q} \
+        d3 tokens --settings {params.stale[settings]:q} \
             --dataset {input.dataset:q} \
             --tokenizer {input.tokenizer:q} \
             --out {output.tokens:q} \

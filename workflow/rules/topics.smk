@@ -14,6 +14,8 @@ rule topics_shard:
         f"{DIR['topics']}/{{shard}}.parquet",
     log:
         "logs/topics/{shard}.log",
+    benchmark:
+        "logs/usage/topics/{shard}.tsv"
     container:
         image(CHAIN.environment("topics"))
     threads: ALL_CORES
@@ -26,7 +28,7 @@ rule topics_shard:
         stale=stale_when("topics", "topics.price"),
     shell:
         """
-        d3 --env {params.environment} topics --config {params.stale[config]:q} \
+        d3 --env {params.environment} topics --settings {params.stale[settings]:q} \
             --labels {input.labels:q} \
             {params.model:q} \
             --journal {params.journal:q} \
@@ -47,7 +49,7 @@ rule topic_counts:
         stale=stale_when("topic_counts"),
     shell:
         """
-        d3 topic-counts --config {params.stale[config]:q} \
+        d3 topic-counts --settings {params.stale[settings]:q} \
             --topics {input:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -21,6 +21,8 @@ rule midtrain:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
+    benchmark:
+        "logs/usage/midtrain.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
@@ -35,7 +37,7 @@ rule midtrain:
     shell:
         """
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
-            midtrain --config {params.stale[config]:q} \
+            midtrain --settings {params.stale[settings]:q} \
             --tokens {input.tokens:q} \
             --model {input.model:q} \
             --work {params.work:q} \
@@ -53,6 +55,8 @@ rule sft:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
         "logs/sft/{arm}.log",
+    benchmark:
+        "logs/usage/sft/{arm}.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
@@ -67,7 +71,7 @@ rule sft:
     shell:
         """
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
-            sft --config {params.stale[config]:q} \
+            sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
             --work {params.work:q} \

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -21,11 +21,13 @@ from d3.cluster.jobs import Work, count_outputs, jobs
 from d3.cluster.needs import needs
 from d3.cluster.plan import plan
 from d3.cluster.status import survey
-from d3.config import Benchmark, Config, Engine
+from d3.config import Benchmark, Config, benchmark_kinds
 from d3.config_read import parse_config
+from d3.engine_kinds import ENGINE_KINDS
+from d3.evals.tasks import reader
 from d3.lineage import rows, verify
 from d3.lineage.index import _kind
-from d3.pipeline.registry import ENGINES, STAGES, before, position, stage_of_folder
+from d3.pipeline.registry import STAGES, before, position, stage_of_folder
 from d3.pipeline.stage import TARGETS, Cost, Output, Resources, Stage
 
 WORKFLOW = Path(__file__).parents[3] / "workflow"
@@ -192,11 +194,7 @@ def test_what_is_upstream_and_what_is_no_stage() -> None:
 # --- every engine, wherever a model is asked ------------------------------------------------------------
 
 
-def test_the_table_of_engines_is_that_of_the_configuration() -> None:
-    assert set(ENGINES) == set(get_args(Engine.model_fields["kind"].annotation))
-
-
-@pytest.mark.parametrize("kind", ENGINES)
+@pytest.mark.parametrize("kind", ENGINE_KINDS)
 @pytest.mark.parametrize("stage", ASKING)
 def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) -> None:
     engine = {"kind": kind, "api_key_env": "KEY", "dtype": "bfloat16"} | (
@@ -209,19 +207,19 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     if stage == "generate":
         values |= {"model": {"path": large["model"], "revision": "abc"}}
     chain = Chain(parse_config(values))
-    runs_it = ENGINES[kind].environment is not None
-    assert chain.environment(stage) == (ENGINES[kind].environment or STAGES[stage].environment)
+    runs_it = ENGINE_KINDS[kind].environment is not None
+    assert chain.environment(stage) == (ENGINE_KINDS[kind].environment or STAGES[stage].environment)
     assert chain.environment(stage) in machine.environments_of(chain)
     assert "APPTAINERENV_KEY" in variables(chain, {"KEY": "secret"})
     assert needs(chain, stage).gpus == (0 if not runs_it else 4 if kind == "vllm" else 1)
     assert (needs(chain, stage).memory_mb > 140_000) == runs_it
     memory, gpus = machine.gpu_memory(chain)
     assert (memory > 30_000, gpus) == (runs_it, 4 if kind == "vllm" else 1)
-    assert machine.wants_gpus(chain) == ENGINES[kind].needs_gpus == defaults.on_gpus(chain, stage)
+    assert machine.wants_gpus(chain) == ENGINE_KINDS[kind].needs_gpus == defaults.on_gpus(chain, stage)
     assert machine.hub_models(chain) == ["somebody/judge-70B@abc"]
     assert "somebody--judge-70B@abc" in {work.name for work in jobs(chain, topics=True)}
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
-    assert (planned[stage].gpu_hours > 0) == ENGINES[kind].needs_gpus
+    assert (planned[stage].gpu_hours > 0) == ENGINE_KINDS[kind].needs_gpus
 
 
 def test_an_own_model_and_own_prompts_are_bound_for_every_stage_that_asks(tmp_path: Path) -> None:
@@ -245,19 +243,19 @@ def test_an_own_model_and_own_prompts_are_bound_for_every_stage_that_asks(tmp_pa
 # --- every benchmark ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*get_args(Benchmark.model_fields["kind"].annotation), "made_up"])
+@pytest.mark.parametrize("kind", benchmark_kinds())
 def test_a_benchmark_is_as_large_as_its_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "tasks.jsonl.gz"
     item = Benchmark(path=str(path), tasks=None).model_copy(update={"kind": kind})
     chain = Chain(Config().model_copy(update={"benchmarks": {"mine": item}}))
-    assert defaults.tasks_of(chain, item) == defaults.TASKS
+    assert defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
     path.write_bytes(gzip.compress(b'{"task_id": "a"}\n\n{"task_id": "b"}\n{"task_id": "c"}\n'))
     assert defaults.tasks_of(chain, item) == 3
     assert defaults.tasks_of(chain, item.model_copy(update={"tasks": 2})) == 2
     planned = {stage.stage: stage for stage in plan(chain).stages}
     assert planned["generate"].rows == planned["scores"].rows == 3 * len(chain.arms)
     path.write_bytes(b"torn")
-    assert defaults.tasks_of(chain, item) == defaults.TASKS
+    assert defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
 
 
 # --- a stage that is added ------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from d3.chain import Chain
 from d3.cluster.needs import BYTES_PER_PARAMETER, MEGABYTE, model_mb
 from d3.cluster.rates import ANSWER_WEIGHT, Seconds
 from d3.config import Benchmark, Engine, Training
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
-from d3.pipeline.registry import ENGINES, STAGES
+from d3.pipeline.registry import STAGES
 from d3.tables import open_lines
 
 GPU_START = 180.0
@@ -39,8 +40,6 @@ TOKENS_PER_EXAMPLE = 2178.0
 """Tokens of a dataset row, for files of `FILE_BYTES` [dataset card: 8.0 billion tokens in 3,673,873 rows]."""
 SFT_TOKENS = 200.0
 """Tokens of a fine-tuning example (the demo)."""
-TASKS = 164
-"""Tasks of a benchmark whose file is not there yet: those of HumanEval, which is copied when the run starts."""
 
 
 def file_tokens(chain: Chain) -> float:
@@ -54,12 +53,15 @@ def example_tokens(chain: Chain) -> float:
 
 
 def tasks_of(chain: Chain, benchmark: Benchmark) -> int:
-    """Return how many tasks of a benchmark are used: the lines of its file, `TASKS` if it cannot be read."""
+    """Return how many tasks of a benchmark are used: the lines of its file, or what its spec says of a missing one."""
+    from d3.evals.tasks import reader
+
     try:
         with open_lines(Path(chain.tasks_path(benchmark))) as lines:
-            found = sum(bool(line.strip()) for line in lines) or TASKS
+            found = sum(bool(line.strip()) for line in lines)
     except (D3Error, OSError, EOFError):
-        found = TASKS
+        found = 0
+    found = found or reader(benchmark.kind).SPEC.tasks_in_file
     return found if benchmark.tasks is None else min(found, benchmark.tasks)
 
 
@@ -79,7 +81,7 @@ def on_gpus(chain: Chain, stage: str) -> bool:
     """Return whether a stage is meant for GPUs: by its engine, or by training in bfloat16."""
     if STAGES[stage].trains:
         return bool(getattr(chain.config, stage).dtype == "bfloat16")
-    return chain.asks(stage) and ENGINES[getattr(chain.config, stage).engine.kind].needs_gpus
+    return chain.asks(stage) and ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpus
 
 
 def asking(chain: Chain, stage: str) -> Seconds:

@@ -11,9 +11,10 @@ from d3.cluster.checks import Finding, Level, Place, ask, last_line, owner
 from d3.cluster.defaults import on_gpus
 from d3.cluster.needs import model_mb
 from d3.config import EMBEDDED, Engine
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
 from d3.images import RECIPES
-from d3.pipeline.registry import ENGINES, STAGES
+from d3.pipeline.registry import STAGES
 
 ROOT = Path(__file__).parents[3]
 PYTHONS = ((3, 11), (3, 12))
@@ -163,7 +164,7 @@ def gpu_memory(chain: Chain) -> tuple[int, int]:
     found = [(0, 1)]
     for stage in filter(chain.asks, STAGES):
         engine: Engine = getattr(chain.config, stage).engine
-        if ENGINES[engine.kind].environment is not None:
+        if ENGINE_KINDS[engine.kind].environment is not None:
             weights = model_mb(chain, stage) // (2 if engine.quantization == "fp8" else 1)
             found.append((round(ROOM * weights / engine.tensor_parallel), engine.tensor_parallel))
     return max(found)

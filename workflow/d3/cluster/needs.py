@@ -12,7 +12,8 @@ from pathlib import Path
 
 from d3.chain import Chain
 from d3.config import EMBEDDED, Engine, Training
-from d3.pipeline.registry import ENGINES, STAGES
+from d3.engine_kinds import ENGINE_KINDS
+from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources
 
 EMBEDDED_BYTES = 269_000_000
@@ -44,12 +45,10 @@ def _training(base: Resources, settings: Training, weights: int) -> Resources:
 
 def _asking(base: Resources, engine: Engine, weights: int) -> Resources:
     """Add the model, if the engine runs one: weights pass through the host's memory once on their way to the GPUs."""
-    kind = ENGINES[engine.kind]
+    kind = ENGINE_KINDS[engine.kind]
     if kind.environment is None:
         return base
-    return replace(
-        base, gpus=engine.tensor_parallel if kind.needs_gpus else 1, memory_mb=kind.memory_mb + weights * 3 // 2
-    )
+    return replace(base, gpus=engine.tensor_parallel, memory_mb=kind.memory_mb + weights * 3 // 2)
 
 
 def model_mb(chain: Chain, stage: str) -> int:

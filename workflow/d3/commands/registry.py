@@ -12,10 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from d3 import told
 from d3.config import Config
-from d3.config_read import load_config, parse_config
-from d3.errors import ConfigError
+from d3.config_read import load_config, read_settings
 
 Arguments = argparse.Namespace
 Function = TypeVar("Function", bound=Callable[[argparse.Namespace], int | None])
@@ -89,18 +87,7 @@ def command(
 
 
 def read_config(arguments: Arguments) -> Config:
-    """Give the configuration of `--config` (a YAML file, or JSON text) with the `--set` overrides."""
-    text = arguments.config
-    if text is not None and text.startswith("{"):
-        import json
-
-        try:
-            values = json.loads(text)
-            config = parse_config(values, "--config")
-            told.tell(values)
-            return config
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"no JSON ({error})", where="--config") from None
-    config = load_config(Path(text) if text else None, arguments.set)
-    told.tell(config.model_dump(mode="json"))
-    return config
+    """Return the configuration of `--config` with the `--set` overrides, or that of the settings file of a job."""
+    if arguments.settings is not None:
+        return read_settings(arguments.settings)
+    return load_config(Path(arguments.config) if arguments.config else None, arguments.set)

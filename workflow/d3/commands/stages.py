@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from d3.commands.registry import Arguments, command, read_config
 from d3.config import Diffs
@@ -12,8 +13,7 @@ def embed_source(arguments: Arguments) -> None:
     """Write the standard library of this Python as shards in the schema of The Stack."""
     from d3.embedded import write_standard_library
 
-    read_config(arguments)  # for the statement
-    write_standard_library(arguments.out)
+    write_standard_library(read_config(arguments), arguments.out)
 
 
 @command("embed-model", "--out", "--wheels")
@@ -27,7 +27,7 @@ def embed_model(arguments: Arguments) -> None:
 @command("fetch-model", "--out", "--model", "--revision")
 def fetch_model(arguments: Arguments) -> None:
     """Download one commit of a model from the hub."""
-    from d3.hub import fetch_model as run
+    from d3.embedded import fetch_model as run
 
     run(arguments.out, arguments.model, arguments.revision)
 
@@ -53,7 +53,6 @@ def duplicates(arguments: Arguments) -> None:
     """List for every batch the files that another batch holds too, and that go on there."""
     from d3.corpus.duplicates import run
 
-    read_config(arguments)
     run(arguments.corpus, arguments.out, kind="corpus")
 
 
@@ -70,7 +69,6 @@ def pair_duplicates(arguments: Arguments) -> None:
     """List for every batch the functions that another batch holds too, and that go on there."""
     from d3.corpus.duplicates import run
 
-    read_config(arguments)
     run(arguments.pairs, arguments.out, kind="pairs")
 
 
@@ -97,20 +95,33 @@ def lintseq_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="VALUE", help="the run's seed")
 
 
-@command("lintseq", "--in+", "--out", "--grades?", "--duplicates?", "--journal?", "--workers?", more=lintseq_settings)
+DIFFS = ("--in+", "--out", "--grades?", "--duplicates?", "--journal?", "--workers?")
+
+
+@command("lintseq", *DIFFS, more=lintseq_settings)
 def lintseq(arguments: Arguments) -> None:
     """Refactor files into sequences of error-free diffs with LintSeq."""
+    _sample(arguments, "diffs")
+
+
+@command("pair-diffs", *DIFFS, more=lintseq_settings)
+def pair_diffs(arguments: Arguments) -> None:
+    """Refactor the functions of pairs into sequences of error-free diffs with LintSeq."""
+    _sample(arguments, "pair_diffs")
+
+
+def _sample(arguments: Arguments, stage: Literal["diffs", "pair_diffs"]) -> None:
     from d3.lintseq.stage import run
 
-    config = read_config(arguments)
     run(
-        config,
+        read_config(arguments),
         arguments.files,
         arguments.out,
         grades=arguments.grades,
         duplicates=arguments.duplicates,
         workers=arguments.workers,
         journal=arguments.journal,
+        stage=stage,
     )
 
 
@@ -144,8 +155,7 @@ def topic_counts(arguments: Arguments) -> None:
     """Count topics, libraries, tools, difficulties, task types and topic-library pairs."""
     from d3.topics import count
 
-    read_config(arguments)  # for the statement
-    count(arguments.topics, arguments.out)
+    count(read_config(arguments), arguments.topics, arguments.out)
 
 
 @command("dataset", "--corpus", "--diffs", "--labels", "--out", "--rows", "--unused")

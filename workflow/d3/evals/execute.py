@@ -31,8 +31,7 @@ def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: 
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
-    params = {"benchmark": section.model_dump(), "execute": config.execute.model_dump()}
-    with Job("execute", code="d3.evals.execute", params=params) as job:
+    with Job("execute", config=config) as job:
         # All tasks: which of them were asked, and from which start, is the samples' business.
         whole = section.model_copy(update={"complete": False, "tasks": None})
         by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}

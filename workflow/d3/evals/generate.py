@@ -22,7 +22,8 @@ from d3.evals.tasks import Task, load_tasks
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import plain_ids
 from d3.stage import Job
 from d3.tables import Row
@@ -58,8 +59,7 @@ def run(config: Config, tasks: Path, output: Path, *, benchmark: str, model: str
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
-    params = {"seed": config.seed, "benchmark": section.model_dump(), "generate": config.generate.model_dump()}
-    with Job("generate", code="d3.evals.generate", params=params) as job:
+    with Job("generate", config=config) as job:
         todo = load_tasks(section, job.input(tasks), seed=config.seed)
         job.model(model, None)
         samples = job.table(output, records.SAMPLES)

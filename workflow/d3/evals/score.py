@@ -32,8 +32,7 @@ def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmar
     `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
     fewer samples than the largest k.
     """
-    params = {"seed": config.seed, "benchmark": benchmark, "arm": arm, "scores": config.scores.model_dump()}
-    with Job("scores", code="d3.evals.score", params=params) as job:
+    with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
         for row in job.side_rows(samples, records.SAMPLES):
             statuses[row["task_id"], row["sample"]] = row["status"]

@@ -99,7 +99,7 @@ def _key_differs(statement: Statement) -> Iterator[str]:
     record = stage_of_folder(stage)
     if record and not record.has_key:
         return
-    if record is None or statement.stage not in (stage, _job_name(stage)):
+    if record is None or statement.stage != stage:
         if stage:
             yield f"is of the stage {statement.stage}, but lies in the folder of {stage}"
         return
@@ -112,11 +112,6 @@ def _key_differs(statement: Statement) -> Iterator[str]:
     if key != parts[2]:
         yield f"its settings, prompts and inputs give the folder {stage}/{key}, not {stage}/{parts[2]}"
     yield from _names_differ(statement, stage, parts, read)
-
-
-def _job_name(stage: str) -> str:
-    """Give what the job of a stage calls itself."""
-    return {"diffs": "lintseq", "pair_diffs": "lintseq"}.get(stage, stage)
 
 
 def _names_differ(statement: Statement, stage: str, parts: list[str], read: dict[str, str]) -> Iterator[str]:

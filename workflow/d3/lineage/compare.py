@@ -19,9 +19,6 @@ from d3.lineage.trace import NUMBERS, STAGE_OF_NUMBER
 from d3.pipeline.registry import STAGES, position
 from d3.statement import SUFFIX
 
-ASIDE = ("api_key_env", "base_url", "timeout_seconds", "retries")
-"""Settings that say how a server is reached; they explain nothing."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
@@ -199,11 +196,9 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by their path; what only says how a server is reached is left out."""
+    """Give nested settings by their path."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ASIDE:
-            continue
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")
         else:

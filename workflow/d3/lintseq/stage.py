@@ -13,19 +13,20 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from d3 import records, usage
 from d3.config import Config
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.config_identity import deciding_part
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
 from d3.journal import Journal
 from d3.lintseq.environment import environment_key
-from d3.lintseq.pool import Pool, Settings, Task
+from d3.lintseq.pool import Pool, Task
 from d3.lintseq.worker import Answer
 from d3.progress import Progress
 from d3.provenance import code_digest
@@ -41,21 +42,6 @@ SPLIT = pa.field("split", pa.string())
 GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
 
 
-def settings_of(config: Config) -> Settings:
-    """Give what the pool needs to know of a configuration."""
-    section = config.diffs
-    return Settings(
-        lint=section.lint,
-        unresolved_imports=section.unresolved_imports,
-        packages=tuple(sorted(section.packages)),
-        max_depth=section.max_depth,
-        max_lines=section.max_lines,
-        max_cpu_seconds=section.max_cpu_seconds,
-        max_wall_seconds=section.max_wall_seconds,
-        max_memory_mb=section.max_memory_mb,
-    )
-
-
 def run(
     config: Config,
     inputs: Sequence[Path],
@@ -65,6 +51,7 @@ def run(
     duplicates: Path | None = None,
     workers: int = 1,
     journal: Path | None = None,
+    stage: Literal["diffs", "pair_diffs"] = "diffs",
 ) -> None:
     """Sample `config.diffs.samples` sequences of every file and write them; see the module's text.
 
@@ -72,9 +59,7 @@ def run(
     kept in the folder `journal`, and a later run takes them from there when nothing that decides
     them has changed. Raises InputError for malformed inputs, ToolError when sampling cannot work.
     """
-    graded = {"mode": config.grades.mode, "threshold": config.grades.threshold}
-    params = {"diffs": config.diffs.model_dump(), "seed": config.seed, "grades": graded}
-    with Job(STAGE, code="d3.lintseq.stage", params=params) as job:
+    with Job(stage, config=config) as job:
         table = job.table(output, records.DIFFS)
         if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
@@ -100,7 +85,6 @@ def sample_all(
     config: Config, texts: dict[str, str], *, workers: int, journal: Path | None
 ) -> dict[tuple[str, int], Answer]:
     """Give the answer of every (id, sample), out of the journal or freshly sampled."""
-    settings = settings_of(config)
     tasks = [
         Task(
             id=identifier,
@@ -115,8 +99,8 @@ def sample_all(
     base = digest_of(
         {
             "code": code_digest("d3.lintseq.pool"),
-            "environment": environment_key(settings.packages),
-            "settings": config.diffs.model_dump(exclude={"samples"}),
+            "environment": environment_key(config.diffs.packages),
+            "settings": deciding_part(config.diffs, "samples"),
         }
     )
     store = None if journal is None else Journal(journal)
@@ -131,7 +115,7 @@ def sample_all(
         flushed = time.monotonic()
         left = [task for task in tasks if (task.id, task.sample) not in answers]
         usage.count(asked=len(left), journal=len(answers))
-        with Pool(settings, workers, imported_modules(task.text for task in left)) as pool:
+        with Pool(config.diffs, workers, imported_modules(task.text for task in left)) as pool:
             for task, answer in pool.run(left):
                 answers[task.id, task.sample] = answer
                 if store is not None:

@@ -4,7 +4,7 @@ Everything that is asked about stages is derived from these records. To add a st
 here, its module, and its rule. Figures without a source are ours.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from d3.pipeline.stage import Cost, Output, Resources, Stage
 
@@ -13,24 +13,6 @@ if TYPE_CHECKING:
 
 EMBEDDED_TASKS = "HumanEval.jsonl.gz"
 
-
-class EngineKind(NamedTuple):
-    """One value of `engine.kind`."""
-
-    environment: str | None
-    """Environment in which the engine runs the model itself; None for an engine that runs none."""
-    needs_gpus: bool = False
-    """Whether it is meant for GPUs alone; their number is then `tensor_parallel`."""
-    memory_mb: int = 0
-    """Memory of the host besides that of the weights."""
-
-
-ENGINES = {
-    "transformers": EngineKind("train", memory_mb=3000),
-    "vllm": EngineKind("llm", needs_gpus=True, memory_mb=8000),
-    "openai": EngineKind(None),
-    "replay": EngineKind(None),
-}
 
 ASKING = Resources(memory_mb=3000, minutes=720)
 TRAINING = Resources(memory_mb=2000, minutes=1440)
@@ -80,7 +62,7 @@ _RECORDS = (
     ),
     Stage(
         name="hub_model",
-        module="d3.hub",
+        module="d3.embedded",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -101,6 +83,7 @@ _RECORDS = (
         name="corpus",
         module="d3.corpus.stage",
         settings=("seed", "source", "corpus"),
+        imports=("corpus.filters",),
         outputs=(
             Output("{name}.parquet", "CORPUS", ids="corpus"),
             Output("rejected/{name}.parquet", "REJECTED", ids="rejected"),
@@ -219,6 +202,7 @@ _RECORDS = (
         outputs=(Output("model/"),),
         rows_of="tokens",
         trains=True,
+        scripts=("d3", "d3-train"),
         model="model.path",
         when=_any_midtrain,
         record="training.json",
@@ -275,6 +259,7 @@ _RECORDS = (
         outputs=(Output("{name}/"),),
         rows_of="sft_data",
         trains=True,
+        scripts=("d3", "d3-train"),
         model="model.path",
         record="training.json",
         resources=TRAINING,
@@ -357,7 +342,6 @@ _RECORDS = (
         module="d3.report.page",
         settings=("run", "seed"),
         upstream=("scores",),
-        templates=("report/page.html.jinja",),
         over="once",
         within="{results}/runs/{run}",
         outputs=(Output("report.html"), Output("numbers.json"), Output("attrition.tsv")),

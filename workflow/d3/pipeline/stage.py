@@ -109,8 +109,10 @@ class Stage:
     """Stages whose keys are part of this one's."""
     prompts: tuple[str, ...] = ()
     """Settings that name prompt templates."""
-    templates: tuple[str, ...] = ()
-    """Files of the package that the stage fills in."""
+    imports: tuple[str, ...] = ()
+    """Settings that name code of the user's by import strings."""
+    scripts: tuple[str, ...] = ("d3",)
+    """Scripts of `workflow/bin` that the rule starts."""
     environment: str = "data"
     """Environment of `d3.images.RECIPES`, or `main`, that of the workflow itself. Where an engine runs the
     language model in the job's own process, that engine's environment is used instead."""

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from d3.config import Config
-from d3.provenance import file_digest
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 from d3.stage import Job
@@ -66,8 +65,7 @@ def run(
         verdicts=verdicts,
         scores=scores,
     )
-    params = {"config": config.model_dump(mode="json"), "template": file_digest(TEMPLATE)}
-    with Job("report", code="d3.report.page", params=params) as job:
+    with Job("report", config=config) as job:
         page, values, table = job.file(report), job.file(numbers), job.file(attrition)
         text = json.dumps(collect(config, job, files), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         values.write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ from typing import Any
 
 from d3 import records
 from d3.config import Config, Training
+from d3.config_identity import deciding_part
 from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
 from d3.progress import Progress
@@ -43,11 +44,10 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
     `model` is a folder, or a hub id that lies in the local cache. `work` holds checkpoints until the
     end. Raises a D3Error for data that do not fit the model or the configuration.
     """
-    params = {"seed": config.seed, "midtrain": config.midtrain.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.midtrain.processes, "midtrain")
     base = _model_folder(config, model)
-    with _locked(work), Job("midtrain", code=CODE, params=params) as job:
+    with _locked(work), Job("midtrain", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.midtrain, vocabulary)
         digests = []
@@ -70,11 +70,10 @@ def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work:
     Rows that cannot be trained on are dropped with a reason (see `d3.train.answers.Encoder`), which
     `training.json` lists. `model` and `work` as in `midtrain`.
     """
-    params = {"seed": config.seed, "sft": config.sft.model_dump(), "model": config.model.model_dump()}
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.sft.processes, "sft")
     base = _model_folder(config, model)
-    with _locked(work), Job("sft", code=CODE, params=params) as job:
+    with _locked(work), Job("sft", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.sft, vocabulary)
         encoded, digest, dropped = _encode(job, rows, vocabulary, config.sft, work)
@@ -140,7 +139,7 @@ def _train(
         "vocabulary": vocabulary.size,
         **data,
     }
-    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], plan["settings"], seed, _ground(base)]))
+    _forget_other_runs(work, digest_of([plan["stage"], plan["digests"], deciding_part(settings), seed, _ground(base)]))
     part = job.file(output)
     plan |= {"model": str(base), "output": str(part), "work": str(work)}
     _launch(plan, settings.processes, work)
