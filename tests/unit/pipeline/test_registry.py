@@ -21,7 +21,7 @@ from d3.cluster.jobs import Work, count_outputs, jobs
 from d3.cluster.needs import needs
 from d3.cluster.plan import plan
 from d3.cluster.status import survey
-from d3.config import Benchmark, Config, benchmark_kinds
+from d3.config import Benchmark, Config, Engine, benchmark_kinds
 from d3.config_read import parse_config
 from d3.engine_kinds import ENGINE_KINDS
 from d3.evals.tasks import reader
