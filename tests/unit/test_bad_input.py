@@ -14,7 +14,7 @@ import zstandard
 from d3 import records
 from d3.errors import D3Error, InputError
 from d3.tables import Row, count_rows, read_notes, read_rows
-from stack_shards import row, run_corpus, write_lines, write_parquet
+from helpers.corpus_tables import row, run_corpus, write_lines, write_parquet
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side\n"
 

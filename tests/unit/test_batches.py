@@ -15,7 +15,7 @@ from d3.corpus.stage import run
 from d3.identity import content_id
 from d3.pairs import run as write_pairs
 from d3.tables import Row, read_rows
-from stack_shards import OPEN, config, row, run_corpus, write_parquet
+from helpers.corpus_tables import OPEN, config, row, run_corpus, write_parquet
 
 
 def program(name: object) -> str:

@@ -8,8 +8,7 @@ from d3.config_read import load_config, parse_config
 from d3.errors import ConfigError
 from d3.pipeline.registry import STAGES
 from d3.provenance import module_path
-
-ROOT = Path(__file__).parents[2]
+from helpers.paths import ROOT
 
 
 def chain(**changes: object) -> Chain:

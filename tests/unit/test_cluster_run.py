@@ -11,8 +11,8 @@ import pytest
 from d3.cluster import head, orphans, run
 from d3.cluster.failures import read_failures, screen
 from d3.cluster.head import Head, Options, Seen
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 UUID = "2f021887-5961-490c-9325-3435ec137b8b"
 Fake = Callable[[str, str], None]
 

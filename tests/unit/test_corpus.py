@@ -11,10 +11,11 @@ from d3.config import Corpus
 from d3.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection, examine, reject_size
 from d3.identity import content_id, normalise
 from d3.tables import read_rows
-from stack_shards import config, row, run_corpus, write_lines, write_parquet
+from helpers.corpus_tables import config, row, run_corpus, write_lines, write_parquet
+from helpers.paths import REAL_DATA
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side"
-SHARDS = sorted((Path(__file__).parents[3] / "shared" / "data" / "stack").glob("*.parquet"))
+SHARDS = sorted((REAL_DATA / "stack").glob("*.parquet"))
 
 
 def programs(count: int) -> list[str]:

@@ -16,8 +16,7 @@ from d3.diffs import apply_diffs, make_diff
 from d3.errors import InputError
 from d3.tables import Row, TableWriter, read_notes, read_rows
 from d3.trajectory import written_diffs
-from stack_shards import row, run_corpus, write_parquet
-from test_embedded import STACK_COLUMNS
+from helpers.corpus_tables import STACK_COLUMNS, row, run_corpus, write_parquet
 
 PROGRAMS = [
     "import os\n\n\ndef first(x):\n    return os.sep + x",

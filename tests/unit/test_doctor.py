@@ -14,9 +14,9 @@ from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources
-from made_runs import only_path, program
+from helpers.fake_programs import only_path, program
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SLURM = {"executor": "slurm", "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 20}
 
 

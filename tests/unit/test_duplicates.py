@@ -20,7 +20,7 @@ from d3.pairs import run as write_pairs
 from d3.stage import Job
 from d3.statement import read_statement, statement_path
 from d3.tables import Row, TableWriter, read_notes, read_rows
-from stack_shards import OPEN, row, write_parquet
+from helpers.corpus_tables import OPEN, row, write_parquet
 
 UNGRADED = {"grades": {"mode": "none"}, "diffs": {"lint": False}}
 

@@ -17,24 +17,7 @@ from d3.embedded import check_pin, pins, stack_row, standard_library
 from d3.embedded import source as write_standard_library
 from d3.errors import InputError, ToolError
 from d3.tables import count_rows, read_notes, read_rows
-
-STACK_COLUMNS = [
-    *["hexsha", "size", "ext", "lang"],
-    *[
-        f"max_{event}_{column.format(event)}"
-        for event in ("stars", "issues", "forks")
-        for column in (
-            "repo_path",
-            "repo_name",
-            "repo_head_hexsha",
-            "repo_licenses",
-            "count",
-            "repo_{}_event_min_datetime",
-            "repo_{}_event_max_datetime",
-        )
-    ],
-    *["content", "avg_line_length", "max_line_length", "alphanum_fraction"],
-]
+from helpers.corpus_tables import STACK_COLUMNS
 
 
 def test_two_calls_write_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

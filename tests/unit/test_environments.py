@@ -12,8 +12,8 @@ from d3.config_read import parse_config
 from d3.errors import ConfigError
 from d3.images import RECIPES
 from d3.pipeline.registry import STAGES
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SERVER = {"kind": "openai", "served_model": "judge"}
 
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,17 +14,9 @@ from d3.evals import sandbox
 from d3.evals.execute import judge_all, package_folders, run
 from d3.evals.tasks import Task, load_tasks
 from d3.tables import Row
-from test_tasks import humaneval, mbpp, pack, written
+from helpers.benchmark_files import humaneval, mbpp, pack, write_samples, written
 
 LIMITS = sandbox.Limits(timeout_seconds=20)
-
-
-def table(path: Path, rows: list[tuple[str, int, str | None, str]]) -> Path:
-    """Write a table of samples from (task, sample, program, status)."""
-    empty = dict.fromkeys(records.SAMPLES.names)
-    filled = [empty | {"task_id": t, "sample": s, "program": p, "status": st} for t, s, p, st in rows]
-    pq.write_table(pa.Table.from_pylist(filled, schema=records.SAMPLES), path)
-    return path
 
 
 def config(**execute: object) -> Config:
@@ -100,10 +91,10 @@ ROWS: list[tuple[str, int, str | None, str]] = [
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> None:
-    samples, output = table(tmp_path / "samples.parquet", ROWS), tmp_path / "verdicts.parquet"
+    samples, output = write_samples(tmp_path / "samples.parquet", ROWS), tmp_path / "verdicts.parquet"
     tasks = small_benchmark(tmp_path)
     run(config(timeout_seconds=2), tasks, samples, output, benchmark="humaneval", workers=workers)
-    found = pq.read_table(output)
+    found = pq.read_write_samples(output)
     assert found.schema.equals(records.VERDICTS)
     rows = found.to_pylist()
     assert [(row["task_id"], row["sample"]) for row in rows] == [row[:2] for row in ROWS]
@@ -135,14 +126,14 @@ def test_equal_programs_of_a_task_are_run_once(tmp_path: Path, monkeypatch: pyte
 
 def test_tables_without_a_program_need_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "bubblewraps", list)
-    samples = table(tmp_path / "samples.parquet", [("T/0", 0, None, "no_diff")])
+    samples = write_samples(tmp_path / "samples.parquet", [("T/0", 0, None, "no_diff")])
     run(config(), small_benchmark(tmp_path), samples, tmp_path / "v.parquet", benchmark="humaneval")
-    assert pq.read_table(tmp_path / "v.parquet").to_pylist()[0]["verdict"] == "no_program"
+    assert pq.read_write_samples(tmp_path / "v.parquet").to_pylist()[0]["verdict"] == "no_program"
 
 
 def test_without_a_sandbox_the_stage_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "bubblewraps", list)
-    samples = table(tmp_path / "samples.parquet", ROWS)
+    samples = write_samples(tmp_path / "samples.parquet", ROWS)
     with pytest.raises(ToolError, match="there is no bubblewrap; install bubblewrap"):
         run(config(), small_benchmark(tmp_path), samples, tmp_path / "v.parquet", benchmark="humaneval")
     assert list(tmp_path.glob("*v.parquet*")) == []
@@ -150,7 +141,7 @@ def test_without_a_sandbox_the_stage_refuses(tmp_path: Path, monkeypatch: pytest
 
 def test_wrong_inputs_are_named(tmp_path: Path) -> None:
     tasks = small_benchmark(tmp_path)
-    samples = table(tmp_path / "samples.parquet", [("T/7", 0, GOOD, "ok")])
+    samples = write_samples(tmp_path / "samples.parquet", [("T/7", 0, GOOD, "ok")])
     with pytest.raises(InputError, match="sample 0 is of task 'T/7', which the benchmark does not have"):
         run(config(), tasks, samples, tmp_path / "v.parquet", benchmark="humaneval")
     with pytest.raises(ConfigError, match="no such benchmark"):

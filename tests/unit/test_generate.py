@@ -16,7 +16,7 @@ from d3.evals.generate import build, run
 from d3.identity import derive_seed
 from d3.llm.engine import Answer, Request
 from d3.trajectory import example_completion, example_prompt
-from test_tasks import PACK_ROW, written
+from helpers.benchmark_files import PACK_ROW, written
 
 FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 SECOND = "@@ -2,1 +2,1 @@\n-    return 0\n+    return r * r"

@@ -17,7 +17,8 @@ from d3.journal import SUFFIX
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer
 from d3.tables import TableWriter, read_notes, read_rows
-from llm_models import chat_model
+from helpers.paths import WORKFLOW
+from helpers.tiny_models import chat_model
 
 TEXTS = [f'"""Multiply by {n}."""\n\n\ndef times_{n}(value):\n    return value * {n}' for n in range(11)]
 TEXTS.append("x = 1\n" * 1500 + "y = 2")  # more than the model takes
@@ -180,10 +181,10 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from d3 import grade
-sys.path.insert(0, sys.argv[1])
-from test_grade import small_config
+from d3.config import Config
+settings = Config.model_validate_json(sys.argv[1])
 folder = Path(sys.argv[2])
-grade.run(small_config(), folder / "corpus.parquet", folder / "grades.parquet", model=sys.argv[3], journal=folder / "j")
+grade.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model=sys.argv[3], journal=folder / "j")
 """
 
 
@@ -192,9 +193,9 @@ def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pyt
     grades_of(tmp_path / "calm", model, small_config())
     write_corpus(tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(Path(__file__).parent), str(tmp_path), model],
+        [sys.executable, "-c", RUN, small_config().model_dump_json(), str(tmp_path), model],
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")},
+        env={**os.environ, "PYTHONPATH": str(WORKFLOW)},
     )
     while not list((tmp_path / "j").glob(f"*{SUFFIX}")) and process.poll() is None:
         time.sleep(0.01)

@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from d3.journal import SUFFIX, Journal, JournalError
+from helpers.paths import WORKFLOW
 
 
 def chunks(folder: Path) -> list[Path]:
@@ -172,7 +173,7 @@ def writer(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
         [sys.executable, "-c", textwrap.dedent(WRITER), str(folder), name, str(count)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")},
+        env={**os.environ, "PYTHONPATH": str(WORKFLOW)},
     )
 
 

@@ -14,8 +14,7 @@ from d3.identity import content_id
 from d3.label import clean
 from d3.label import run as label_run
 from d3.tables import TableWriter, read_notes, read_rows
-from llm_models import chat_model
-from tiny import library_texts
+from helpers.tiny_models import chat_model, library_texts
 
 TEMPLATE = " read the python program below and write the instruction one imperative sentence what the program does "
 

@@ -13,7 +13,7 @@ from d3.lintseq.linter import FATAL, MODULE, Linter
 from d3.lintseq.oracle import MODULE as THEIR_MODULE
 from d3.lintseq.oracle import ask
 from d3.lintseq.sampler import SampleError, Trace, forward_diffs, sample_edits
-from lintseq_files import HOSTILE, real_files
+from helpers.lintseq_programs import HOSTILE, real_files
 
 FILE = re.compile(rf"[^ ']*/{THEIR_MODULE}\.py")
 FILES = 60

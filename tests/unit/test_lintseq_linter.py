@@ -13,7 +13,7 @@ from d3.errors import ToolError
 from d3.lintseq import inference
 from d3.lintseq.environment import environment_key, link_packages, sealed, standard_library
 from d3.lintseq.linter import Linter
-from lintseq_files import real_files
+from helpers.lintseq_programs import real_files
 
 
 @pytest.fixture(scope="module")

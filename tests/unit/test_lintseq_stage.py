@@ -25,9 +25,9 @@ from d3.errors import InputError, ToolError
 from d3.identity import content_id, normalise
 from d3.lintseq import pinned_versions, stage
 from d3.lintseq.pool import Pool, Task, _epitaph, unfit
-from lintseq_files import HOSTILE, real_files
+from helpers.lintseq_programs import HOSTILE, real_files
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILES = real_files(12, 30)[:14]
 
 

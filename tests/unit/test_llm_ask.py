@@ -11,7 +11,7 @@ from d3.errors import D3Error
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
 from d3.llm.engine import Answer, EngineError, Request
-from llm_models import EchoEngine
+from helpers.echo_engine import EchoEngine
 
 
 def request(number: int, **options: Any) -> Request:

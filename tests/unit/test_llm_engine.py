@@ -10,7 +10,7 @@ import pytest
 from d3 import config
 from d3.llm.engine import Answer, Engine, EngineError, Request
 from d3.llm.open_engine import open_engine
-from llm_models import chat_model
+from helpers.tiny_models import chat_model
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from d3.journal import Journal
 from d3.llm import ask as asking
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Answer, EngineError, Request, RollingEngine
-from llm_models import EchoEngine
+from helpers.echo_engine import EchoEngine
 
 
 def questions(count: int, **options: Any) -> list[Question[int]]:

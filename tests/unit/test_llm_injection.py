@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from d3.llm.prompt import Prompt, encoder_of, find_template, plain_ids
-from test_llm_prompt import HARMLESS, INJECTIONS
-from tiny import library_texts
+from helpers.injections import HARMLESS, INJECTIONS
+from helpers.tiny_models import library_texts
 
 LLAMA_TURN = "<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>"
 LLAMA_CHAT = (

@@ -14,7 +14,8 @@ import pytest
 from d3 import records
 from d3.identity import content_id
 from d3.tables import TableWriter, read_rows
-from llm_models import chat_model
+from helpers.paths import PYTHONPATH
+from helpers.tiny_models import chat_model
 
 FILES = 200
 KILLS = 20
@@ -128,13 +129,12 @@ SETTINGS = {
 
 def storm(folder: Path, model: str, kills: int, way: str) -> dict[str, int]:
     """Run with so many kills, and give the driver's counts."""
-    here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(folder), model, json.dumps(SETTINGS), str(kills), way],
         capture_output=True,
         text=True,
         timeout=500,
-        env={**os.environ, "PYTHONPATH": f"{here.parents[1] / 'workflow'}:{here}"},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )
     assert done.returncode == 0, done.stderr + (folder / "stderr").read_text()[-2000:]
     counts: dict[str, int] = json.loads(done.stdout)

@@ -10,7 +10,7 @@ from d3 import config, grade, records
 from d3.identity import content_id
 from d3.llm.prompt import find_template
 from d3.tables import TableWriter
-from llm_models import chat_model
+from helpers.tiny_models import chat_model
 
 FILES = 100
 

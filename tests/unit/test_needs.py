@@ -7,8 +7,7 @@ import pytest
 from d3.chain import Chain
 from d3.cluster.needs import needs, weights_mb
 from d3.config_read import load_config, parse_config
-
-ROOT = Path(__file__).parents[2]
+from helpers.paths import ROOT
 
 
 def paper() -> Chain:

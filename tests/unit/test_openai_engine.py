@@ -17,8 +17,8 @@ from d3.llm.ask import Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
 from d3.llm.engines import openai as openai_engine
 from d3.llm.open_engine import open_engine
-from llm_models import chat_model
-from openai_server import Server, text_of
+from helpers.openai_server import Server, text_of
+from helpers.tiny_models import chat_model
 
 KEY = "sk-never-written-anywhere"
 

@@ -15,11 +15,11 @@ from d3.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engines import openai as openai_engine
 from d3.llm.open_engine import open_engine
-from llm_models import chat_model
-from openai_server import Proxy
-from vllm_requests import requests
+from helpers.engine_requests import requests
+from helpers.openai_server import Proxy
+from helpers.paths import VLLM_PYTHON
+from helpers.tiny_models import chat_model
 
-PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
 
 
@@ -44,7 +44,7 @@ def url(model: Path) -> Iterator[str]:
         "distributed-executor-backend": "uni",
         "api-key": "secret",
     }
-    line = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
+    line = [str(VLLM_PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
     line += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     environment = {**os.environ, **CPU, "VLLM_NO_USAGE_STATS": "1", "OMP_WAIT_POLICY": "passive"}
     log = model.parent / "server.log"

@@ -14,7 +14,7 @@ from d3.corpus.stage import run
 from d3.errors import ConfigError, InputError
 from d3.identity import content_id, normalise
 from d3.tables import Row, read_rows
-from stack_shards import config, row, write_lines, write_parquet
+from helpers.corpus_tables import config, row, write_lines, write_parquet
 
 
 def text(name: str) -> str:

@@ -16,7 +16,7 @@ from d3.pairs import run as write_pairs
 from d3.pairs import sft_data as write_examples
 from d3.tables import Row, TableWriter, read_notes, read_rows
 from d3.trajectory import written_diffs
-from stack_shards import config, row, run_corpus, write_parquet
+from helpers.corpus_tables import config, row, run_corpus, write_parquet
 
 DOC = '    """Give the area of a square."""\n'
 

@@ -24,9 +24,8 @@ from d3.cluster.rates import Seconds, fit, measured
 from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.why import JobState
+from helpers.paths import ROOT
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 FACTOR = 1.5
 Run = dict[str, Any]
 
@@ -39,7 +38,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     found = {}
-    for line in (HERE / "recorded_runs.jsonl").read_text().replace("MODEL", str(model)).splitlines():
+    for line in Path(__file__).with_name("recorded_runs.jsonl").read_text().replace("MODEL", str(model)).splitlines():
         run = json.loads(line)
         for name, content in {**run["statements"], **run["records"]}.items():
             path = tmp_path / run["run"] / name

@@ -15,9 +15,9 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
 from d3.llm.open_engine import open_engine
 from d3.tables import read_rows
-from llm_models import EchoEngine, chat_model
-
-ROOT = Path(__file__).parents[2]
+from helpers.echo_engine import EchoEngine
+from helpers.paths import PYTHONPATH
+from helpers.tiny_models import chat_model
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
 def peak(model: Path, folder: Path, count: int) -> int:
     """Give the peak memory of a process that grades `count` files out of a journal, in MB."""
     folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     for what in ("fill", "grade"):
-        line = [sys.executable, str(Path(__file__).with_name("replay_rows.py")), what, str(folder), str(model)]
+        line = [sys.executable, "-m", "helpers.replay_rows", what, str(folder), str(model)]
         done = subprocess.run([*line, str(count)], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     rows = 0

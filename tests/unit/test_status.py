@@ -19,7 +19,8 @@ from d3.config import Config
 from d3.config_read import parse_config
 from d3.embedded import source
 from d3.progress import Progress
-from made_runs import attempted, finish, only_path, program, works_of, write_log
+from helpers.fake_programs import only_path, program
+from helpers.fake_run import attempted, finish, works_of, write_log
 
 FIRST, SECOND = "stdlib-00000-of-00002", "stdlib-00001-of-00002"
 

@@ -18,9 +18,9 @@ from d3.errors import InputError, ToolError
 from d3.identity import content_id
 from d3.tables import TableWriter
 from d3.vocabulary import Vocabulary
-from tiny import library_texts, make_tokenizer
+from helpers.paths import ROOT
+from helpers.tiny_models import library_texts, make_tokenizer
 
-ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
 from pathlib import Path

@@ -16,7 +16,8 @@ from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
 from d3.tables import TableWriter, read_notes, read_rows
 from d3.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
-from llm_models import EchoEngine, chat_model
+from helpers.echo_engine import EchoEngine
+from helpers.tiny_models import chat_model
 
 WHOLE = {"topics": ["Sorting"], "libraries": ["NumPy"], "tools": [], "difficulty": "Easy", "task_type": "create"}
 READ = {"topics": ["sorting"], "libraries": ["numpy"], "tools": [], "difficulty": "easy", "task_type": "create"}

@@ -23,7 +23,7 @@ from d3.train.data import IGNORED, Example, Stream, collate
 from d3.train.packing import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
 from d3.vocabulary import Vocabulary
-from tiny import library_texts, make_model, make_tokenizer
+from helpers.tiny_models import library_texts, make_model, make_tokenizer
 
 
 @pytest.fixture(scope="module")

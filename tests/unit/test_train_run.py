@@ -26,9 +26,9 @@ from d3.provenance import file_digest
 from d3.tables import TableWriter
 from d3.train import run
 from d3.vocabulary import Vocabulary
-from tiny import library_texts, make_model
+from helpers.paths import ROOT
+from helpers.tiny_models import library_texts, make_model
 
-ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys
 from pathlib import Path

@@ -13,11 +13,9 @@ from d3 import config
 from d3.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.open_engine import open_engine
-from llm_models import chat_model
-from vllm_requests import requests
-
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+from helpers.engine_requests import requests
+from helpers.paths import PYTHONPATH, VLLM_PYTHON
+from helpers.tiny_models import chat_model
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +31,9 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worker(model: Path, journal: Path) -> dict[str, Any]:
-    assert PYTHON.exists(), "run `make .venv-vllm/.installed`"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow")}
-    line = [str(PYTHON), str(Path(__file__).with_name("vllm_worker.py")), str(model), str(journal)]
+    assert VLLM_PYTHON.exists(), "run `make .venv-vllm/.installed`"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
+    line = [str(VLLM_PYTHON), "-m", "helpers.vllm_worker", str(model), str(journal)]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=400, check=False)
     found = [text for text in done.stdout.splitlines() if text.startswith("RESULT ")]
     assert found, done.stdout[-3000:] + done.stderr[-3000:]

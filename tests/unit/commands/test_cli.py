@@ -14,8 +14,8 @@ from d3.cli import main, parser_of
 from d3.commands.index import FORMER_NAMES, commands, help_text
 from d3.commands.parser import is_raw
 from d3.report import numbers
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 START_SECONDS = {"--help": 0.5, "corpus --help": 0.3, "trace --help": 0.3, "diffs --help": 0.3}
 """CPU time of a command until its help is printed; measured: 0.24, 0.12, 0.12 and 0.13."""
 HEAVY = ["pyarrow", "torch", "transformers", "pylint", "astroid", "numpy", "duckdb", "jinja2", "snakemake"]

@@ -19,9 +19,9 @@ from d3.config_read import parse_config
 from d3.corpus.own_filters import own_filters
 from d3.errors import ConfigError, InputError
 from d3.tables import read_notes, read_rows
-from stack_shards import OPEN, config, row, run_corpus, write_parquet
+from helpers.corpus_tables import OPEN, config, row, run_corpus, write_parquet
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 GOOD = "import os\n\n\ndef area(side):\n    return side * side"
 TABBED = GOOD.replace("    ", "\t")
 

@@ -14,8 +14,7 @@ from d3.engine_kinds import ENGINE_KINDS
 from d3.identity import content_id
 from d3.provenance import modules_of
 from d3.tables import TableWriter, read_rows
-
-ROOT = Path(__file__).parents[3]
+from helpers.paths import ROOT
 
 ENGINE = '''\
 """The engine that repeats the end of every prompt; a stand-in where answers do not matter."""

@@ -4,8 +4,9 @@ import sysconfig
 from pathlib import Path
 
 from d3.identity import LINE_BREAKS, content_id, normalise
+from helpers.paths import REAL_DATA
 
-SHARD = Path(__file__).parents[3] / "shared" / "data" / "stack" / "train-00001-of-00004.parquet"
+SHARD = REAL_DATA / "stack" / "train-00001-of-00004.parquet"
 
 
 def real_files(fewest: int, most: int) -> list[str]:

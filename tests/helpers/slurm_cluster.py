@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from d3.pipeline.registry import STAGES
-from running import ROOT
+from helpers.paths import ROOT
 
 PROFILE = ROOT / "profiles" / "slurm"
 RULES = tuple(stage.rule for stage in STAGES.values() if not stage.local)

@@ -19,6 +19,24 @@ OPEN = {
     "corpus": {"min_lines": 1, "max_lines": 10_000, "max_bytes": 10_000_000, "sample": None, "held_out": 0.0},
 }
 """A configuration that keeps every file that can be kept."""
+STACK_COLUMNS = [
+    *["hexsha", "size", "ext", "lang"],
+    *[
+        f"max_{event}_{column.format(event)}"
+        for event in ("stars", "issues", "forks")
+        for column in (
+            "repo_path",
+            "repo_name",
+            "repo_head_hexsha",
+            "repo_licenses",
+            "count",
+            "repo_{}_event_min_datetime",
+            "repo_{}_event_max_datetime",
+        )
+    ],
+    *["content", "avg_line_length", "max_line_length", "alphanum_fraction"],
+]
+"""The columns of The Stack as published."""
 
 
 def config(**corpus: Any) -> Config:

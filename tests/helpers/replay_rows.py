@@ -1,5 +1,9 @@
-"""Run by the test of memory: `replay_rows.py fill|grade FOLDER MODEL COUNT` writes a corpus and a journal of COUNT
-fake files, or grades them through the replay engine and prints the peak in MB."""
+"""A process whose memory a test measures: write a corpus and a journal of fake files, or grade them.
+
+    python -m helpers.replay_rows fill|grade FOLDER MODEL COUNT
+
+`grade` goes through the replay engine and prints the peak in MB.
+"""
 
 import resource
 import sys

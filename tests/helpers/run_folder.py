@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from running import ROOT, SNAKEMAKE
+from helpers.paths import ROOT, SNAKEMAKE
 
 CODE = ("workflow", "config", "profiles", "envs", "containers")
 ENVIRONMENTS = (".venv", ".venv-dolma", ".venv-vllm")

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from d3.lineage.verify import verify
-from running import command, digests, run, tiny_config, write_config
+from helpers.workflow_run import command, digests, run, tiny_config, write_config
 
 ASIDE = "lineage/"
 """What says how a run was made (facts, index) is not compared."""
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--spread", type=float, nargs=2, default=(2.0, 25.0), help="seconds before a kill")
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from llm_models import chat_model
+    from helpers.tiny_models import chat_model
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

@@ -1,4 +1,7 @@
-"""Run by the tests of the vllm engine in the environment of vLLM: `vllm_worker.py MODEL JOURNAL`, answers as JSON."""
+"""A process in the environment of vLLM that asks the vllm engine and prints the answers as JSON.
+
+python -m helpers.vllm_worker MODEL JOURNAL
+"""
 
 import json
 import sys
@@ -11,7 +14,7 @@ from d3.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import EngineError, Request
 from d3.llm.open_engine import open_engine
-from vllm_requests import requests
+from helpers.engine_requests import requests
 
 
 def ask(engine: Any, asked: list[Request], journal: Journal | None = None) -> list[dict[str, Any]]:

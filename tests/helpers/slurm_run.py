@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from running import ROOT
+from helpers.paths import ROOT
 
 
 def line(folder: Path, site: Path, *more: str) -> list[str]:

@@ -25,7 +25,8 @@ from d3.environments import venv
 from d3.identity import canonical_json
 from d3.provenance import digest_of_modules
 from d3.statement import settings_digest, statement_path
-from running import ROOT, command
+from helpers.paths import ROOT
+from helpers.workflow_run import command
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 MODELS = {"midtrain", "sft", "model", "hub_model"}

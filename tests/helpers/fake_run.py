@@ -1,10 +1,7 @@
 """Made-up runs: statements, logs and attempts of jobs that never ran, for what only looks at them."""
 
 import json
-import os
-import stat
 import time
-from pathlib import Path
 from typing import Any
 
 from d3.attempts import attempts_path, moment
@@ -57,22 +54,3 @@ def write_log(work: Work, *lines: str) -> None:
     """Leave a job's log."""
     work.log.parent.mkdir(parents=True, exist_ok=True)
     work.log.write_text("".join(f"{line}\n" for line in lines))
-
-
-def program(folder: Path, name: str, script: str) -> None:
-    """Put a shell script into a folder that is to be on PATH."""
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def only_path(folder: Path) -> str:
-    """Give a PATH of this folder and what scripts need, without anything of SLURM or containers."""
-    tools = folder / "tools"
-    tools.mkdir(parents=True, exist_ok=True)
-    for name in ("sh", "cat", "sleep", "echo", "true", "false"):
-        found = next(path for root in ("/bin", "/usr/bin") if (path := Path(root, name)).exists())
-        if not (tools / name).exists():
-            os.symlink(found, tools / name)
-    return f"{folder}:{tools}"

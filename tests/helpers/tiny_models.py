@@ -7,6 +7,10 @@ from pathlib import Path
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 VOCABULARY = 600
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def library_texts(count: int, *, most: int = 3000) -> list[str]:
@@ -63,4 +67,17 @@ def make_model(folder: Path, *, seed: int = 0, length: int = 512, hidden: int = 
         tie_word_embeddings=True,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def chat_model(folder: Path, *, length: int = 2048, seed: int = 0, hidden: int = 32) -> Path:
+    """Write a tiny random Llama whose tokenizer has a chat template."""
+    import torch
+    from transformers import AutoTokenizer
+
+    torch.set_num_threads(1)  # a second thread only costs time in matrices of this size
+    make_model(folder, length=length, seed=seed, hidden=hidden)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(str(folder))
     return folder

@@ -1,29 +1,9 @@
-"""Tiny models with a chat template, and what tests of the LLM stages share."""
+"""An engine without a model, and a tokenizer without a vocabulary."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from d3.llm.engine import Answer, Request
-from tiny import make_model
-
-CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def chat_model(folder: Path, *, length: int = 2048, seed: int = 0, hidden: int = 32) -> Path:
-    """Write a tiny random Llama whose tokenizer has a chat template."""
-    import torch
-    from transformers import AutoTokenizer
-
-    torch.set_num_threads(1)  # a second thread only costs time in matrices of this size
-    make_model(folder, length=length, seed=seed, hidden=hidden)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = CHAT
-    tokenizer.save_pretrained(str(folder))
-    return folder
 
 
 class Letters:

@@ -3,15 +3,13 @@
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+from helpers.paths import ROOT, SNAKEMAKE
 
 
 def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
