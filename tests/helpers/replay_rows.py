@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from d3 import config, grade, records
-from d3.identity import content_id
 from d3.journal import Journal
 from d3.llm.ask import answer_key
 from d3.llm.engine_log import record_engine
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
-from d3.tables import TableWriter
+from helpers.corpus_tables import corpus_row, write_rows
 
 IDENTITY = {"kind": "fake"}
 
@@ -31,10 +30,7 @@ def settings(folder: Path) -> config.Config:
 
 
 def files(count: int) -> Iterator[dict[str, Any]]:
-    for number in range(count):
-        text = f"def value_{number}():\n    return {number}\n"
-        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": number}
-        yield {**names, "source": "t", "metadata": None}
+    return (corpus_row(f"def value_{number}():\n    return {number}\n", number) for number in range(count))
 
 
 def fill(folder: Path, model: str, count: int) -> None:
@@ -42,18 +38,15 @@ def fill(folder: Path, model: str, count: int) -> None:
     chosen = settings(folder)
     engine: Any = open_engine(chosen.grades.engine, model)
     prompt = Prompt(find_template(chosen.grades.prompt), engine.tokenizer, ("code",))
-    table = TableWriter(folder / "corpus.parquet", records.CORPUS)
+    write_rows(folder / "corpus.parquet", records.CORPUS, files(count))
     with Journal(folder / "journal") as journal:
         record_engine(IDENTITY, journal)
         questions = grade._questions(chosen, files(count), engine, prompt)
         for row, question in zip(files(count), questions, strict=True):
-            table.write(row)
             assert question.request is not None
             text = f"The file shows how to make number {row['row']}. " * 8
             entry = {"text": text, "finish_reason": "stop", "prompt_tokens": 300, "answer_tokens": 99}
             journal.put(answer_key(IDENTITY, question.request), {**entry, "choice_probabilities": [0.2] * 5})
-    table.finish()
-    table.publish()
 
 
 def main(what: str, folder: Path, model: str, count: int) -> None:

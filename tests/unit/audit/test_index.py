@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lineage import LABELS, make_run
 from d3.errors import D3Error, InputError
 from d3.lineage.checks import check_links
 from d3.lineage.index import INDEX, build, licences_of, newer_statements, open_index
@@ -14,6 +13,7 @@ from d3.lineage.run import load
 from d3.lineage.statements import StatementError, group_of, read_statement, stage_of
 from d3.lineage.trace import Tracer
 from d3.lineage.verify import rebuild
+from helpers.fake_run import LABELS, make_run
 
 FILES = 4
 SHARDS = 3

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from d3 import config, grade, records
-from d3.identity import content_id
+from d3 import config, grade
 from d3.llm.prompt import find_template
-from d3.tables import TableWriter
+from helpers.corpus_tables import write_corpus
 from helpers.tiny_models import chat_model
 
 FILES = 100
@@ -18,16 +17,6 @@ FILES = 100
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(chat_model(tmp_path_factory.mktemp("replay") / "model"))
-
-
-def write_corpus(path: Path, texts: list[str]) -> Path:
-    writer = TableWriter(path, records.CORPUS)
-    for row, text in enumerate(texts):
-        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-        writer.write({**names, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
-    return path
 
 
 TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number in range(FILES)]

@@ -16,7 +16,8 @@ from d3.identity import content_id
 from d3.journal import SUFFIX
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer
-from d3.tables import TableWriter, read_notes, read_rows
+from d3.tables import read_notes, read_rows
+from helpers.corpus_tables import corpus_row, write_rows
 from helpers.paths import WORKFLOW
 from helpers.tiny_models import chat_model
 
@@ -35,22 +36,16 @@ def small_config(**grades: Any) -> config.Config:
     return config.Config(grades=config.Grades(**{"engine": engine, "sampling": sampling, **grades}))
 
 
-def write_corpus(folder: Path) -> Path:
+def write_files(folder: Path) -> Path:
     """Write the files, of which the third is held out, and the first once more at the end."""
-    path = folder / "corpus.parquet"
-    writer = TableWriter(path, records.CORPUS)
-    for row, text in enumerate([*TEXTS, TEXTS[0]]):
-        split = "sft" if row == 2 else "midtrain"
-        base = {"id": content_id(text), "text": text, "split": split, "shard": "s", "row": row}
-        writer.write({**base, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
-    return path
+    rows = [corpus_row(text, row) for row, text in enumerate([*TEXTS, TEXTS[0]])]
+    rows[2]["split"] = "sft"
+    return write_rows(folder / "corpus.parquet", records.CORPUS, rows)
 
 
 def grades_of(folder: Path, model: str, settings: config.Config, **options: Any) -> list[dict[str, Any]]:
     output = folder / "grades.parquet"
-    grade.run(settings, write_corpus(folder), output, model=model, **options)
+    grade.run(settings, write_files(folder), output, model=model, **options)
     return list(read_rows(output, records.GRADES))
 
 
@@ -78,7 +73,7 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
 
     settings = config.Config(grades=config.Grades(mode="none", threshold=4), diffs=config.Diffs(lint=False))
     output = tmp_path / "grades.parquet"
-    grade.run(settings, write_corpus(tmp_path), output, model=None)
+    grade.run(settings, write_files(tmp_path), output, model=None)
     rows = list(read_rows(output, records.GRADES))
     files = sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
     assert [row["id"] for row in rows] == files
@@ -94,22 +89,18 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
 
 def test_a_judge_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
-        grade.run(config.Config(), write_corpus(tmp_path), tmp_path / "grades.parquet", model=None)
+        grade.run(config.Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
 
 
 @pytest.mark.parametrize("threshold", [0, 2, 4])
 def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: int) -> None:
     from d3.lintseq.stage import run as lintseq
 
-    writer = TableWriter(tmp_path / "grades.parquet", records.GRADES)
     scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
-    for identifier, score in scores.items():
-        blank = {**dict.fromkeys(records.GRADES.names), "truncated": False}
-        writer.write({**blank, "id": identifier, "score": score, "status": "ok"})
-    writer.finish()
-    writer.publish()
+    rows = [{"id": name, "score": score, "status": "ok", "truncated": False} for name, score in scores.items()]
+    write_rows(tmp_path / "grades.parquet", records.GRADES, rows)
     settings = config.Config(grades=config.Grades(threshold=threshold), diffs=config.Diffs(lint=False))
-    corpus, output = write_corpus(tmp_path), tmp_path / "diffs.parquet"
+    corpus, output = write_files(tmp_path), tmp_path / "diffs.parquet"
     lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
     through = {identifier for identifier, score in scores.items() if score >= threshold}
     assert {row["id"] for row in read_rows(output, records.DIFFS)} == through
@@ -118,11 +109,8 @@ def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: i
 
 def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:
     rows = grades_of(tmp_path, model, small_config())
-    backwards = TableWriter(tmp_path / "back.parquet", records.CORPUS)
-    for row in list(read_rows(tmp_path / "corpus.parquet", records.CORPUS))[::-1]:
-        backwards.write(row)
-    backwards.finish()
-    backwards.publish()
+    backwards = list(read_rows(tmp_path / "corpus.parquet", records.CORPUS))[::-1]
+    write_rows(tmp_path / "back.parquet", records.CORPUS, backwards)
     grade.run(small_config(), tmp_path / "back.parquet", tmp_path / "other.parquet", model=model)
     other = list(read_rows(tmp_path / "other.parquet", records.GRADES))
     for one, two in zip(rows, other, strict=True):
@@ -191,7 +179,7 @@ grade.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model=
 def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "calm").mkdir()
     grades_of(tmp_path / "calm", model, small_config())
-    write_corpus(tmp_path)
+    write_files(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, small_config().model_dump_json(), str(tmp_path), model],
         stderr=subprocess.DEVNULL,

@@ -13,7 +13,8 @@ from d3.errors import ConfigError, InputError
 from d3.identity import content_id
 from d3.label import clean
 from d3.label import run as label_run
-from d3.tables import TableWriter, read_notes, read_rows
+from d3.tables import read_notes, read_rows
+from helpers.corpus_tables import corpus_row, write_rows
 from helpers.tiny_models import chat_model, library_texts
 
 TEMPLATE = " read the python program below and write the instruction one imperative sentence what the program does "
@@ -100,33 +101,18 @@ def small_config(**labels: Any) -> config.Config:
 
 def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
     """Write files and their growth by blocks as corpus and diffs; one more sequence has no diffs."""
-    corpus, diffs = folder / "corpus.parquet", folder / "diffs.parquet"
-    files, sequences = TableWriter(corpus, records.CORPUS), TableWriter(diffs, records.DIFFS)
-    for row, text in enumerate(library_texts(count + 1)):
+    files, sequences = [], []
+    for row, text in sorted(enumerate(library_texts(count + 1)), key=lambda found: content_id(found[1])):
+        files.append(corpus_row(text, row))
         lines = text.split("\n")
         cuts = [*range(8, len(lines), 8), len(lines)]
         programs = ["", *("\n".join(lines[:cut]) for cut in cuts)]
         steps = [make_diff(old, new) for old, new in pairwise(programs)]
-        base = {"id": content_id(text), "sample": 0}
-        files.write(
-            {
-                "id": base["id"],
-                "text": text,
-                "split": "midtrain",
-                "shard": "s",
-                "row": row,
-                "source": "t",
-                "metadata": None,
-            }
-        )
-        if row == count:
-            sequences.write({**base, "status": "timeout", "detail": "slow", "edits": [], "diffs": []})
-        else:
-            sequences.write({**base, "status": "ok", "detail": None, "edits": [[]] * len(steps), "diffs": steps})
-    for writer in (files, sequences):
-        writer.finish()
-        writer.publish()
-    return corpus, diffs
+        grown = {"status": "ok", "edits": [[]] * len(steps), "diffs": steps}
+        stuck = {"status": "timeout", "detail": "slow", "edits": [], "diffs": []}
+        sequences.append({"id": content_id(text), "sample": 0, **(stuck if row == count else grown)})
+    corpus = write_rows(folder / "corpus.parquet", records.CORPUS, files)
+    return corpus, write_rows(folder / "diffs.parquet", records.DIFFS, sequences)
 
 
 def labels_of(folder: Path, model: str, settings: config.Config, **options: Any) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from d3 import records, tokens
 from d3.config import Config
 from d3.errors import InputError, ToolError
 from d3.identity import content_id
-from d3.tables import TableWriter
 from d3.vocabulary import Vocabulary
+from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_tokenizer
 
@@ -40,13 +40,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_dataset(path: Path, texts: Sequence[str | None]) -> Path:
-    writer = TableWriter(path, records.DATASET)
-    rest: dict[str, Any] = dict.fromkeys(records.DATASET.names)
-    for text in texts:
-        writer.write({**rest, "completion": text})
-    writer.finish()
-    writer.publish()
-    return path
+    return write_rows(path, records.DATASET, [{"completion": text} for text in texts])
 
 
 def in_dolma_environment(dataset: Path, output: Path, tokenizer: Path) -> "subprocess.CompletedProcess[str]":

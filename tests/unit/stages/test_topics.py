@@ -14,8 +14,9 @@ from d3 import records, topics
 from d3.config import Config, Engine, Sampling, Topics
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
-from d3.tables import TableWriter, read_notes, read_rows
+from d3.tables import read_notes, read_rows
 from d3.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
+from helpers.corpus_tables import write_rows
 from helpers.echo_engine import EchoEngine
 from helpers.tiny_models import chat_model
 
@@ -208,17 +209,12 @@ LABELS = [
 
 
 def write_labels(folder: Path) -> Path:
-    path = folder / "labels.parquet"
-    writer = TableWriter(path, records.LABELS)
-    rows = list(enumerate(LABELS))
+    rows = [
+        {"id": "f", "sample": 0, "part": part, "label": text, "status": "ok" if text is not None else "unparsable"}
+        for part, text in enumerate(LABELS)
+    ]
     random.Random(1).shuffle(rows)
-    for part, text in rows:
-        blank = dict.fromkeys(records.LABELS.names)
-        status = "unparsable" if text is None else "ok"
-        writer.write({**blank, "id": "f", "sample": 0, "part": part, "label": text, "status": status})
-    writer.finish()
-    writer.publish()
-    return path
+    return write_rows(folder / "labels.parquet", records.LABELS, rows)
 
 
 def small(**changes: Any) -> Config:

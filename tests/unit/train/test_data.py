@@ -16,13 +16,13 @@ from d3.config import Midtrain, Optimizer, Training
 from d3.config_read import parse_config
 from d3.errors import ConfigError, InputError
 from d3.identity import content_id
-from d3.tables import TableWriter
 from d3.train.answers import ENCODED, Answers, Encoded, Encoder
 from d3.train.checkpoints import last_complete, mark_complete
 from d3.train.data import IGNORED, Example, Stream, collate
 from d3.train.packing import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
 from d3.vocabulary import Vocabulary
+from helpers.corpus_tables import write_rows
 from helpers.tiny_models import library_texts, make_model, make_tokenizer
 
 
@@ -232,12 +232,8 @@ def test_rows_that_cannot_be_trained_on_say_why(vocabulary: Vocabulary) -> None:
 
 
 def write_encoded(path: Path, rows: Sequence[tuple[str, list[int], int]]) -> Path:
-    writer = TableWriter(path, ENCODED)
-    for name, tokens, first in rows:
-        writer.write({"id": name, "sample": 0, "tokens": tokens, "loss_from": first})
-    writer.finish()
-    writer.publish()
-    return path
+    columns = ("id", "tokens", "loss_from")
+    return write_rows(path, ENCODED, [dict(zip(columns, row, strict=True)) | {"sample": 0} for row in rows])
 
 
 def test_answers_come_in_an_order_of_their_ids(tmp_path: Path) -> None:

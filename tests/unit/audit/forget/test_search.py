@@ -16,7 +16,7 @@ from d3.errors import InputError
 from d3.journal import Journal
 from d3.lineage.forget import add_entries, entry_of
 from d3.lineage.search import Probes, search
-from d3.tables import TableWriter
+from helpers.corpus_tables import write_rows
 
 LINE = 'return "the area of this very square"'
 TEXT = f"import os\n\n\ndef area_of_a_square(side):\n    {LINE}\n"
@@ -25,11 +25,8 @@ PROBES = Probes({"one": TEXT}, [OTHER])
 
 
 def write_table(path: Path, text: str) -> None:
-    table = TableWriter(path, records.DIFFS)
-    row = {"id": "x", "sample": 0, "status": "ok", "detail": None, "edits": [[1]], "diffs": [make_diff("", text)]}
-    table.write(row)
-    table.finish()
-    table.publish()
+    row = {"id": "x", "sample": 0, "status": "ok", "edits": [[1]], "diffs": [make_diff("", text)]}
+    write_rows(path, records.DIFFS, [row])
 
 
 def write_journal(path: Path, text: str) -> None:

@@ -13,7 +13,8 @@ from d3 import records
 from d3.engine_kinds import ENGINE_KINDS
 from d3.identity import content_id
 from d3.provenance import modules_of
-from d3.tables import TableWriter, read_rows
+from d3.tables import read_rows
+from helpers.corpus_tables import write_corpus
 from helpers.paths import ROOT
 
 ENGINE = '''\
@@ -78,12 +79,7 @@ def test_a_new_engine_is_small() -> None:
 
 
 def test_a_new_engine_grades_files(tree: Path, tiny_model: Path) -> None:
-    writer = TableWriter(tree / "corpus.parquet", records.CORPUS)
-    for row, text in enumerate(TEXTS):
-        place = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-        writer.write({**place, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
+    write_corpus(tree / "corpus.parquet", TEXTS)
     config = tree / "echo.json"
     config.write_text(json.dumps({"grades": {"engine": {"kind": "echo"}, "sampling": {"max_tokens": 4}}}))
     options = ["--corpus", "corpus.parquet", "--out", "grades.parquet", "--model", str(tiny_model)]
