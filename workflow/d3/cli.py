@@ -127,7 +127,7 @@ def parser_of(command: Command) -> "CommandParser":
 def _call(command: Command, words: list[str], values: dict[str, Any]) -> int:
     """Call the function of a command and return its exit code."""
     from d3.commands.parser import arguments_of, enter, is_config, is_raw
-    from d3.offline import enforce
+    from d3.pipeline.network import enforce
 
     enforce(command.name)
     head = command.head

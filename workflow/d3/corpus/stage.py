@@ -15,6 +15,7 @@ from d3.corpus.choice import MIDTRAIN, SFT, Choice
 from d3.corpus.filters import Rejection, examine, reject_size
 from d3.corpus.optout import NOBODY, OptOut, detail_of, read_opt_out, repositories_of
 from d3.corpus.optout import REASON as OPTED_OUT
+from d3.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.corpus.read import Broken, read_shard
 from d3.identity import content_id, normalise, unit_interval
 from d3.progress import track
@@ -29,7 +30,8 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
 
     Write `records.CORPUS` to `out`, ordered as in the shards, and `records.REJECTED` with the reasons to
     `rejected`. `opt_out` is a list as in `d3.corpus.optout`. Raise InputError if a shard cannot be read to
-    its end or if the list contains a malformed line.
+    its end, the list contains a malformed line or a filter of the user fails, ConfigError if one cannot be
+    imported.
 
     Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
     """
@@ -43,6 +45,10 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
         stack.callback(candidates.discard)
         choice = Choice(config)
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
+        own = own_filters(config.corpus.filters)
+        for judge in own:
+            job.input(judge.path, role="filter", declared=False)
+            job.prompt(f"{SETTING} {judge.name}", judge.path)
 
         def reject(row: Row, why: Rejection) -> None:
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
@@ -53,7 +59,7 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
                 place = placed(name, number, row)
-                found = examined(config, entries, place, row)
+                found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
                 else:
@@ -89,8 +95,13 @@ def _id_of(content: str | None) -> str | None:
         return None
 
 
-def examined(config: Config, entries: OptOut, place: Row, row: Row | Broken) -> Row | Rejection:
-    """Give the `records.CORPUS` row of a source row that passes all filters, or why it does not."""
+def examined(
+    config: Config, entries: OptOut, place: Row, row: Row | Broken, own: Sequence[OwnFilter] = (), *, where: str = ""
+) -> Row | Rejection:
+    """Return the `records.CORPUS` row of a source row that passes all filters, or why it does not.
+
+    `own` are the user's filters; `where` names the row if one of them fails.
+    """
     entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
     if entry is not None:
         return Rejection(OPTED_OUT, detail_of(entry))
@@ -100,8 +111,9 @@ def examined(config: Config, entries: OptOut, place: Row, row: Row | Broken) -> 
     if isinstance(text, Rejection):
         return text
     held_out = unit_interval(config.seed, "held-out", place["id"]) < config.corpus.held_out
-    too_big = None if held_out else reject_size(text, config.corpus)
-    return too_big or {
+    why = None if held_out else reject_size(text, config.corpus)
+    why = why or next(filter(None, (judge.check(text, row, where) for judge in own)), None)
+    return why or {
         "id": place["id"],
         "text": text,
         "split": SFT if held_out else MIDTRAIN,
