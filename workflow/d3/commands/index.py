@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from d3.commands.heads import Head, functions, read_head
-from d3.commands.stages import STAGE_COMMANDS
+from d3.commands.stages import stage_commands
 
 RUN, AUDIT = "d3.commands.run", "d3.commands.audit"
 FORMER_NAMES = {
@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 def commands() -> dict[str, Command]:
     """Return all commands by name, group after group."""
-    found = {name: Command(name, "Stages", target) for name, target in STAGE_COMMANDS.items()}
+    found = {name: Command(name, "Stages", target) for name, target in stage_commands().items()}
     for group, module in (("Run", RUN), ("Audit", AUDIT)):
         for function in functions(module):
             if not function.startswith("_"):
