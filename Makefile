@@ -34,6 +34,7 @@ test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style an
 	$(VENV)/ruff format --check .
 	$(VENV)/snakefmt --check workflow
 	$(VENV)/mypy
+	$(VENV)/mypy benchmarks
 	$(VENV)/snakemake --lint
 	@# Most tests keep one core busy, so two parts run side by side; each prints its output when it ends.
 	$(MAKE) --no-print-directory -j2 --output-sync=target test-machines test-workflows test-packages
@@ -58,17 +59,17 @@ drills: setup  ## fault drills on a real SLURM on this machine (root, Debian); A
 
 .PHONY: bench-lintseq
 bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side by side, and equality
-	$(VENV)/python -m d3.lintseq.benchmark $(ARGS)
+	$(VENV)/python benchmarks/lintseq.py $(ARGS)
 
 .PHONY: bench-llm
 bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.generate: overhead, and prompts from the prefix cache
 	@model=$$($(VENV)/python -c 'from d3.chain import Chain; from d3.config import Config; print(Chain(Config()).model_path("embedded", None))'); \
 	$(SNAKEMAKE) -- "$$model"; \
-	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python -m d3.llm.benchmark --model "$$model" $(ARGS)
+	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
-	$(VENV)/python -m d3.lineage.benchmark $(ARGS)
+	$(VENV)/python benchmarks/lineage.py $(ARGS)
 
 KILLS ?= 50
 .PHONY: crash-drill

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.lineage import LABELS, make_run
 from d3.errors import D3Error, InputError
-from d3.lineage.benchmark import LABELS, make_run
 from d3.lineage.checks import check_links
 from d3.lineage.index import INDEX, build, licences_of, newer_statements, open_index
 from d3.lineage.nodes import Node, as_html, as_json, as_svg, as_text

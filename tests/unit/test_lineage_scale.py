@@ -1,6 +1,6 @@
 """The index and traces on a made-up run: the same code as `make bench-lineage`, smaller."""
 
-from d3.lineage.benchmark import run
+from benchmarks.lineage import run
 
 
 def test_traces_stay_fast_and_the_index_small() -> None:

@@ -58,7 +58,7 @@ TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number i
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the package and its configuration with the new engine."""
     tree = tmp_path_factory.mktemp("tree")
-    for folder in ("workflow/d3", "config"):
+    for folder in ("workflow", "config"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "workflow/d3/llm/engines/echo.py").write_text(ENGINE)
     table = tree / "workflow/d3/engine_kinds.py"

@@ -1,7 +1,7 @@
 """The pylintseq command and ours side by side: CPU seconds, and whether they write the same diffs.
 
-    python -m d3.lintseq.benchmark [--in FILES] [--lines 20 200] [--files N] [--workers 2] [--rounds 1] [--profile]
-    python -m d3.lintseq.benchmark --imports | --memory SEQUENCES
+    .venv/bin/python benchmarks/lintseq.py [--in FILES] [--lines 20 200] [--files N] [--workers 2] [--rounds 1]
+                                           [--profile | --imports | --memory SEQUENCES]
 
 Without FILES it takes the shard of real files beside the repository, or else the standard library.
 
@@ -13,6 +13,9 @@ in two groups by their imports. Both commands are run in turn, `--rounds` times,
 a shared machine changes its speed from minute to minute. A file whose diffs differ is put to pylintseq
 once more, in a process that has linted nothing before, since the command's own result depends on the
 files before it.
+
+`--imports` measures what `unresolved_imports` does to the sequences of real files, `--memory` how much
+memory a worker holds while it samples many sequences.
 """
 
 import argparse
@@ -28,20 +31,29 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import median
+from typing import Literal
 
 import pyarrow as pa
 
+from d3.config import Diffs
 from d3.errors import D3Error, ToolError
 from d3.identity import LINE_BREAKS, content_id, derive_seed, normalise
-from d3.lintseq import figures
 from d3.lintseq.oracle import PACKAGE_ROOT, ask, private_environment
+from d3.lintseq.pool import Pool, Task
+from d3.lintseq.stage import imported_modules
 from d3.tables import open_parquet, read_rows
 
 PR_SET_CHILD_SUBREAPER = 36
 SEED = 0
-SHARD = PACKAGE_ROOT.parent.parent / "shared" / "data" / "stack" / "train-00000-of-00004.parquet"
+SHARD = Path(__file__).parents[2] / "shared" / "data" / "stack" / "train-00000-of-00004.parquet"
 IMPORTED = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\.*[\w.]*)", re.MULTILINE)
+
+UNRESOLVED_IMPORTS: tuple[Literal["error", "ignore"], ...] = ("error", "ignore")
+CURVE_POINTS = 5
+"""How often the memory is printed."""
 
 ROW = "{:<24}{:>7}{:>14}{:>14}{:>8}{:>10}"
 
@@ -210,7 +222,7 @@ def profile(texts: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print; see the module's text."""
-    parser = argparse.ArgumentParser(prog="d3.lintseq.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--in", dest="inputs", nargs="+", type=Path)
     parser.add_argument("--lines", nargs=2, type=int, default=[20, 200], metavar=("FEWEST", "MOST"))
     parser.add_argument("--files", type=int, default=None, help="only the first files")
@@ -227,9 +239,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         texts = at_hand(fewest=fewest, most=most)
     texts = texts[: arguments.files]
     if arguments.imports:
-        figures.imports(texts, SEED, workers=arguments.workers)
+        imports(texts, workers=arguments.workers)
     elif arguments.memory:
-        figures.memory(texts, SEED, sequences=arguments.memory)
+        memory(texts, sequences=arguments.memory)
     else:
         compare(texts, workers=arguments.workers, rounds=arguments.rounds)
         if arguments.profile:
@@ -266,6 +278,45 @@ def _line(name: str, results: Sequence[Measure]) -> str:
     equal = files - sum(len(result.differing) for result in results)
     cells = (name, files, f"{theirs:.1f} s", f"{ours:.1f} s", f"{theirs / ours:.1f}x", f"{equal}/{files}")
     return ROW.format(*cells)
+
+
+def tasks_of(texts: Sequence[str], *, samples: int = 1) -> list[Task]:
+    """Return the tasks of some programs, file by file."""
+    names = {content_id(text): text for text in texts}
+    return [
+        Task(id=f"{name}#{sample}", sample=sample, text=text, seed=derive_seed(SEED, "lintseq", name, sample, bits=32))
+        for sample in range(samples)
+        for name, text in names.items()
+    ]
+
+
+def imports(texts: Sequence[str], *, workers: int) -> None:
+    """Print, for both settings, how large the first edit is and how many diffs a file has."""
+    row = "{:<22}{:>7}{:>36}{:>18}"
+    print(row.format("unresolved_imports", "files", "first edit is more than half of it", "diffs, median"), flush=True)
+    for setting in UNRESOLVED_IMPORTS:
+        large, diffs = 0, []
+        with Pool(Diffs(unresolved_imports=setting), workers, imported_modules(texts)) as pool:
+            for task, answer in pool.run(tasks_of(texts)):
+                if answer["status"] == "ok":
+                    large += len(answer["edits"][0]) > (task.text.count("\n") + 1) / 2
+                    diffs.append(len(answer["diffs"]))
+        share = f"{large / len(diffs):.1%}" if diffs else "-"
+        print(row.format(setting, len(diffs), share, f"{median(diffs or [0]):g}"), flush=True)
+
+
+def memory(texts: Sequence[str], *, sequences: int) -> None:
+    """Print the resident memory of one worker along so many sequences, and of how many imported modules it
+    holds the trees. The files are taken again if need be.
+    """
+    samples = -(-sequences // max(1, len(texts)))
+    tasks = islice(tasks_of(texts, samples=samples), sequences)
+    step = max(1, sequences // CURVE_POINTS)
+    print(f"{'sequences':>10}{'resident':>12}{'modules':>10}", flush=True)
+    with Pool(Diffs(), 1, imported_modules(texts)) as pool:
+        for number, _ in enumerate(pool.run(tasks)):
+            if number in (1, *range(step, sequences, step), sequences - 1):
+                print(f"{number:>10}{pool.resident_mb:>9} MB{pool.modules:>10}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the way from files to answers costs beside vLLM, and what the prefix cache saves.
 
-    .venv-vllm/bin/python -m d3.llm.benchmark --model FOLDER [--prompts 64] [--tokens 64] [--rounds 3]
+    .venv-vllm/bin/python benchmarks/llm.py --model FOLDER [--prompts 64] [--tokens 64] [--rounds 3]
 
 The same prompts (the grading template around standard library modules) are answered in turns by a
 bare `LLM.generate` of ready token ids, and by ours: templates rendered and tokenized, seeds derived,
@@ -172,7 +172,7 @@ class Turns:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its tables; 1 when ours costs more beside the engine than it may."""
-    parser = argparse.ArgumentParser(prog="python -m d3.llm.benchmark", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of a model with a chat template")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")

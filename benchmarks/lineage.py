@@ -1,6 +1,6 @@
 """How long the index and a trace take on a made-up run: `make bench-lineage` (one million dataset rows).
 
-    python -m d3.lineage.benchmark --rows 1000000 --shards 100
+    .venv/bin/python benchmarks/lineage.py --rows 1000000 --shards 100
 
 The tables have the real columns and made-up content; statements are those that jobs would leave.
 """
@@ -188,7 +188,7 @@ def run(rows: int, shards: int) -> dict[str, tuple[float, float, float]]:
 
 def main() -> None:
     """Print what the index and traces take."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--shards", type=int, default=100)
     arguments = parser.parse_args()
