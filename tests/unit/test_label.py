@@ -103,7 +103,7 @@ def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
     """Write files and their growth by blocks as corpus and diffs; one more sequence has no diffs."""
     corpus, diffs = folder / "corpus.parquet", folder / "diffs.parquet"
     files, sequences = TableWriter(corpus, records.CORPUS), TableWriter(diffs, records.DIFFS)
-    for row, text in enumerate(library_texts(count + 1)):
+    for row, text in sorted(enumerate(library_texts(count + 1)), key=lambda item: content_id(item[1])):
         lines = text.split("\n")
         cuts = [*range(8, len(lines), 8), len(lines)]
         programs = ["", *("\n".join(lines[:cut]) for cut in cuts)]
@@ -213,6 +213,20 @@ def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -
     assert any(cut)
     none = small_config(engine=config.Engine(batch=4, max_length=100))
     assert {row["status"] for row in labels_of(tmp_path, model, none)} <= {"too_long", "repeated"}
+
+
+@pytest.mark.parametrize("mode", ["model", "constant"])
+def test_diffs_in_another_order_are_refused(tmp_path: Path, model: str, mode: str) -> None:
+    corpus, diffs = write_inputs(tmp_path)
+    rows = list(read_rows(diffs, records.DIFFS))
+    writer = TableWriter(diffs, records.DIFFS)
+    for row in reversed(rows):
+        writer.write(row)
+    writer.finish()
+    writer.publish()
+    with pytest.raises(InputError, match=r"rows must be in the order of \(id, sample\)"):
+        label.run(small_config(mode=mode), corpus, diffs, tmp_path / "labels.parquet", model=model)
+    assert not (tmp_path / "labels.parquet").exists()
 
 
 def test_diffs_of_another_shard_are_refused(tmp_path: Path, model: str) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -159,6 +159,18 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
     if pa.types.is_floating(kind):
         return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
     return isinstance(value, bool if pa.types.is_boolean(kind) else str)
+
+
+def in_order(rows: Iterable[Row], names: Sequence[str], path: Path) -> Iterator[Row]:
+    """Yield the rows of the table `path`; raise InputError at the first that is not in the order of some columns."""
+    last: tuple[Any, ...] | None = None
+    for row in rows:
+        key = tuple(row[name] for name in names)
+        if last is not None and key < last:
+            reason = f"rows must be in the order of ({', '.join(names)}) (got {last} before {key})"
+            raise InputError(reason, where=str(path), remedy=STAGE_BEFORE)
+        yield row
+        last = key
 
 
 def count_rows(path: Path) -> int:
