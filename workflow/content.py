@@ -28,8 +28,9 @@ from snakemake.persistence import ParamsChange
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from d3.chain import STAGES, code_of
+from d3.chain import code_of
 from d3.environments import image, venv
+from d3.pipeline.registry import STAGES
 from d3.provenance import digest_of_modules
 from d3.stale import Judge, Wanted
 from d3.statement import more_packages
@@ -116,7 +117,7 @@ class Content:
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = code_of(stale["stage"])
+        modules = code_of(stale["stage"], json.loads(stale["config"]))
         opt_out = (job.params.get("opt_out") or [None])[-1]
         makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
         return Wanted(

@@ -15,8 +15,8 @@ from test_execute import table
 LAUNCHER = ROOT / "workflow" / "bin" / "d3"
 CONNECT = """
 import sys; sys.path.insert(0, {workflow!r})
-import socket, d3.offline
-if {cut}: d3.offline.enforce({command!r})
+import socket, d3.pipeline.network
+if {cut}: d3.pipeline.network.enforce({command!r})
 try: socket.create_connection(("127.0.0.1", {port}), 5).recv(1); print("reached")
 except OSError as error: print("not reached")
 """

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from d3.pipeline.registry import STAGES
 from running import ROOT
 
 PROFILE = ROOT / "profiles" / "slurm"
-RULES = (
-    *("corpus", "duplicates", "pairs", "pair_duplicates", "grades", "diffs", "pair_diffs", "labels"),
-    *("dataset_shard", "sft_data", "tokens", "midtrain", "sft", "generate", "execute", "topics_shard"),
-)
+RULES = tuple(stage.rule for stage in STAGES.values() if not stage.local)
 PARTITIONS = {
     "cpu": {"max_runtime": 120, "max_mem_mb": 10000, "max_threads": 4},
     "gpu": {"max_runtime": 120, "max_mem_mb": 10000, "max_threads": 4, "max_gpu": 2},

@@ -11,9 +11,9 @@ from d3 import config, grade, records
 from d3.identity import content_id
 from d3.journal import Journal
 from d3.llm.ask import answer_key
-from d3.llm.engine import open_engine
+from d3.llm.engine_log import record_engine
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
-from d3.llm.replay_engine import record
 from d3.tables import TableWriter
 
 IDENTITY = {"kind": "fake"}
@@ -40,7 +40,7 @@ def fill(folder: Path, model: str, count: int) -> None:
     prompt = Prompt(find_template(chosen.grades.prompt), engine.tokenizer, ("code",))
     table = TableWriter(folder / "corpus.parquet", records.CORPUS)
     with Journal(folder / "journal") as journal:
-        record(IDENTITY, journal)
+        record_engine(IDENTITY, journal)
         questions = grade._questions(chosen, files(count), engine, prompt)
         for row, question in zip(files(count), questions, strict=True):
             table.write(row)

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.errors import ConfigError
+from d3.pipeline.registry import STAGES
 from d3.provenance import module_path
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_LABELS = {"labels", "topics", "dataset", "tokens", "midtrain"}
+AFTER_LABELS = {"labels", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
 AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
 
@@ -40,7 +41,7 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"labels": {"mode": "none"}}, AFTER_LABELS),
         ({"labels": {"mode": "constant"}}, AFTER_LABELS),
         ({"labels": {"constant": "Write it."}}, set()),
-        ({"topics": {"read_out": "parse"}}, {"topics"}),
+        ({"topics": {"read_out": "parse"}}, {"topics", "topic_counts"}),
         ({"topics": {"price": [1, 2]}}, set()),
         ({"midtrain": {"batch": 8}}, {"midtrain"}),
         ({"sft": {"batch": 8}}, AFTER_SFT),

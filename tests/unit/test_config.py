@@ -132,9 +132,12 @@ def test_all_faults_are_told_at_once_and_long_values_are_cut() -> None:
         ({"corpus": {"min_lines": 70}}, "corpus.min_lines is larger than corpus.max_lines"),
         (
             {"grades": {"engine": {"tensor_parallel": 2}}},
-            "grades.engine: quantization and tensor_parallel need kind: vllm",
+            "grades.engine: kind: transformers does not support tensor_parallel (got 2, expected 1)",
         ),
-        ({"labels": {"engine": {"quantization": "fp8"}}}, "labels.engine: quantization and tensor_parallel need"),
+        (
+            {"labels": {"engine": {"quantization": "fp8"}}},
+            'labels.engine: kind: transformers does not support quantization (got "fp8", expected null)',
+        ),
     ],
 )
 def test_values_that_do_not_fit_together(values: Any, words: str) -> None:

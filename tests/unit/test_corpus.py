@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from d3 import records
-from d3.corpus.filters import Rejection, examine, reject_size
+from d3.config import Corpus
+from d3.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection, examine, reject_size
 from d3.identity import content_id, normalise
 from d3.tables import read_rows
 from stack_shards import config, row, run_corpus, write_lines, write_parquet
@@ -55,6 +56,13 @@ def test_sizes_are_counted_in_lines_and_bytes(settings: dict[str, int], reason: 
     assert (text.count("\n") + 1, len(text), len(text.encode())) == (5, 53, 56)
     answer = reject_size(text, config(**settings).corpus)
     assert (answer and answer.reason) == reason
+
+
+def test_every_threshold_belongs_to_one_filter() -> None:
+    filters = (*ROW_FILTERS, *TEXT_FILTERS, *SIZE_FILTERS)
+    used = [name for judge in filters for name in judge.settings]
+    assert sorted(used) == sorted(Corpus.model_fields.keys() - {"sample", "held_out", "filters"})
+    assert len({judge.reason for judge in filters}) == len(filters)
 
 
 def test_a_null_language_is_another_language() -> None:

@@ -10,9 +10,10 @@ from d3.chain import Chain
 from d3.cli import main
 from d3.cluster import checks, doctor, machine, slurm_checks
 from d3.cluster.checks import Finding, Place
-from d3.cluster.needs import Needs
 from d3.config import Config
 from d3.config_read import load_config, parse_config
+from d3.pipeline.registry import STAGES
+from d3.pipeline.stage import Resources
 from made_runs import only_path, program
 
 ROOT = Path(__file__).parents[2]
@@ -279,7 +280,7 @@ def test_time_limits_and_sizes_of_partitions(tools: Path, tmp_path: Path) -> Non
 
 def test_a_job_without_a_limit_fits() -> None:
     there = [slurm_checks.Partition("long", None, 10**6, 64, 8, True)]
-    assert slurm_checks.misfit("grades", Needs(8, 1000, 0, 10**6), {}, there) == ""
+    assert slurm_checks.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
 
 
 # --- the command -------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from d3.config import Config
 from d3.config_read import parse_config
 from d3.corpus import duplicates
 from d3.corpus.choice import order_key
+from d3.corpus.duplicates import ids_elsewhere
 from d3.corpus.stage import run
-from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.lintseq.stage import run as lintseq
 from d3.pairs import write_pairs

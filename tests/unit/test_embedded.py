@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import embedded, records
+from d3.config import Config
 from d3.embedded import check_pin, pins, stack_row, standard_library, write_humaneval, write_standard_library
 from d3.errors import InputError, ToolError
 from d3.tables import count_rows, read_notes, read_rows
@@ -38,7 +39,7 @@ def test_two_calls_write_the_same_shards(tmp_path: Path, monkeypatch: pytest.Mon
     files = list(standard_library())[::20]
     monkeypatch.setattr(embedded, "standard_library", lambda: iter([*files, ("latin.py", b"# \xe9\n")]))
     for folder in ("a", "b"):
-        write_standard_library([tmp_path / folder / f"{number}.parquet" for number in range(3)])
+        write_standard_library(Config(), [tmp_path / folder / f"{number}.parquet" for number in range(3)])
     for number in range(3):
         assert (tmp_path / "a" / f"{number}.parquet").read_bytes() == (
             tmp_path / "b" / f"{number}.parquet"

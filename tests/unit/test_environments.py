@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.config_read import parse_config
 from d3.errors import ConfigError
 from d3.images import RECIPES
+from d3.pipeline.registry import STAGES
 
 ROOT = Path(__file__).parents[2]
 SERVER = {"kind": "openai", "served_model": "judge"}

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from d3 import images, offline
+from d3 import images
 from d3.chain import Chain
 from d3.cluster.inside import binds, check_images, open_images, variables
 from d3.config_read import parse_config
 from d3.errors import ConfigError, ToolError
+from d3.pipeline.network import needs_network
 
 CODE = [f"{images.ROOT / name}:{images.ROOT / name}:ro" for name in ("workflow", "config")]
 
@@ -113,17 +114,18 @@ def test_images_that_are_missing_are_named_with_what_to_run() -> None:
         ("labels", "data", 1, True),
         ("midtrain", "train", 1, False),
         ("midtrain", "train", 2, True),
-        ("fetch-model", "main", 1, True),
+        ("hub-model", "main", 1, True),
+        ("topic-counts", "data", 1, False),
         ("execute", "eval", 1, False),
     ],
 )
 def test_who_needs_the_network(command: str, environment: str, nodes: int, needed: bool) -> None:
-    assert offline.needs_network(command, environment, nodes) == needed
+    assert needs_network(command, environment, nodes) == needed
 
 
 ALONE = """
-import socket, d3.offline
-d3.offline.enforce("corpus")
+import socket, d3.pipeline.network
+d3.pipeline.network.enforce("corpus")
 server = socket.create_server(("127.0.0.1", 0))
 socket.create_connection(server.getsockname())
 print(open("/proc/net/dev").read().count(":"))

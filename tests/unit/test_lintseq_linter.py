@@ -10,7 +10,7 @@ import pytest
 from astroid import nodes
 
 from d3.errors import ToolError
-from d3.lintseq import shortcuts
+from d3.lintseq import inference
 from d3.lintseq.environment import environment_key, link_packages, sealed, standard_library
 from d3.lintseq.linter import Linter
 from lintseq_files import real_files
@@ -151,5 +151,5 @@ def test_nodes_are_found_in_the_order_of_the_tree() -> None:
     tree = astroid.parse(Path(argparse.__file__).read_text())
     for wanted in (nodes.Name, nodes.Return, (nodes.Call, nodes.FunctionDef), nodes.Module):
         for skipped in (None, nodes.FunctionDef, (nodes.ClassDef, nodes.If)):
-            assert list(shortcuts.nodes_of_class(tree, wanted, skipped)) == list(found(tree, wanted, skipped))
-    assert len(list(shortcuts.nodes_of_class(tree, nodes.Name))) > 1000
+            assert list(inference.nodes_of_class(tree, wanted, skipped)) == list(found(tree, wanted, skipped))
+    assert len(list(inference.nodes_of_class(tree, nodes.Name))) > 1000

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,14 +18,16 @@ import pytest
 
 from d3 import records
 from d3.cli import main
+from d3.config import Diffs
 from d3.config_read import parse_config
 from d3.diffs import apply_diffs
-from d3.errors import InputError
+from d3.errors import InputError, ToolError
 from d3.identity import content_id, normalise
-from d3.lintseq import stage
-from d3.lintseq.pool import Pool, Settings, Task, _epitaph, unfit
+from d3.lintseq import pinned_versions, stage
+from d3.lintseq.pool import Pool, Task, _epitaph, unfit
 from lintseq_files import HOSTILE, real_files
 
+ROOT = Path(__file__).parents[2]
 FILES = real_files(12, 30)[:14]
 
 
@@ -140,7 +143,7 @@ def test_what_is_not_sampled_is_counted(tmp_path: Path) -> None:
     stage.run(config, [path, held], tmp_path / "out.jsonl", grades=grades)
     assert [row["id"] for row in read(tmp_path / "out.jsonl")] == [content_id(FILES[0])]
     assert counts(tmp_path / "out.jsonl") == {
-        "stage": "lintseq",
+        "stage": "diffs",
         "read": 6,
         "kept": 1,
         "dropped": {"below_threshold": 1, "held_out": 2, "ungraded": 2},
@@ -181,7 +184,7 @@ def big(functions: int) -> str:
     )
 
 
-def answers(settings: Settings, *texts: str) -> list[tuple[str, str | None]]:
+def answers(settings: Diffs, *texts: str) -> list[tuple[str, str | None]]:
     tasks = [Task(id=str(number), sample=0, text=text, seed=number) for number, text in enumerate(texts)]
     with Pool(settings, 1) as pool:
         found = {task.id: answer for task, answer in pool.run(tasks)}
@@ -189,7 +192,7 @@ def answers(settings: Settings, *texts: str) -> list[tuple[str, str | None]]:
 
 
 def test_time_is_limited_and_the_next_file_is_sampled() -> None:
-    found = answers(Settings(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
+    found = answers(Diffs(max_cpu_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "CPU" in str(found[1][1])
 
@@ -199,13 +202,13 @@ def test_time_is_limited_and_the_next_file_is_sampled() -> None:
     [(-signal.SIGSEGV, "lint_crash"), (4, "lint_crash"), (-signal.SIGKILL, "memory"), (-signal.SIGALRM, "timeout")],
 )
 def test_what_a_dead_worker_means(code: int, status: str) -> None:
-    assert _epitaph(code, Settings())["status"] == status
+    assert _epitaph(code, Diffs())["status"] == status
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_file_is_sampled() -> None:
     tasks = [Task(id=str(number), sample=0, text=big(20), seed=number) for number in range(3)]
     statuses = []
-    with Pool(Settings(), 1) as pool:
+    with Pool(Diffs(), 1) as pool:
         for number, (_, answer) in enumerate(pool.run(tasks)):
             statuses.append(answer["status"])
             if number == 0:
@@ -223,10 +226,10 @@ def test_the_samples_of_a_file_share_its_time() -> None:
         for number, text in enumerate(texts)
         for sample in range(10)
     ]
-    with Pool(Settings(max_cpu_seconds=1e4), 1) as pool:
+    with Pool(Diffs(max_cpu_seconds=1e4), 1) as pool:
         once = [answer["status"] for _, answer in pool.run(tasks[10:11])]
         assert once == ["ok"]
-    with Pool(Settings(max_cpu_seconds=0.8), 1) as pool:
+    with Pool(Diffs(max_cpu_seconds=0.8), 1) as pool:
         found = {(task.id, task.sample): answer["status"] for task, answer in pool.run(tasks)}
     assert len(found) == len(tasks)
     middle = [found["1", sample] for sample in range(10)]
@@ -237,7 +240,7 @@ def test_the_samples_of_a_file_share_its_time() -> None:
 
 
 def test_wall_time_is_limited_too() -> None:
-    found = answers(Settings(max_wall_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
+    found = answers(Diffs(max_wall_seconds=1.5), "x = 1\nprint(x)", big(300), "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "timeout", "ok"]
     assert "wall" in str(found[1][1])
 
@@ -292,7 +295,7 @@ def test_memory_stays_flat() -> None:
         for number, text in enumerate(texts)
     ]
     resident = []
-    with Pool(Settings(), 1) as pool:
+    with Pool(Diffs(), 1) as pool:
         for _ in pool.run(tasks):
             resident.append(pool.resident_mb)
     assert resident[-1] - resident[3 * len(texts)] <= 3
@@ -344,12 +347,12 @@ def test_nothing_is_left_in_a_home_or_beside_the_files(tmp_path: Path) -> None:
 
 def test_memory_is_limited_and_the_next_file_is_sampled() -> None:
     wide = "\n".join(f"x{n} = [" + ", ".join(["'a'"] * 8000) + "]" for n in range(20))
-    found = answers(Settings(max_memory_mb=260), "x = 1\nprint(x)", wide, "x = 1\nprint(x)")
+    found = answers(Diffs(max_memory_mb=260), "x = 1\nprint(x)", wide, "x = 1\nprint(x)")
     assert [status for status, _ in found] == ["ok", "memory", "ok"]
 
 
 def test_a_lone_surrogate_is_refused() -> None:
-    answer = unfit("x = '\ud800'", Settings())
+    answer = unfit("x = '\ud800'", Diffs())
     assert answer is not None
     assert answer["status"] == "encoding"
 
@@ -367,3 +370,34 @@ def test_the_linter_free_ablation(tmp_path: Path, expected: list[dict[str, Any]]
 def test_imports_are_seen_at_a_glance() -> None:
     text = "import os, sys\nfrom xml.dom import minidom\n    import json as j\nfrom . import x\nimport numpy"
     assert stage.imported_modules([text]) == {"os", "xml.dom", "json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "words"),
+    [("pylint", "4.1.5", "needs pylint 4.1.4 exactly (got 4.1.5)"), ("astroid", None, "needs astroid 4.3.4 exactly")],
+)
+def test_other_versions_of_the_linter_are_refused(
+    name: str, found: str | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = pinned_versions.version
+
+    def version(package: str) -> str:
+        if package != name:
+            return installed(package)
+        if found is None:
+            raise pinned_versions.PackageNotFoundError(package)
+        return found
+
+    monkeypatch.setattr(pinned_versions, "version", version)
+    path = write(tmp_path / "in.jsonl", FILES[:1])
+    with pytest.raises(ToolError, match=re.escape(words) + ".*; install the environment again"):
+        stage.run(parse_config({}), [path], tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+    stage.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl")  # needs no linter
+
+
+def test_the_guarded_versions_are_those_of_every_lock() -> None:
+    for lock in ("main", "data", "train", "train-cpu"):
+        text = (ROOT / "envs" / f"{lock}.lock").read_text()
+        locked = dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE))
+        assert {name: locked[name] for name in pinned_versions.PINNED} == pinned_versions.PINNED

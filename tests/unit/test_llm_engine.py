@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from d3 import config
-from d3.llm.engine import Answer, Engine, EngineError, Request, open_engine
+from d3.llm.engine import Answer, Engine, EngineError, Request
+from d3.llm.open_engine import open_engine
 from llm_models import chat_model
 
 
@@ -91,7 +92,7 @@ def test_a_tiny_nucleus_is_greedy(engine: Engine) -> None:
 def test_draws_follow_the_probabilities(engine: Any) -> None:
     import torch
 
-    from d3.llm.transformers_engine import _sample
+    from d3.llm.engines.transformers import _sample
 
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     request = Request(key="r", ids=(1,), max_tokens=1, temperature=1.0)

@@ -32,7 +32,7 @@ torch.set_num_threads(1)
 from d3 import cli, grade
 from d3.journal import Journal
 from d3.llm import ask as asking
-from d3.llm.transformers_engine import TransformersEngine
+from d3.llm.engines.transformers import TransformersEngine
 
 folder, model, settings, kills = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 rolling = sys.argv[5] == "rolling"

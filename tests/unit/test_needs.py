@@ -54,7 +54,7 @@ def test_modes_without_a_model_need_no_gpu() -> None:
 
 
 def test_a_second_attempt_gets_more() -> None:
-    found = needs(paper(), "diffs").resources()
+    found = needs(paper(), "diffs").of_rule()
     assert found["mem_mb"](None, threads=8, attempt=2) == 2 * found["mem_mb"](None, threads=8, attempt=1) == 20_000
     assert found["runtime"](None, attempt=3) == 2 * found["runtime"](None, attempt=1)
     assert "gres" not in found

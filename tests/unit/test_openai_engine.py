@@ -13,9 +13,10 @@ import pytest
 from d3 import config
 from d3.errors import ConfigError
 from d3.journal import Journal
-from d3.llm import openai_engine
 from d3.llm.ask import Question, ask_all
-from d3.llm.engine import Engine, EngineError, Request, open_engine
+from d3.llm.engine import Engine, EngineError, Request
+from d3.llm.engines import openai as openai_engine
+from d3.llm.open_engine import open_engine
 from llm_models import chat_model
 from openai_server import Server, text_of
 

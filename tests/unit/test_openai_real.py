@@ -12,9 +12,9 @@ import pytest
 
 from d3 import config
 from d3.journal import Journal
-from d3.llm import openai_engine
 from d3.llm.ask import Question, ask_all
-from d3.llm.engine import open_engine
+from d3.llm.engines import openai as openai_engine
+from d3.llm.open_engine import open_engine
 from llm_models import chat_model
 from openai_server import Proxy
 from vllm_requests import requests

@@ -20,7 +20,7 @@ from d3.cluster.finished import read_finished
 from d3.cluster.pending import lines, pending
 from d3.cluster.plan import Plan, expected_room, plan
 from d3.cluster.plan_table import hours, size, table
-from d3.cluster.rates import Cost, fit, measured
+from d3.cluster.rates import Seconds, fit, measured
 from d3.config import Config
 from d3.config_read import load_config, parse_config
 from d3.why import JobState
@@ -201,22 +201,22 @@ def test_a_job_that_takes_longer_than_its_rule_asks_for_is_named(tmp_path: Path,
     assert not warnings
     slow = config.labels.model_copy(update={"sub_trajectories": 400})
     warnings = plan(Chain(config.model_copy(update={"source": source, "labels": slow}))).warnings
-    assert [warning.split(":")[0] for warning in warnings] == ["labels"]
+    assert [warning.split(":")[0] for warning in warnings] == ["labels", "dataset", "tokens"]
     assert "use fewer shards a job" in warnings[0]
 
 
 @pytest.mark.parametrize(
     ("points", "start", "expected"),
     [
-        ([(10, 12.0), (30, 32.0)], 99, Cost(2, 1)),
-        ([(10, 12.0), (10, 12.0)], 2, Cost(2, 1)),
-        ([(10, 12.0)], 100, Cost(9.6, 0.24)),
-        ([(0, 3.0), (0, 5.0)], 1, Cost(4, 0)),
-        ([(10, 5.0), (20, 40.0)], 1, Cost(0, 1.7)),
+        ([(10, 12.0), (30, 32.0)], 99, Seconds(2, 1)),
+        ([(10, 12.0), (10, 12.0)], 2, Seconds(2, 1)),
+        ([(10, 12.0)], 100, Seconds(9.6, 0.24)),
+        ([(0, 3.0), (0, 5.0)], 1, Seconds(4, 0)),
+        ([(10, 5.0), (20, 40.0)], 1, Seconds(0, 1.7)),
     ],
     ids=["two sizes", "one size", "a start that is too long", "no units", "a start below zero"],
 )
-def test_fits(points: list[tuple[float, float]], start: float, expected: Cost) -> None:
+def test_fits(points: list[tuple[float, float]], start: float, expected: Seconds) -> None:
     found = fit(points, start)
     assert found == pytest.approx(expected)
 

@@ -12,7 +12,8 @@ from d3 import config, records
 from d3.identity import digest_of
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, EngineError, Request, open_engine
+from d3.llm.engine import Engine, EngineError, Request
+from d3.llm.open_engine import open_engine
 from d3.tables import read_rows
 from llm_models import EchoEngine, chat_model
 

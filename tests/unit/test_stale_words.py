@@ -80,6 +80,10 @@ def test_nothing_changed(run: Path) -> None:
             ["setting grades.engine is new: {}", "setting grades.engine.model is gone, was \"m\"",
              "setting grades.threshold was 2, is 3"],
         ),
+        (
+            {"config": {**CONFIG, "execute": {"timeout_seconds": 9}}},
+            ["setting execute.timeout_seconds is new: 9"],
+        ),
         ({"config": None}, []),
         ({"prompts": {"grades.prompt": "2" * 64}}, ["prompt grades.prompt changed"]),
         ({"prompts": {}}, ["prompt grades.prompt changed"]),

@@ -54,7 +54,7 @@ def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
 
 def test_rows_come_from_statements_and_the_footers_of_the_source(place: Path) -> None:
     chain = Chain(Config())
-    write_standard_library([Path(path) for path in chain.shards.values()])
+    write_standard_library(Config(), [Path(path) for path in chain.shards.values()])
     found = survey(chain, None)
     total = stage(found, "corpus").rows_total
     assert total == stage(found, "source").rows > 500

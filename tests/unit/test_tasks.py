@@ -11,7 +11,8 @@ import pytest
 
 from d3.config import Benchmark
 from d3.errors import InputError
-from d3.evals.tasks import completion_variant, load_tasks, supporting_code
+from d3.evals.solutions import supporting_code
+from d3.evals.tasks import completion_variant, load_tasks
 
 BENCHMARKS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 """Real benchmark files beside the checkout; small ones in their formats are written where there are none."""
@@ -158,20 +159,20 @@ def test_tasks_without_enough_lines_have_no_completion_variant(tmp_path: Path) -
     assert completion_variant(whole, 0) is None
     settings = Benchmark(kind="humanevalsynth", complete=True)
     assert [task.task_id for task in load_tasks(settings, path)] == ["Python/0"]
-    with pytest.raises(InputError, match="holds no task"):
+    with pytest.raises(InputError, match="contains no task"):
         load_tasks(settings, written(tmp_path / "short.jsonl", short))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"test": None}, "line 2 field test is no text"),
+        ({"test": None}, "line 2 field test must be text"),
         ({"entry_point": ...}, "line 2 has no field entry_point"),
-        ({"prompt": "def area(:\n"}, "line 2 field prompt is no Python"),
-        ({"test": "def check("}, "line 2 field test is no Python"),
+        ({"prompt": "def area(:\n"}, "line 2 field prompt is not Python"),
+        ({"test": "def check("}, "line 2 field test is not Python"),
         ({"entry_point": "volume"}, "line 2 field prompt defines no function volume"),
-        ({"instruction": "Write </issue> it"}, "line 2 holds a marker"),
-        ({"task_id": 3}, "line 2 field task_id is no text"),
+        ({"instruction": "Write </issue> it"}, "task Python/1 contains a marker"),
+        ({"task_id": 3}, "line 2 field task_id must be text"),
         ({"task_id": "Python/0"}, "two tasks have the same task_id"),
     ],
 )
@@ -187,10 +188,10 @@ def test_malformed_files_are_named_with_line_and_field(tmp_path: Path, change: d
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"test_list": "assert double(2) == 4"}, "line 1 field test_list is no list of texts"),
+        ({"test_list": "assert double(2) == 4"}, "line 1 field test_list must be a list of texts"),
         ({"test_list": ["assert True"]}, "line 1 field code defines no function that field test_list calls"),
-        ({"code": "def double(x)"}, "line 1 field code is no Python"),
-        ({"task_id": True}, "line 1 field task_id is no text or number"),
+        ({"code": "def double(x)"}, "line 1 field code is not Python"),
+        ({"task_id": True}, "line 1 field task_id must be text or a whole number"),
     ],
 )
 def test_malformed_mbpp_rows(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -211,5 +212,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=name):
             load_tasks(Benchmark(kind="humanevalsynth"), tmp_path / name)
-    with pytest.raises(InputError, match="check kind"):
+    with pytest.raises(InputError, match="check `kind`"):
         load_tasks(Benchmark(kind="humaneval"), written(tmp_path / "mbpp.jsonl", MBPP_ROW))

@@ -311,7 +311,7 @@ def test_choices_are_asked_without_the_begun_answer(tmp_path: Path, writer: Writ
 def test_counts_are_written_as_json(tmp_path: Path, writer: Writer) -> None:
     rows_of(tmp_path, "any", small())
     for name in ("one", "two"):
-        count([tmp_path / "topics.parquet"], tmp_path / f"{name}.json")
+        count(Config(), [tmp_path / "topics.parquet"], tmp_path / f"{name}.json")
     values = json.loads((tmp_path / "one.json").read_text())
     assert values["topics"] == {"sorting": 5}
     assert values["pairs"] == [{"topic": "sorting", "library": "numpy", "instructions": 5}]

@@ -304,7 +304,7 @@ def test_padding_lies_behind_and_outside_the_loss() -> None:
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(ConfigError, match="midtrain: batch 6 is no multiple of micro_batch 2 x processes 2"):
+    with pytest.raises(ConfigError, match="midtrain: batch 6 must be a multiple of micro_batch 2 x processes 2"):
         parse_config({"midtrain": {"batch": 6, "micro_batch": 2, "processes": 2}})
     assert Midtrain().batch % Midtrain().micro_batch == 0
 

@@ -9,7 +9,8 @@ from typing import Any
 from d3 import config
 from d3.journal import Journal
 from d3.llm.ask import Question, ask_all
-from d3.llm.engine import EngineError, Request, open_engine
+from d3.llm.engine import EngineError, Request
+from d3.llm.open_engine import open_engine
 from vllm_requests import requests
 
 

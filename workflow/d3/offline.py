@@ -1,7 +1,7 @@
 """Cuts a job off from the network: it gets a network of its own in which only this machine's loopback is.
 
-Used where `D3_OFFLINE=1` says so, as the profiles for images do: a stage whose inputs are all named
-must not reach anything else, and this shows that it does not. It is a guard against accidents, not
+`d3.pipeline.network` decides for which commands: a stage whose inputs are all named must not reach
+anything else, and this shows that it does not. It is a guard against accidents, not
 against a hostile stage; model-written code has walls of its own (`d3.evals.sandbox`).
 """
 
@@ -17,27 +17,6 @@ from d3.errors import ToolError
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000
 READ_FLAGS, WRITE_FLAGS, UP = 0x8913, 0x8914, 0x1
 """SIOCGIFFLAGS, SIOCSIFFLAGS and IFF_UP of netdevice(7)."""
-ASKS_A_SERVER = ("grades", "labels", "topics", "topics-cost", "generate")
-"""Commands that reach a server, if they run in the environment that has no engine of its own."""
-
-
-def needs_network(command: str, environment: str, nodes: int) -> bool:
-    """Say whether a command needs the network: to ask a server, to fetch something, to train over nodes."""
-    if command.startswith(("fetch-", "embed-")) or nodes > 1:
-        return True
-    return command in ASKS_A_SERVER and environment in ("data", "main")
-
-
-def enforce(command: str) -> None:
-    """Cut this process off if the machine's profile wants it and the command does not need the network.
-
-    Raises ToolError where the kernel refuses.
-    """
-    if os.environ.get("D3_OFFLINE") != "1":
-        return
-    nodes = os.environ.get("D3_NODES", "1")
-    if not needs_network(command, os.environ.get("D3_ENVIRONMENT", "main"), int(nodes) if nodes.isdigit() else 1):
-        leave_network()
 
 
 def leave_network() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from d3 import records
 from d3.config import Config, Pairs
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.diffs import apply_diffs
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import content_id, normalise, unit_interval
 from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select

@@ -42,6 +42,8 @@ BESIDE_THE_POINT = {
     "d3.environments": "as d3.statement",
     "d3.images": "as d3.statement",
     "d3.chain": "it names the files; what a stage reads is in its statement",
+    "d3.pipeline.registry": "as d3.chain",
+    "d3.pipeline.stage": "as d3.chain",
     "d3.code_syntax": "as d3.statement",
     "d3.provenance": "as d3.statement",
 }
@@ -81,10 +83,10 @@ def _outline(path: Path) -> Outline:
     return outline(path.read_bytes(), package, lambda name: module_path(name) is not None)
 
 
-def _decisive(module: str) -> Iterator[tuple[str, Path, Outline]]:
-    """Yield (name, path, outline) of a module and all that it imports, without those beside the point."""
+def _decisive(modules: tuple[str, ...]) -> Iterator[tuple[str, Path, Outline]]:
+    """Yield (name, path, outline) of modules and all that they import, without those beside the point."""
     seen = set(BESIDE_THE_POINT)
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         path = module_path(name)
@@ -97,13 +99,13 @@ def _decisive(module: str) -> Iterator[tuple[str, Path, Outline]]:
         waiting += [name.rpartition(".")[0]] if "." in name else []
 
 
-def code_modules(module: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, digest) of a module, the packages it lies in, and all of d3 that they import or name.
+def code_modules(*modules: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, digest) of modules, the packages they lie in, and all of d3 that they import or name.
 
     A module without code is left out. Data files of the package that a module names, such as templates,
     come with it, named by their path. The last digest, named `IMPORTS`, is that of who uses what of whom.
     """
-    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(module)}
+    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(modules)}
     edges = set()
     for name, (path, seen, digest) in found.items():
         if seen.text:
@@ -117,14 +119,15 @@ def code_modules(module: str) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def modules_of(module: str) -> dict[str, str]:
+def modules_of(*modules: str) -> dict[str, str]:
     """Return `code_modules` as a dict, sorted by name.
 
     Raise ValueError for a module that is not there, whose edits nobody would notice.
     """
-    if module_path(module) is None:
-        raise ValueError(f"no module {module}")
-    return dict(sorted(code_modules(module)))
+    for module in modules:
+        if module_path(module) is None:
+            raise ValueError(f"no module {module}")
+    return dict(sorted(code_modules(*modules)))
 
 
 def digest_of_modules(modules: Mapping[str, str]) -> str:

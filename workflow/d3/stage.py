@@ -49,7 +49,7 @@ class Job:
         self.stage, self.engine = stage, engine
         given = {} if config is None else config.model_dump(mode="json", exclude_unset=True)
         self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
-        self.modules = code_of(stage)
+        self.modules = code_of(stage, self.settings)
         self.read = 0
         self.kept = 0
         self.dropped: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class Job:
             self.input(Path(name), role="model", revision=revision)
 
     def prompt(self, setting: str, path: Path) -> Path:
-        """Register the template of the setting `setting`; gives its path back."""
+        """Register the template of a setting, or the file of code that it names; return its path."""
         if not path.exists():
             raise D3Error("no such template", where=str(path), remedy="check the path")
         self._prompts[setting] = data_digest(path)

@@ -258,7 +258,7 @@ def _value(value: Any) -> str:
 def _prompts(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            yield f"prompt {name} changed"
+            yield f"{'prompt' if name.endswith('prompt') else 'code of'} {name} changed"
 
 
 def _modules(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:

@@ -27,7 +27,8 @@ from d3.config import Config
 from d3.identity import content_id, derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
-from d3.llm.engine import Engine, Request, choice_ids, open_engine, room_needed
+from d3.llm.engine import Engine, Request, choice_ids, room_needed
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.spill import Spill
 from d3.stage import Job

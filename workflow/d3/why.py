@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import yaml
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.config import Config
 from d3.errors import InputError, ToolError
 from d3.identity import canonical_path
+from d3.pipeline.registry import STAGES
 from d3.stale import Judge, changed_settings
 from d3.statement import SUFFIX, shared_facts
 
@@ -132,7 +133,7 @@ def elsewhere(config: Config, target: str) -> list[str] | None:
     name = canonical_path(target.removesuffix(SUFFIX))
     chain = Chain(config)
     parts = Path(name).parts
-    if len(parts) < 3 or parts[0] != chain.results or parts[1] not in STAGES or parts[1] == "report":
+    if len(parts) < 3 or parts[0] != chain.results or parts[1] not in STAGES:
         return None
     folder = chain.folder(parts[1])
     if "/".join(parts[:3]) == folder:

@@ -13,13 +13,14 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from content import follow_content
-from d3.chain import MODEL_NAME, STAGES, Chain
+from d3.chain import MODEL_NAME, Chain
 from d3.cluster.inside import check_images, open_images
 from d3.cluster.needs import needs
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.errors import D3Error
 from d3.identity import canonical_json
+from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.surroundings import git
 from d3.images import image_path
 from d3.tables import written_whole
@@ -27,20 +28,13 @@ from d3.tables import written_whole
 try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
-    ASKED = {
-        stage: CHAIN.answering(stage) or [] for stage in ("grades", "labels", "topics")
-    }
-    BASE = CHAIN.model_path(CHAIN.config.model.path, CHAIN.config.model.revision)
-    TOKENIZER = CHAIN.model_path(
-        CHAIN.config.tokens.tokenizer, CHAIN.config.tokens.revision
-    )
+    MODELS = {stage: CHAIN.answering(stage) or [] for stage in STAGES}
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:
     raise WorkflowError(str(error))
 
-RUN = f"results/runs/{CHAIN.config.run}"
-REPORT = f"{RUN}/report.html"
+REPORT = f"{DIR['report']}/report.html"
 WORK = "work"
 ALL_CORES = (
     1024  # of the machine: `cores` caps it, a profile for a cluster gives a number
@@ -119,7 +113,7 @@ def stale_when(stage, *more):
     write_settings(Path(settings), text)
     return {
         "stage": stage,
-        "code": CHAIN.code(stage),
+        "code": CHAIN.code(stage, *more),
         "prompts": CHAIN.prompts(stage),
         "settings": settings,
         "config": canonical_json(CHAIN.deciding(stage, *more)),
@@ -142,7 +136,7 @@ def trained_on(wildcards):
     """Give the model that an arm's fine-tuning begins with."""
     if ARMS[wildcards.arm][1].midtrain:
         return f"{DIR['midtrain']}/model"
-    return BASE
+    return MODELS["sft"]
 
 
 def arm_settings(wildcards):

@@ -10,8 +10,10 @@ rule corpus:
         rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
     log:
         "logs/corpus/{shard}.log",
+    benchmark:
+        "logs/usage/corpus/{shard}.tsv"
     resources:
-        **needs(CHAIN, "corpus").resources(),
+        **needs(CHAIN, "corpus").of_rule(),
     params:
         opt_out=OPT_OUT,
         opted_out=CHAIN.opted_out,
@@ -36,7 +38,7 @@ rule duplicates:
     log:
         "logs/duplicates.log",
     resources:
-        **needs(CHAIN, "duplicates").resources(),
+        **needs(CHAIN, "duplicates").of_rule(),
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
         stale=stale_when("duplicates"),
@@ -59,7 +61,7 @@ rule pairs:
     log:
         "logs/pairs/{shard}.log",
     resources:
-        **needs(CHAIN, "pairs").resources(),
+        **needs(CHAIN, "pairs").of_rule(),
     params:
         stale=stale_when("pairs"),
     shell:
@@ -81,7 +83,7 @@ rule pair_duplicates:
     log:
         "logs/pair_duplicates.log",
     resources:
-        **needs(CHAIN, "pair_duplicates").resources(),
+        **needs(CHAIN, "pair_duplicates").of_rule(),
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
         stale=stale_when("pair_duplicates"),

@@ -14,7 +14,7 @@ rule dataset_shard:
     log:
         "logs/dataset/{shard}.log",
     resources:
-        **needs(CHAIN, "dataset").resources(),
+        **needs(CHAIN, "dataset").of_rule(),
     params:
         stale=stale_when("dataset"),
     shell:
@@ -40,7 +40,7 @@ rule sft_data:
     log:
         "logs/sft_data/{shard}.log",
     resources:
-        **needs(CHAIN, "sft_data").resources(),
+        **needs(CHAIN, "sft_data").of_rule(),
     params:
         stale=stale_when("sft_data"),
     shell:

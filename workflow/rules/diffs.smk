@@ -11,9 +11,11 @@ rule diffs:
         f"{DIR['diffs']}/{{shard}}.parquet",
     log:
         "logs/diffs/{shard}.log",
+    benchmark:
+        "logs/usage/diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "diffs").resources(),
+        **needs(CHAIN, "diffs").of_rule(),
     params:
         journal=f"{WORK}/journal/diffs/{{shard}}",
         stale=stale_when("diffs"),
@@ -39,9 +41,11 @@ rule pair_diffs:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
         "logs/pair_diffs/{shard}.log",
+    benchmark:
+        "logs/usage/pair_diffs/{shard}.tsv"
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "pair_diffs").resources(),
+        **needs(CHAIN, "pair_diffs").of_rule(),
     params:
         journal=f"{WORK}/journal/pair_diffs/{{shard}}",
         stale=stale_when("pair_diffs"),

@@ -10,11 +10,13 @@ rule generate:
         f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/generate/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/generate/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("generate"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "generate").resources(),
+        **needs(CHAIN, "generate").of_rule(),
     params:
         environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
@@ -41,11 +43,13 @@ rule execute:
         f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     log:
         "logs/execute/{benchmark}/{arm}.log",
+    benchmark:
+        "logs/usage/execute/{benchmark}/{arm}.tsv"
     container:
         image(CHAIN.environment("execute"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "execute").resources(),
+        **needs(CHAIN, "execute").of_rule(),
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         stale=benchmark_settings("execute"),
@@ -70,6 +74,8 @@ rule scores:
         f"{DIR['scores']}/{{benchmark}}/{{arm}}.json",
     log:
         "logs/scores/{benchmark}/{arm}.log",
+    resources:
+        **needs(CHAIN, "scores").of_rule(),
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         arm=lambda wildcards: ARMS[wildcards.arm][0],

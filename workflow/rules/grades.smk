@@ -6,16 +6,18 @@ rule grades:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
-        model=ASKED["grades"],
+        model=MODELS["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
     log:
         "logs/grades/{shard}.log",
+    benchmark:
+        "logs/usage/grades/{shard}.tsv"
     container:
         image(CHAIN.environment("grades"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "grades").resources(),
+        **needs(CHAIN, "grades").of_rule(),
     params:
         environment=CHAIN.environment("grades"),
         model=model_option,

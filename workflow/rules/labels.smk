@@ -6,16 +6,18 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        model=ASKED["labels"],
+        model=MODELS["labels"],
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
     log:
         "logs/labels/{shard}.log",
+    benchmark:
+        "logs/usage/labels/{shard}.tsv"
     container:
         image(CHAIN.environment("labels"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "labels").resources(),
+        **needs(CHAIN, "labels").of_rule(),
     params:
         environment=CHAIN.environment("labels"),
         model=model_option,

@@ -26,8 +26,8 @@ rule report:
         scores=line_files("scores", "json"),
     output:
         page=REPORT,
-        numbers=f"{RUN}/numbers.json",
-        attrition=f"{RUN}/attrition.tsv",
+        numbers=f"{DIR['report']}/numbers.json",
+        attrition=f"{DIR['report']}/attrition.tsv",
     log:
         "logs/report.log",
     params:

@@ -5,17 +5,19 @@ rule tokens:
     """Tokenize the dataset rows of {wildcards.shard}."""
     input:
         dataset=f"{DIR['dataset']}/data/{{shard}}.parquet",
-        tokenizer=TOKENIZER,
+        tokenizer=MODELS["tokens"],
     output:
         tokens=f"{DIR['tokens']}/{{shard}}.npy",
         documents=f"{DIR['tokens']}/{{shard}}.csv.gz",
         manifest=f"{DIR['tokens']}/{{shard}}.json",
     log:
         "logs/tokens/{shard}.log",
+    benchmark:
+        "logs/usage/tokens/{shard}.tsv"
     container:
         image(CHAIN.environment("tokens"))
     resources:
-        **needs(CHAIN, "tokens").resources(),
+        **needs(CHAIN, "tokens").of_rule(),
     params:
         stale=stale_when("tokens"),
     shell:

@@ -9,16 +9,18 @@ rule topics_shard:
     """Ask what the instructions of {wildcards.shard} are about."""
     input:
         labels=f"{DIR['labels']}/{{shard}}.parquet",
-        model=ASKED["topics"],
+        model=MODELS["topics"],
     output:
         f"{DIR['topics']}/{{shard}}.parquet",
     log:
         "logs/topics/{shard}.log",
+    benchmark:
+        "logs/usage/topics/{shard}.tsv"
     container:
         image(CHAIN.environment("topics"))
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "topics").resources(),
+        **needs(CHAIN, "topics").of_rule(),
     params:
         environment=CHAIN.environment("topics"),
         model=model_option,
@@ -40,11 +42,11 @@ rule topic_counts:
     input:
         shard_files(f"{DIR['topics']}/{{shard}}.parquet"),
     output:
-        f"{DIR['topics']}/counts.json",
+        f"{DIR['topic_counts']}/counts.json",
     log:
         "logs/topic_counts.log",
     params:
-        stale=stale_when("topics"),
+        stale=stale_when("topic_counts"),
     shell:
         """
         d3 topic-counts --settings {params.stale[settings]:q} \

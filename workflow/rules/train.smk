@@ -16,16 +16,18 @@ rule midtrain:
         tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
         documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
         manifests=expand(f"{DIR['tokens']}/{{shard}}.json", shard=SHARDS),
-        model=BASE,
+        model=MODELS["midtrain"],
     output:
         directory(f"{DIR['midtrain']}/model"),
     log:
         "logs/midtrain.log",
+    benchmark:
+        "logs/usage/midtrain.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "midtrain").resources(),
+        **needs(CHAIN, "midtrain").of_rule(),
         nodes=1,
         interface="",
     params:
@@ -53,11 +55,13 @@ rule sft:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
         "logs/sft/{arm}.log",
+    benchmark:
+        "logs/usage/sft/{arm}.tsv"
     container:
         outside_of("train")
     threads: ALL_CORES
     resources:
-        **needs(CHAIN, "sft").resources(),
+        **needs(CHAIN, "sft").of_rule(),
         nodes=1,
         interface="",
     params:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from d3 import ARITHMETIC
-from d3.chain import ASKING, Chain
+from d3.chain import Chain
 from d3.config import EMBEDDED, prompt_path
 from d3.errors import ConfigError, ToolError
 from d3.images import RECIPES, ROOT, image_identity, image_path
+from d3.pipeline.registry import STAGES
 
 WRITTEN = ("results", "work", "logs")
 """Folders that jobs write; they may be links to another disk."""
@@ -49,14 +50,12 @@ def inputs(chain: Chain) -> Iterable[Path]:
     yield from map(Path, chain.shards.values())
     if chain.opt_out:
         yield Path(chain.opt_out)
-    config = chain.config
-    models = [config.model.path, config.tokens.tokenizer]
-    models += [model for stage in ("grades", "labels", "topics") if (model := chain.answering(stage))]
-    yield from (Path(model) for model in models if Path(model).is_dir())
-    yield from (Path(item.path) for item in config.benchmarks.values() if item.path != EMBEDDED)
-    for name in ("grades.prompt", "labels.program_prompt", "labels.change_prompt", "topics.prompt"):
+    yield from (Path(name.rpartition(":")[0]) for name in chain.config.corpus.filters if ".py:" in name)
+    yield from (Path(model) for stage in STAGES if (model := chain.answering(stage)) and Path(model).is_dir())
+    yield from (Path(item.path) for item in chain.config.benchmarks.values() if item.path != EMBEDDED)
+    for name in (name for stage in STAGES.values() for name in stage.prompts):
         section, field = name.split(".")
-        yield prompt_path(chain.values[section][field])
+        yield prompt_path(getattr(getattr(chain.config, section), field))
 
 
 def folders(paths: Iterable[Path]) -> list[Path]:
@@ -76,8 +75,9 @@ def _below(path: Path, places: Iterable[Path]) -> bool:
 def variables(chain: Chain, environment: Mapping[str, str]) -> dict[str, str]:
     """Give the variables that reach jobs in images, under the names that Apptainer wants."""
     names = {name for name in environment if name.startswith(PASSED)}
-    for stage in ASKING:
-        names.add(getattr(chain.config, stage).engine.api_key_env or "")
+    for stage in STAGES.values():
+        if stage.asks:
+            names.add(getattr(chain.config, stage.name).engine.api_key_env or "")
     return {f"APPTAINERENV_{name}": environment[name] for name in sorted(names & environment.keys())}
 
 

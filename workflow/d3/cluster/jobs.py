@@ -4,130 +4,100 @@ Status and plan take them from here, so that neither starts Snakemake. A test ho
 the jobs that Snakemake itself finds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from d3.chain import MODEL_NAME, RULES, Chain
-from d3.config import EMBEDDED
+from d3.chain import MODEL_NAME, Chain
+from d3.pipeline.registry import STAGES
+from d3.pipeline.stage import Stage
 
-PER_SHARD = {
-    "corpus": "{}.parquet",
-    "grades": "{}.parquet",
-    "diffs": "{}.parquet",
-    "labels": "{}.parquet",
-    "dataset": "data/{}.parquet",
-    "tokens": "{}.npy",
-    "pairs": "{}.parquet",
-    "pair_diffs": "{}.parquet",
-    "sft_data": "{}.parquet",
-}
-"""Stages with one job a batch of shards, in the chain's order, and where each job's first output lies."""
-
-DUPLICATES = {"grades": "duplicates", "pair_diffs": "pair_duplicates"}
-"""Stage -> the one job over all batches that its first job waits for."""
-
-ROWS_OF = {
-    "grades": "corpus",
-    "diffs": "corpus",
-    "labels": "diffs",
-    "dataset": "labels",
-    "tokens": "dataset",
-    "pairs": "corpus",
-    "pair_diffs": "pairs",
-    "sft_data": "pair_diffs",
-    "topics": "labels",
-}
-"""Stage -> the stage whose first output of the same shard holds the rows that it reads."""
-
-ENDINGS = {"generate": "parquet", "execute": "parquet", "scores": "json"}
+LOGS = Path("logs")
 
 
 class Work(NamedTuple):
-    """One job: `name` is its batch of shards, its arm, or BENCHMARK/ARM, and empty where a stage has one job."""
+    """One job: `name` is its batch of shards, model, arm, or BENCHMARK/ARM, and empty where a stage has one job."""
 
     stage: str
     name: str
     output: Path
-    log: Path
 
     @property
     def rule(self) -> str:
-        """Give the name of the job's rule."""
-        return RULES.get(self.stage, self.stage)
+        """Return the name of the job's rule."""
+        return STAGES[self.stage].rule
+
+    @property
+    def log(self) -> Path:
+        """Return the job's log."""
+        return LOGS / self.stage / f"{self.name}.log" if self.name else LOGS / f"{self.stage}.log"
 
     @property
     def statement(self) -> Path:
-        """Give where the job's statement lies; it is written last, so a job that has one is finished."""
+        """Return where the job's statement lies; it is written last, so a job that has one is finished."""
         return self.output.parent / f"{self.output.name}.prov.json"
 
     @property
     def comment(self) -> str:
-        """Give the comment that the job carries in SLURM, as the executor plugin writes it."""
+        """Return the comment that the job carries in SLURM, as the executor plugin writes it."""
         name = self.name.replace("/", "_")
         return f"rule_{self.rule}_wildcards_{name}" if name else f"rule_{self.rule}"
 
     def __str__(self) -> str:
-        """Give the job's name for a reader."""
+        """Return the job's name for a reader."""
         return f"{self.stage} {self.name}".rstrip()
 
 
 def jobs(chain: Chain, *, topics: bool = False) -> Iterator[Work]:
-    """Yield every job of the report, in the chain's order; `topics` adds those of the target `topics`.
+    """Yield every job of the report, in the pipeline's order; `topics` adds those of the target `topics`.
 
     Paths are relative to the run's folder. Raises ConfigError as the chain does.
     """
-    shards = list(chain.batches)
-    arms, benchmarks = chain.arms, chain.benchmarks
-    logs = Path("logs")
-    if chain.embedded_source:
-        first = next(iter(chain.shards.values()))
-        yield Work("source", "", Path(first), logs / "source.log")
-    yield from _models(chain, logs, topics=topics)
-    if any(benchmark.path == EMBEDDED for _, benchmark in benchmarks.values()):
-        path = Path(chain.tasks_path(next(item for _, item in benchmarks.values() if item.path == EMBEDDED)))
-        yield Work("benchmark", "", path, logs / "benchmark.log")
-    midtrain = any(arm.midtrain for _, arm in arms.values())
-    for stage, pattern in PER_SHARD.items():
-        folder = Path(chain.folder(stage))
-        if stage in DUPLICATES:
-            of = DUPLICATES[stage]
-            output = Path(chain.folder(of)) / f"{shards[0]}.txt"
-            yield Work(of, "", output, logs / f"{of}.log")
-        if stage == "pairs" and midtrain:
-            yield Work("midtrain", "", Path(chain.folder("midtrain")) / "model", logs / "midtrain.log")
-        for shard in shards:
-            yield Work(stage, shard, folder / pattern.format(shard), logs / stage / f"{shard}.log")
-    for arm in arms:
-        yield Work("sft", arm, Path(chain.folder("sft")) / arm, logs / "sft" / f"{arm}.log")
-    for stage, ending in ENDINGS.items():
-        for benchmark in benchmarks:
-            for arm in arms:
-                path = Path(chain.folder(stage)) / benchmark / f"{arm}.{ending}"
-                yield Work(stage, f"{benchmark}/{arm}", path, logs / stage / benchmark / f"{arm}.log")
-    if topics:
-        folder = Path(chain.folder("topics"))
-        for shard in shards:
-            yield Work("topics", shard, folder / f"{shard}.parquet", logs / "topics" / f"{shard}.log")
-        yield Work("topic_counts", "", folder / "counts.json", logs / "topic_counts.log")
-    report = Path(chain.results) / "runs" / chain.config.run / "report.html"
-    yield Work("report", "", report, logs / "report.log")
+    stages = requested(chain, topics=topics)
+    for stage in stages:
+        folder = Path(chain.folder(stage.name))
+        for name in _names(chain, stage, stages):
+            yield Work(stage.name, name, folder / first_output(chain, stage, name))
 
 
-def _models(chain: Chain, logs: Path, *, topics: bool) -> Iterator[Work]:
-    """Yield the jobs that make or fetch models; folders that a user names need none."""
-    config = chain.config
-    stages = ["grades", "labels"] + ["topics"] * topics
-    wanted = [chain.answering(stage) for stage in stages]
-    wanted += [chain.model_path(config.model.path, config.model.revision)]
-    wanted += [chain.model_path(config.tokens.tokenizer, config.tokens.revision)]
-    for path in dict.fromkeys(wanted):
-        if path is None or Path(path).parent != Path(chain.models):
-            continue
-        name, _, revision = Path(path).name.partition("@")
-        if name == MODEL_NAME:
-            yield Work("model", revision, Path(path), logs / "model" / f"{revision}.log")
-        else:
-            owner, _, model = name.partition("--")
-            log = logs / "model" / f"{owner}--{model}@{revision}.log"
-            yield Work("hub_model", f"{owner}_{model}_{revision}", Path(path), log)
+def requested(chain: Chain, *, topics: bool = False) -> list[Stage]:
+    """Return the stages of the report, and those of the target `topics` too if it is requested."""
+    targets = {"all", "topics"} if topics else {"all"}
+    return [stage for stage in STAGES.values() if stage.target in targets and stage.when(chain.config)]
+
+
+def first_output(chain: Chain, stage: Stage, name: str) -> str:
+    """Return the first output of a job, relative to the stage's folder."""
+    shard, source_shard = next(iter(chain.batches)), next(iter(chain.shards))
+    return stage.outputs[0].path.format(name=name, shard=shard, source_shard=source_shard)
+
+
+def count_outputs(chain: Chain, stage: Stage) -> int:
+    """Return how many outputs one job of a stage declares."""
+    once = stage.over == "once"
+    several = {"{source_shard}": len(chain.shards) if once else 1, "{shard}": len(chain.batches) if once else 1}
+    return sum(next((count for field, count in several.items() if field in output.path), 1) for output in stage.outputs)
+
+
+def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
+    """Return the names of a stage's jobs."""
+    if stage.over == "shard":
+        return list(chain.batches)
+    if stage.over == "arm":
+        return list(chain.arms)
+    if stage.over == "evaluation":
+        return [f"{benchmark}/{arm}" for benchmark in chain.benchmarks for arm in chain.arms]
+    if stage.over == "model":
+        return [name for name in _models(chain, stages) if _made_by(name) == stage.name]
+    return [""]
+
+
+def _models(chain: Chain, stages: Sequence[Stage]) -> list[str]:
+    """Return the names of the folders of models that rules make or fetch; a user's own folders need no job."""
+    paths = [Path(path) for stage in stages if (path := chain.answering(stage.name)) is not None]
+    return [path.name for path in dict.fromkeys(paths) if path.parent == Path(chain.models)]
+
+
+def _made_by(name: str) -> str:
+    """Return the stage that makes the folder NAME@REVISION of a model."""
+    return "model" if name.partition("@")[0] == MODEL_NAME else "hub_model"

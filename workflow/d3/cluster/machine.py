@@ -8,13 +8,19 @@ from pathlib import Path
 
 from d3.chain import Chain
 from d3.cluster.checks import Finding, Level, Place, ask, last_line, owner
-from d3.cluster.needs import weights_mb
+from d3.cluster.defaults import on_gpus
+from d3.cluster.needs import model_mb
 from d3.config import EMBEDDED, Engine
+from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
+from d3.images import RECIPES
+from d3.pipeline.registry import STAGES
 
 ROOT = Path(__file__).parents[3]
 PYTHONS = ((3, 11), (3, 12))
 """Versions that the locks in `envs/` were compiled for."""
+SET_UP = (".venv", ".venv-dolma")
+"""Environments that `make setup` installs; each of the others has a target of its own."""
 DRIVER = 580
 """Oldest NVIDIA driver of the CUDA 13 wheels in the locks (NVIDIA's table of CUDA releases and drivers)."""
 GIGABYTE = 10**9
@@ -39,9 +45,8 @@ def python(place: Place) -> Finding:
 
 def environments(place: Place) -> Finding:
     """Check the environments on the bare machine, which rules use when they run in no image."""
-    wanted = {".venv": "make setup", ".venv-dolma": "make setup"}
-    if "llm" in environments_of(place.chain):
-        wanted[".venv-vllm"] = "make .venv-vllm/.installed"
+    folders = dict.fromkeys(RECIPES[name].venv for name in RECIPES if name in environments_of(place.chain))
+    wanted = {name: "make setup" if name in SET_UP else f"make {name}/.installed" for name in folders}
     missing = [name for name in wanted if not (ROOT / name / "bin" / "python").exists()]
     if not missing:
         if ".venv-vllm" in wanted and not place.images and not any(map(shutil.which, COMPILERS)):
@@ -52,8 +57,8 @@ def environments(place: Place) -> Finding:
 
 
 def environments_of(chain: Chain) -> set[str]:
-    """Give the environments that the stages of a configuration need."""
-    return {chain.environment(stage) for stage in ("grades", "labels", "generate")}
+    """Return the environments, all of them with an image, that the stages of a configuration need."""
+    return {chain.environment(stage) for stage in STAGES} - {"main"}
 
 
 def apptainer(place: Place) -> Finding:
@@ -106,7 +111,7 @@ def images(place: Place) -> Finding:
     """Check that the images of this configuration are there."""
     from d3.images import image_path
 
-    names = sorted({"data", "train", "dolma", "eval"} | environments_of(place.chain))
+    names = sorted(environments_of(place.chain))
     try:
         missing = [path.name for path in map(image_path, names) if not path.exists()]
     except (D3Error, OSError) as error:
@@ -150,27 +155,19 @@ def gpus(place: Place) -> Finding:
 
 
 def wants_gpus(chain: Chain) -> bool:
-    """Tell whether a stage's engine runs on GPUs alone."""
-    return any(engine.kind == "vllm" for engine in _engines(chain)) or chain.config.midtrain.dtype == "bfloat16"
+    """Return whether a stage is meant for GPUs."""
+    return any(on_gpus(chain, stage) for stage in STAGES)
 
 
 def gpu_memory(chain: Chain) -> tuple[int, int]:
     """Give the memory in MB that the largest language model wants of each of its GPUs, and their number."""
     found = [(0, 1)]
-    for stage in ("grades", "labels", "generate"):
-        if stage != "generate" and chain.answering(stage) is None:
-            continue
-        engine = getattr(chain.config, stage).engine
-        model = chain.config.model if stage == "generate" else engine
-        weights = weights_mb(chain, model.path if stage == "generate" else engine.model, model.revision)
-        weights //= 2 if engine.quantization == "fp8" else 1
-        found.append((round(ROOM * weights / engine.tensor_parallel), engine.tensor_parallel))
+    for stage in filter(chain.asks, STAGES):
+        engine: Engine = getattr(chain.config, stage).engine
+        if ENGINE_KINDS[engine.kind].environment is not None:
+            weights = model_mb(chain, stage) // (2 if engine.quantization == "fp8" else 1)
+            found.append((round(ROOM * weights / engine.tensor_parallel), engine.tensor_parallel))
     return max(found)
-
-
-def _engines(chain: Chain) -> list[Engine]:
-    asked = [getattr(chain.config, stage).engine for stage in ("grades", "labels") if chain.answering(stage)]
-    return [*asked, chain.config.generate.engine]
 
 
 def space(place: Place) -> Finding:
@@ -223,11 +220,7 @@ def hub_models(chain: Chain) -> list[str]:
 
 
 def _models(chain: Chain) -> list[str]:
-    config = chain.config
-    paths = [chain.answering("grades"), chain.answering("labels")]
-    paths += [chain.model_path(config.model.path, config.model.revision)]
-    paths += [chain.model_path(config.tokens.tokenizer, config.tokens.revision)]
-    return [path for path in dict.fromkeys(paths) if path]
+    return [path for path in dict.fromkeys(map(chain.answering, STAGES)) if path]
 
 
 def models(place: Place) -> Finding:

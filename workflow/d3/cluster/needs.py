@@ -1,17 +1,20 @@
-"""What a job of each stage needs of a machine, worked out of the configuration: GPUs, memory, time.
+"""What a job of each stage requests of a machine: GPUs, memory, time.
 
-These are first guesses that a profile overrides (`set-resources`); local runs ignore them. GPUs follow
-from what the configuration must say anyway, since it decides the result (`tensor_parallel`,
-`processes`); memory follows from the size of the model. All other values are our defaults. A second
-attempt gets twice the memory and twice the time.
+These are first guesses that a profile overrides (`set-resources`); local runs ignore them. They come
+from the stage's record; where a job trains or runs a model, GPUs follow from what the configuration
+must set anyway, since it decides the result (`tensor_parallel`, `processes`), and memory follows from
+the size of the model.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from d3.chain import Chain
-from d3.config import EMBEDDED, Engine
+from d3.config import EMBEDDED, Engine, Training
+from d3.engine_kinds import ENGINE_KINDS
+from d3.pipeline.registry import STAGES
+from d3.pipeline.stage import Resources
 
 EMBEDDED_BYTES = 269_000_000
 """The embedded model as a folder."""
@@ -23,69 +26,35 @@ BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNOREC
 MEGABYTE = 1_000_000
 
 
-class Needs(NamedTuple):
-    """What the first attempt of a job asks for, on each of its nodes."""
-
-    gpus: int
-    memory_mb: int
-    """Memory of the host; about 260 MB of it are those of Snakemake inside of the job."""
-    memory_mb_per_thread: int
-    """More for every thread that the profile gives."""
-    minutes: int
-
-    def resources(self) -> dict[str, Any]:
-        """Give the resources of a rule; memory and time are functions of the attempt."""
-        values: dict[str, Any] = {
-            "mem_mb": lambda wildcards, threads, attempt: (
-                attempt * (self.memory_mb + self.memory_mb_per_thread * min(threads, 256))
-            ),
-            "runtime": lambda wildcards, attempt: self.minutes * min(attempt, 2),
-        }
-        return values | ({"gres": f"gpu:{self.gpus}"} if self.gpus else {})
+def needs(chain: Chain, stage: str) -> Resources:
+    """Return what a job of a stage requests."""
+    record = STAGES[stage]
+    base = record.resources if isinstance(record.resources, Resources) else record.resources(chain.config)
+    if record.trains:
+        return _training(base, getattr(chain.config, stage), model_mb(chain, stage))
+    if chain.asks(stage):
+        return _asking(base, getattr(chain.config, stage).engine, model_mb(chain, stage))
+    return base
 
 
-FIXED = {
-    "corpus": Needs(0, 4000, 0, 240),
-    "duplicates": Needs(0, 4000, 0, 240),
-    "pair_duplicates": Needs(0, 4000, 0, 240),
-    "pairs": Needs(0, 2500, 0, 60),
-    "dataset": Needs(0, 2500, 0, 60),
-    "sft_data": Needs(0, 2500, 0, 60),
-    "tokens": Needs(0, 4000, 0, 120),
-}
-"""Stages whose needs do not depend on the configuration: Snakemake, pandas-size libraries, one shard."""
+def _training(base: Resources, settings: Training, weights: int) -> Resources:
+    """Add the model: every process loads the weights, and gathers or saves them in float32, four times bfloat16."""
+    memory = base.memory_mb + settings.processes * (1500 + 4 * weights)
+    return replace(base, gpus=settings.processes, memory_mb=memory)
 
 
-def needs(chain: Chain, stage: str) -> Needs:
-    """Give the needs of a stage's job."""
-    config = chain.config
-    if stage in FIXED:
-        return FIXED[stage]
-    if stage in ("diffs", "pair_diffs"):
-        # A worker holds the linter and the syntax trees of one file; its cap is `diffs.max_memory_mb`.
-        return Needs(0, 2000, min(config.diffs.max_memory_mb, 1000), 720)
-    if stage == "execute":
-        return Needs(0, 1500, config.execute.memory_mb, 120)
-    if stage in ("midtrain", "sft"):
-        settings = getattr(config, stage)
-        weights = weights_mb(chain, config.model.path, config.model.revision)
-        # Every process loads the weights, and gathers or saves them in float32: four times bfloat16's bytes.
-        return Needs(settings.processes, 2000 + settings.processes * (1500 + 4 * weights), 0, 1440)
-    if stage == "generate":
-        engine, model = config.generate.engine, (config.model.path, config.model.revision)
-    else:
-        engine = getattr(config, stage).engine
-        model = (engine.model, engine.revision)
-    if (stage != "generate" and chain.answering(stage) is None) or engine.kind in ("openai", "replay"):
-        return Needs(0, 3000, 0, 720)
-    return _asking(engine, weights_mb(chain, *model))
+def _asking(base: Resources, engine: Engine, weights: int) -> Resources:
+    """Add the model, if the engine runs one: weights pass through the host's memory once on their way to the GPUs."""
+    kind = ENGINE_KINDS[engine.kind]
+    if kind.environment is None:
+        return base
+    return replace(base, gpus=engine.tensor_parallel, memory_mb=kind.memory_mb + weights * 3 // 2)
 
 
-def _asking(engine: Engine, weights: int) -> Needs:
-    """Give the needs of an engine: weights pass through the host's memory once on their way to the GPUs."""
-    gpus = engine.tensor_parallel if engine.kind == "vllm" else 1
-    base = 8000 if engine.kind == "vllm" else 3000
-    return Needs(gpus, base + weights * 3 // 2, 0, 720)
+def model_mb(chain: Chain, stage: str) -> int:
+    """Return the size in MB of the model that a stage asks or trains, 0 if it needs none."""
+    found = chain.model_of(stage)
+    return weights_mb(chain, *found) if found else 0
 
 
 def weights_mb(chain: Chain, name: str, revision: str | None) -> int:

@@ -10,20 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from d3.chain import Chain
+from d3.chain import MODEL_NAME, Chain
 from d3.cluster import defaults
-from d3.cluster.jobs import Work, jobs
-from d3.cluster.needs import needs, weights_mb
-from d3.cluster.rates import ANSWER_WEIGHT, ASKING, TRAINING, StageRates, by_stage, costs, measured
+from d3.cluster.jobs import Work, count_outputs, jobs
+from d3.cluster.needs import model_mb, needs, weights_mb
+from d3.cluster.rates import ANSWER_WEIGHT, StageRates, by_stage, costs, measured
 from d3.cluster.source import source_rows
+from d3.config import EMBEDDED
+from d3.pipeline.registry import STAGES
 
-OUTPUTS = {"corpus": 2, "dataset": 3, "tokens": 3, "report": 3}
-"""Files that a job writes, where it is not one."""
 MODEL_FILES = 8
 """Files of a trained or fetched model's folder, Snakemake's time stamp among them."""
 BESIDE = 3
 """Files beside the outputs of a job: its statement, its log, its attempts. Snakemake adds one for every output."""
-JOURNALLED = (*ASKING, "diffs", "pair_diffs")
 TRAINING_STATE = 16
 """Bytes a parameter of a checkpoint that training resumes from: weights, gradients' master copy, two moments."""
 
@@ -93,7 +92,7 @@ class _Planner:
     def __init__(self, chain: Chain, rates: dict[str, StageRates], works: list[Work]) -> None:
         self.chain, self.config, self.rates = chain, chain.config, rates
         self.works = Counter(work.stage for work in works)
-        self.fetched = [_hub_id(work) for work in works if work.stage == "hub_model"]
+        self.models = [(work.stage, _model(work)) for work in works if STAGES[work.stage].over == "model"]
         self.done = Counter(work.stage for work in works if work.statement.exists())
         self.stages: dict[str, StagePlan] = {}
 
@@ -105,31 +104,25 @@ class _Planner:
         if not known and self.chain.embedded_source and seen:
             rows, known = seen.total("read") / len(seen.observations), True
         if not known:
-            rows = source.bytes / defaults.BYTES_PER_ROW["source"] or 740.0  # files of a standard library
+            rows = source.bytes / STAGES["source"].cost.bytes_per_row or 740.0  # files of a standard library
         flow: dict[str, Callable[[], None]] = {
             "source": lambda: self.add("source", rows, rows),
             "corpus": lambda: self.corpus(rows),
             "grades": self.grades,
             "diffs": self.diffs,
             "labels": self.labels,
-            "dataset": lambda: self.passed("dataset", "labels"),
             "tokens": self.tokens,
             "midtrain": self.midtrain,
             "pairs": self.pairs,
-            "pair_diffs": lambda: self.passed("pair_diffs", "pairs", self.config.diffs.samples),
-            "sft_data": lambda: self.passed("sft_data", "pair_diffs"),
+            "pair_diffs": lambda: self.passed("pair_diffs", self.config.diffs.samples),
             "sft": self.sft,
             "generate": self.generate,
-            "execute": lambda: self.evaluated("execute"),
-            "scores": lambda: self.evaluated("scores"),
-            "topics": self.topics,
-        }
+        }  # stages whose settings decide how many rows they write; the others pass a share of them on
         for stage in self.works:
-            if stage not in flow:
-                self.add(stage, 0, 0)
-        for stage, work in flow.items():
-            if self.works[stage]:
-                work()
+            if stage in flow:
+                flow[stage]()
+            else:
+                self.passed(stage)
         ordered = [self.stages[stage] for stage in self.works]
         found = Plan(run=self.config.run, source_known=known, stages=ordered)
         found.warnings = [text for stage in ordered if (text := self.too_long(stage))]
@@ -147,7 +140,7 @@ class _Planner:
 
     def corpus(self, rows: float) -> None:
         seen, config = self.rates.get("corpus"), self.config.corpus
-        fit, held_out = defaults.KEPT["corpus"], config.held_out
+        fit, held_out = STAGES["corpus"].cost.kept, config.held_out
         if seen and seen.total("read"):
             fitting = seen.total("kept") + seen.dropped("not_sampled")
             fit = fitting / seen.total("read")
@@ -185,18 +178,22 @@ class _Planner:
         asked = config.whole_program + config.sub_trajectories
         seen = self.rates.get("labels")
         usable = seen.ratio("kept") if seen else None
-        usable = defaults.KEPT["labels"] if usable is None else usable
+        usable = STAGES["labels"].cost.kept if usable is None else usable
         self.add("labels", sequences, sequences * usable * asked, requests=sequences * usable * asked)
 
-    def passed(self, stage: str, above: str, times: float = 1) -> None:
-        """Take a stage that reads another's rows and passes its usual share of them on."""
-        rows = self.stages[above].rows_out
-        self.add(stage, rows, rows * times * self.share(stage, defaults.KEPT.get(stage, 1.0)))
+    def passed(self, stage: str, times: float = 1) -> None:
+        """Add a stage that reads another's rows and passes its usual share of them on."""
+        above = self.stages.get(STAGES[stage].rows_of)
+        rows = above.rows_out if above else 0.0
+        kept = STAGES[stage].cost.kept
+        share = self.share(stage, kept) if STAGES[stage].outputs[0].schema else kept
+        found = rows * times * share
+        self.add(stage, rows, found, requests=found if STAGES[stage].asks else 0)
 
     def pairs(self) -> None:
         seen = self.rates.get("pairs")
         read = self.stages["corpus"].rows_out
-        share = defaults.KEPT["pairs"]
+        share = STAGES["pairs"].cost.kept
         if seen and seen.total("read"):
             files = seen.total("read") - seen.dropped("not_held_out")
             share = seen.total("rows") / files if files else share
@@ -240,18 +237,9 @@ class _Planner:
     def generate(self) -> None:
         tasks = 0.0
         for _, item in self.chain.benchmarks.values():
-            most = defaults.TASKS[item.kind]
-            tasks += most if item.tasks is None else min(item.tasks, most)
+            tasks += defaults.tasks_of(self.chain, item)
         samples = tasks * self.config.generate.samples * len(self.chain.arms)
         self.add("generate", samples, samples, requests=samples)
-
-    def evaluated(self, stage: str) -> None:
-        samples = self.stages["generate"].rows_out
-        self.add(stage, samples, samples)
-
-    def topics(self) -> None:
-        rows = self.stages["dataset"].rows_out
-        self.add("topics", self.stages["labels"].rows_out, rows, requests=rows)
 
     # --- what they cost ----------------------------------------------------------------------------
 
@@ -263,8 +251,7 @@ class _Planner:
         planned = StagePlan(
             stage=stage, jobs=self.works[stage], done=self.done[stage], rows=rows, rows_out=rows_out, tokens=tokens
         )
-        asks = stage in ASKING and (stage == "generate" or self.chain.answering(stage) is not None)
-        if asks:
+        if self.chain.asks(stage):
             prompt, answer = self.request(stage)
             planned.prompt_tokens, planned.answer_tokens = requests * prompt, requests * answer
             units = planned.prompt_tokens + ANSWER_WEIGHT * planned.answer_tokens
@@ -286,15 +273,15 @@ class _Planner:
         return prompt, min(answer, most)
 
     def limit(self, stage: str) -> int:
-        section = getattr(self.config, stage)
-        return int(section.max_tokens if stage == "generate" else section.sampling.max_tokens)
+        """Return the most tokens of an answer."""
+        return _limit(self.config.model_dump(), stage)
 
     def time(self, planned: StagePlan, units: float) -> None:
         stage, count = planned.stage, planned.jobs
         seen = by_stage(self.rates, stage)
         if seen and not self.comparable(stage, seen):
             seen = None
-        found = costs(seen, defaults.START.get(stage, defaults.START_ELSEWHERE)) if seen else None
+        found = costs(seen, STAGES[stage].cost.start) if seen else None
         if seen and found:
             cpu, wall = found
             planned.rates = "measured" if seen is self.rates.get(stage) and seen.same_settings else "measured elsewhere"
@@ -303,7 +290,7 @@ class _Planner:
             if any(one.figures.gpu for one in seen.observations):
                 planned.gpu_hours = planned.hours_a_job * count * needs(self.chain, stage).gpus
             return
-        cost = defaults.cost(self.chain, stage)
+        cost = defaults.seconds(self.chain, stage)
         planned.hours_a_job = cost.of(1, units / count) / 3600
         planned.cpu_hours = planned.hours_a_job * count
         if defaults.on_gpus(self.chain, stage):
@@ -311,7 +298,7 @@ class _Planner:
 
     def comparable(self, stage: str, seen: StageRates) -> bool:
         """Tell whether measured times hold here: the same model, engine and number of GPUs."""
-        if stage in TRAINING:
+        if STAGES[stage].trains:
             names: tuple[str, ...] = ("dtype", "processes", "gradient_checkpointing")
             mine = getattr(self.config, stage).model_dump()
             theirs = [(one.figures.config.get(stage) or {}, one.figures.config.get("model")) for one in seen.timed()]
@@ -319,7 +306,7 @@ class _Planner:
             return all(old.get(name) == mine[name] for old, _ in theirs for name in names) and all(
                 other in (None, model) for _, other in theirs
             )
-        if stage in ASKING:
+        if STAGES[stage].asks:
             names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
             mine = getattr(self.config, stage).engine.model_dump()
             for one in seen.timed():
@@ -331,40 +318,33 @@ class _Planner:
 
     def room(self, planned: StagePlan) -> None:
         """Work out bytes and files."""
-        stage, count = planned.stage, planned.jobs
-        model = stage in (*TRAINING, "model", "hub_model")
-        declared = OUTPUTS.get(stage, 1)
-        if stage == "source":
-            declared = len(self.chain.shards)
-        elif stage in ("duplicates", "pair_duplicates"):
-            declared = len(self.chain.batches)
-        outputs = MODEL_FILES if model else declared
-        planned.files = count * (outputs + declared + BESIDE + (stage in JOURNALLED)) + 1  # and facts that jobs share
-        seen = self.rates.get(stage)
-        if stage in TRAINING and seen and self.comparable(stage, seen):
+        stage, count = STAGES[planned.stage], planned.jobs
+        declared = count_outputs(self.chain, stage)
+        outputs = MODEL_FILES if stage.outputs[0].is_folder else declared
+        planned.files = count * (outputs + declared + BESIDE + stage.journal) + 1  # and facts that jobs share
+        seen = self.rates.get(stage.name)
+        counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
+        if stage.over == "model":
+            made = [weights_mb(self.chain, *model) for name, model in self.models if name == stage.name]
+            planned.bytes = 1e6 * sum(made)
+        elif stage.trains and seen and self.comparable(stage.name, seen):
             planned.bytes = count * seen.total("bytes") / len(seen.observations)
-        elif stage == "hub_model":
-            planned.bytes = sum(1e6 * weights_mb(self.chain, *model) for model in self.fetched)
-        elif model:
-            wide = 2 if stage in TRAINING and getattr(self.config, stage).dtype == "float32" else 1
-            weights = 1e6 * weights_mb(self.chain, self.config.model.path, self.config.model.revision)
-            planned.bytes = count * weights * wide
-        elif stage == "source" and seen and seen.total("read"):
+        elif stage.trains:
+            wide = 2 if getattr(self.config, stage.name).dtype == "float32" else 1
+            planned.bytes = count * 1e6 * model_mb(self.chain, stage.name) * wide
+        elif planned.rows and counts_read and seen and seen.total("read"):
             planned.bytes = planned.rows * seen.total("bytes") / seen.total("read")
         elif planned.rows_out and seen and seen.total("rows"):
             planned.bytes = planned.rows_out * seen.total("bytes") / seen.total("rows")
-        elif stage == "tokens" and seen and seen.total("read"):
-            planned.bytes = planned.rows * seen.total("bytes") / seen.total("read")
         elif planned.rows_out:
-            planned.bytes = planned.rows_out * defaults.BYTES_PER_ROW.get(stage, 100.0)
+            planned.bytes = planned.rows_out * stage.cost.bytes_per_row
         elif seen:
             planned.bytes = count * seen.total("bytes") / len(seen.observations)
 
     def too_long(self, planned: StagePlan) -> str:
         """Warn of jobs that take longer than their rule asks for."""
-        known = {"corpus", "diffs", "pair_diffs", "execute", *ASKING, *TRAINING} & {planned.stage}
-        limit = needs(self.chain, planned.stage).minutes / 60 if known else 0
-        if not known or planned.hours_a_job <= limit:
+        limit = needs(self.chain, planned.stage).minutes / 60
+        if STAGES[planned.stage].local or planned.hours_a_job <= limit:
             return ""
         return (
             f"{planned.stage}: a job takes about {planned.hours_a_job:,.1f} h, its rule asks for {limit:,.0f} h; "
@@ -372,10 +352,10 @@ class _Planner:
         )
 
 
-def _hub_id(work: Work) -> tuple[str, str]:
-    """Give the name and the commit of a model that a job fetches."""
+def _model(work: Work) -> tuple[str, str | None]:
+    """Return the name and the commit of the model that a job makes or fetches."""
     name, _, revision = work.output.name.partition("@")
-    return name.replace("--", "/", 1), revision
+    return (EMBEDDED, None) if name == MODEL_NAME else (name.replace("--", "/", 1), revision)
 
 
 def _examples(config: Mapping[str, Any]) -> float:

@@ -1,7 +1,7 @@
 """What jobs of each stage really took: measured on the statements of earlier runs, else documented defaults.
 
-A job's cost is taken as `start + units x per_unit`. What a unit is depends on the stage (`UNITS`):
-rows, tokens of a language model, or tokens of training. Where jobs of different sizes were measured,
+A job's cost is taken as `start + units x per_unit`. What a unit is stands in the stage's record: a row,
+a token of a language model, or a token of training. Where jobs of different sizes were measured,
 both terms are fitted; otherwise the start is the default's and the rest belongs to the units.
 """
 
@@ -11,18 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.cluster.finished import Finished, read_finished
+from d3.pipeline.registry import STAGES, stage_of_folder
+from d3.pipeline.stage import Stage
+from d3.statement import SUFFIX
 
-ASKING = ("grades", "labels", "generate", "topics")
-TRAINING = ("midtrain", "sft")
-UNITS = {**dict.fromkeys(ASKING, "tokens asked"), **dict.fromkeys(TRAINING, "tokens trained")}
-"""Stages whose unit is not a row that is read."""
 ANSWER_WEIGHT = 4.0
 """An answer's token costs so many prompt tokens: the prompt is computed at once, the answer token by token
 (ours; on two cores the demo's stages agreed best with 3 to 6, batches of 8)."""
-ALIKE = {"pair_diffs": "diffs", "diffs": "pair_diffs", "labels": "grades", "grades": "labels", "topics": "labels"}
-"""Stages that do the same work; one lends the other its rates."""
 MOST_FROM_JOURNAL = 0.05
 """A job that found more of its answers in the journal tells nothing of their cost."""
 SPREAD = 1.5
@@ -43,7 +40,7 @@ class Observation(NamedTuple):
     """Whether all of its work was done in this attempt, so that its times count."""
 
 
-class Cost(NamedTuple):
+class Seconds(NamedTuple):
     """Seconds of a job: `start + units x per_unit`."""
 
     start: float
@@ -89,8 +86,10 @@ def measured(chain: Chain, results: Path | None = None) -> dict[str, StageRates]
     found: dict[str, StageRates] = {}
     folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for name in folders:
-        stage = "report" if name == "runs" else name
-        own = Path(root, name, Path(chain.folder(stage)).name if stage in STAGES and name != "runs" else "")
+        stage = stage_of_folder(name)
+        if stage is None:
+            continue
+        own = Path(root, name, Path(chain.folder(stage.name)).name if stage.has_key else "")
         statements = list(own.rglob("*.prov.json"))
         same = bool(statements)
         statements = statements or list(Path(root, name).rglob("*.prov.json"))
@@ -100,28 +99,32 @@ def measured(chain: Chain, results: Path | None = None) -> dict[str, StageRates]
             if figures:
                 seen.observations.append(_observed(stage, path, figures))
         if seen.observations:
-            found[stage] = seen
+            found[stage.name] = seen
     return found
 
 
-def _observed(stage: str, statement: Path, figures: Finished) -> Observation:
+def _observed(stage: Stage, statement: Path, figures: Finished) -> Observation:
     usage = figures.usage
     asked, known = int(usage.get("asked", 0)), int(usage.get("journal", 0))
     tokens = (int(usage.get("prompt_tokens", 0)), int(usage.get("answer_tokens", 0)))
     units = float(figures.read)
-    if stage in ASKING and any(tokens):
+    if stage.record:
+        record = _json(_record_of(statement, stage))
+        tokens = (int(record.get("tokens", 0)), 0)
+    if stage.cost.unit == "asked token" and any(tokens):
         units = tokens[0] + ANSWER_WEIGHT * tokens[1]
-    elif stage in TRAINING:
-        record = _json(statement.with_name(statement.name.removesuffix(".prov.json")) / "training.json")
-        tokens = (int(record.get("tokens", 0)), 0)
+    elif stage.cost.unit == "trained token":
         units = float(tokens[0])
-    elif stage == "tokens":
-        record = _json(Path(str(statement).removesuffix(".npy.prov.json") + ".json"))
-        tokens = (int(record.get("tokens", 0)), 0)
-    elif stage in ("diffs", "pair_diffs") and asked + known:
+    elif stage.cost.unit == "sequence" and asked + known:
         units = float(asked)
     whole = known <= MOST_FROM_JOURNAL * (asked + known) and figures.attempts <= 1
     return Observation(figures, units, tokens, whole)
+
+
+def _record_of(statement: Path, stage: Stage) -> Path:
+    """Return the file in which a job left its number of tokens."""
+    output = Path(str(statement).removesuffix(SUFFIX))
+    return output / stage.record if stage.outputs[0].is_folder else output.with_suffix(stage.record)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -132,7 +135,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def fit(points: Sequence[tuple[float, float]], start: float) -> Cost:
+def fit(points: Sequence[tuple[float, float]], start: float) -> Seconds:
     """Fit seconds to (units, seconds) of jobs; `start` is believed where the jobs are all of one size.
 
     Neither term comes out negative.
@@ -140,21 +143,21 @@ def fit(points: Sequence[tuple[float, float]], start: float) -> Cost:
     jobs, units, seconds = len(points), sum(u for u, _ in points), sum(s for _, s in points)
     sizes = [u for u, _ in points if u > 0]
     if units == 0:
-        return Cost(seconds / jobs, 0.0)
+        return Seconds(seconds / jobs, 0.0)
     if len(sizes) > 1 and max(sizes) >= SPREAD * min(sizes):
         squares, products = sum(u * u for u, _ in points), sum(u * s for u, s in points)
         below = jobs * squares - units * units
         per_unit = (jobs * products - units * seconds) / below
         begin = (seconds - per_unit * units) / jobs
         if per_unit > 0 and begin >= 0:
-            return Cost(begin, per_unit)
+            return Seconds(begin, per_unit)
         if begin < 0:
-            return Cost(0.0, products / squares)
+            return Seconds(0.0, products / squares)
     begin = min(start, 0.8 * seconds / jobs)
-    return Cost(begin, (seconds - begin * jobs) / units)
+    return Seconds(begin, (seconds - begin * jobs) / units)
 
 
-def costs(rates: StageRates, start: float) -> tuple[Cost, Cost] | None:
+def costs(rates: StageRates, start: float) -> tuple[Seconds, Seconds] | None:
     """Give the (CPU, wall) cost of a stage's jobs, or None if no job's times count."""
     timed = rates.timed()
     if not timed:
@@ -169,5 +172,5 @@ def by_stage(rates: dict[str, StageRates], stage: str) -> StageRates | None:
     found = rates.get(stage)
     if found and found.timed():
         return found
-    other = rates.get(ALIKE.get(stage, ""))
+    other = rates.get(STAGES[stage].cost.same_as) if stage in STAGES else None
     return other if other and other.timed() else found

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from d3.cluster.checks import Finding, Level, Place, ask, last_line
-from d3.cluster.needs import Needs, needs
+from d3.cluster.needs import needs
 from d3.cluster.queue import seconds
+from d3.pipeline.registry import STAGES
+from d3.pipeline.stage import Resources, Stage
 
-STAGES = ("corpus", "grades", "diffs", "labels", "dataset", "tokens", "midtrain", "pairs", "sft", "generate", "execute")
-"""Stages whose needs are held against the partitions; the others need what these do, or less."""
 POLLS = 3
 """The executor plugin asks squeue only if jobs are remembered for so many times its first wait."""
 
@@ -80,7 +80,8 @@ def partitions(place: Place) -> Finding:
         remedy = f"name those of `sinfo` in the profile: {names}"
         return Finding("fail", f"the profile names no partition of this cluster: {', '.join(lost)}", remedy)
     usable = [partition for partition in there if partition.up and (not named or partition.name in named)]
-    misfits = [text for stage in STAGES if (text := misfit(stage, needs(place.chain, stage), place.profile, usable))]
+    submitted = {stage: needs(place.chain, stage.name) for stage in STAGES.values() if not stage.local}
+    misfits = [text for stage, need in submitted.items() if (text := misfit(stage, need, place.profile, usable))]
     if misfits:
         remedy = "set runtime, mem_mb or gres in set-resources, or cores in set-threads of the profile"
         more = [f"{len(misfits) - SHOWN} more stages"] if len(misfits) > SHOWN else []
@@ -135,22 +136,25 @@ def _resources(profile: dict[str, Any]) -> list[dict[str, Any]]:
     return [item for item in [default, *rules.values()] if isinstance(item, dict)]
 
 
-def misfit(stage: str, need: Needs, profile: dict[str, Any], there: list[Partition]) -> str:
+def misfit(stage: Stage, need: Resources, profile: dict[str, Any], there: list[Partition]) -> str:
     """Say why no partition takes a stage's job, or nothing; lines of the profile go before the stage's own."""
     rules = profile.get("set-resources") or {}
-    rule = {"dataset": "dataset_shard"}.get(stage, stage)
-    own = rules.get(rule)
+    own = rules.get(stage.rule)
     own = own if isinstance(own, dict) else {}
     minutes = _value(own.get("runtime"), need.minutes)
     gres = re.search(r"(\d+)$", str(own.get("gres", need.gpus)))
     gpus = int(gres[1]) if gres else need.gpus
-    threads = int((profile.get("set-threads") or {}).get(rule, 1))
+    threads = int((profile.get("set-threads") or {}).get(stage.rule, 1))
     memory = _value(own.get("mem_mb"), need.memory_mb + need.memory_mb_per_thread * threads)
     fits = [item for item in there if item.gpus >= gpus and item.memory_mb >= memory and item.cpus >= threads]
     if not fits:
-        return f"{stage}: no partition has {gpus} GPUs, {memory:,.0f} MB and {threads} cores on a node"
+        return f"{stage.name}: no partition has {gpus} GPUs, {memory:,.0f} MB and {threads} cores on a node"
     longest = max(item.minutes if item.minutes is not None else float("inf") for item in fits)
-    return f"{stage}: takes up to {minutes:,.0f} min, its partitions allow {longest:,.0f}" if longest < minutes else ""
+    return (
+        f"{stage.name}: takes up to {minutes:,.0f} min, its partitions allow {longest:,.0f}"
+        if longest < minutes
+        else ""
+    )
 
 
 def _value(given: Any, else_: float) -> float:

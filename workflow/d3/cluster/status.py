@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3.attempts import read_attempts
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.cluster.finished import Finished, read_finished, seconds_of
-from d3.cluster.jobs import ROWS_OF, Work, jobs
+from d3.cluster.jobs import Work, jobs
 from d3.cluster.logs import Progress, failed_outputs, last_progress, reason_of, tail
 from d3.cluster.processes import Here, look
 from d3.cluster.queue import FAILED, Queue, QueuedJob
 from d3.cluster.source import SourceRows, source_rows
+from d3.pipeline.registry import STAGES, position
 
 SLURM_LOGS = Path("logs/slurm")
 SILENT = "it ended without a word: killed, out of memory or over its time limit"
@@ -150,7 +151,7 @@ def survey(chain: Chain, queue: Queue | None, *, topics: bool = False) -> Survey
     for work in jobs(chain, topics=topics):
         by_stage[work.stage].append(work)
     finished = {work: read_finished(work.statement) for members in by_stage.values() for work in members}
-    whole = all(finished[work] for work in by_stage["corpus"])
+    whole = all(finished[work] for stage, works in by_stage.items() if _reads_source(stage) for work in works)
     sources = SourceRows({}, 0, False) if whole else source_rows(chain)
     outputs = {(work.stage, work.name): figures.rows for work, figures in finished.items() if figures}
     for stage, members in by_stage.items():
@@ -166,13 +167,12 @@ def survey(chain: Chain, queue: Queue | None, *, topics: bool = False) -> Survey
         _rows(status, members, finished, progress, sources, outputs)
         _speed(status, members, finished, progress)
         found.stages.append(status)
-    found.stages.sort(key=lambda status: _position(status.stage))
+    found.stages.sort(key=lambda status: position(status.stage))
     return found
 
 
-def _position(stage: str) -> int:
-    order = list(STAGES)
-    return order.index(stage if stage in order else "topics")
+def _reads_source(stage: str) -> bool:
+    return STAGES[stage].rows_of == "source"
 
 
 DONE = "done"
@@ -273,15 +273,15 @@ def _rows(
             known.append(figures.read)
             status.rows += figures.read
             continue
-        above = ROWS_OF.get(work.stage)
-        total = sources.by_batch.get(work.name) if work.stage == "corpus" else outputs.get((above or "", work.name))
+        above = (STAGES[work.stage].rows_of, work.name)
+        total = sources.by_batch.get(work.name) if _reads_source(work.stage) else outputs.get(above)
         if total is not None:
             known.append(total)
             if work in progress:
                 status.rows += round(total * progress[work].share)
     if known:
         missing = len(members) - len(known)
-        status.rows_estimated = missing > 0 or (status.stage == "corpus" and sources.estimated)
+        status.rows_estimated = missing > 0 or (_reads_source(status.stage) and sources.estimated)
         status.rows_total = round(sum(known) + missing * sum(known) / len(known))
 
 

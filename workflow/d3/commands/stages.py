@@ -27,7 +27,7 @@ def embed_model(arguments: Arguments) -> None:
 @command("fetch-model", "--out", "--model", "--revision")
 def fetch_model(arguments: Arguments) -> None:
     """Download one commit of a model from the hub."""
-    from d3.hub import fetch_model as run
+    from d3.embedded import fetch_model as run
 
     run(arguments.out, arguments.model, arguments.revision)
 

@@ -2,20 +2,25 @@
 
 Reads the ids of all batches and what orders them, never a text, and writes for every batch the ids that
 go on in another one: a text file, one id a line, sorted. A batch whose list stays the same has the same
-bytes, so a shard more makes only those batches again that it takes a file from.
+bytes, so a shard more makes only those batches again that it takes a file from. The stages that read a batch
+leave the rows of its list out (`ids_elsewhere`).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-
-from d3.elsewhere import REASON
 from d3.errors import InputError
 from d3.stage import Job
-from d3.tables import open_parquet, part_name, remove, table_name
+from d3.tables import damage_named, open_parquet, part_name, remove, table_name
 
+if TYPE_CHECKING:  # stages that only read the lists run where there is no DuckDB
+    import duckdb
+
+REASON = "duplicate_elsewhere"
+ID = re.compile(r"[0-9a-f]{64}")
 MEMORY = "2GB"
 """Of the data base; what does not fit is spilled to the disk beside the results."""
 
@@ -84,8 +89,10 @@ def _losers(files: list[str], order: str, folder: Path) -> Iterator[tuple[str, s
 
 
 @contextmanager
-def _data_base(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _data_base(folder: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Give an empty data base that spills into a folder of its own, removed at the end or by the next run."""
+    import duckdb
+
     spill = part_name(folder / "spill")
     remove(spill)
     settings: dict[str, str | bool | int | float | list[str]] = {
@@ -100,3 +107,17 @@ def _data_base(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise InputError(f"cannot be compared ({error})", where=str(folder), remedy="make its inputs again") from None
     finally:
         remove(spill)
+
+
+def ids_elsewhere(job: Job, path: Path | None) -> frozenset[str]:
+    """Read the list of a batch, or none; raises InputError for a line that is no id."""
+    if path is None:
+        return frozenset()
+    with damage_named(job.input(path)):
+        lines = path.read_text(encoding="ascii").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        if not ID.fullmatch(line):
+            raise InputError(f"line {number} is no id", where=str(path), remedy="run `duplicates` again")
+    if lines[-1]:
+        raise InputError("ends in the middle of a line", where=str(path), remedy="run `duplicates` again")
+    return frozenset(lines[:-1])

@@ -15,6 +15,7 @@ from d3.corpus.choice import MIDTRAIN, SFT, Choice
 from d3.corpus.filters import Rejection, examine, reject_size
 from d3.corpus.optout import NOBODY, OptOut, detail_of, read_opt_out, repositories_of
 from d3.corpus.optout import REASON as OPTED_OUT
+from d3.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.corpus.read import Broken, read_shard
 from d3.identity import content_id, normalise, unit_interval
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
@@ -38,7 +39,8 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
     """Write `records.CORPUS`, rows ordered as in the shards, and `records.REJECTED` for a batch of shards.
 
     `opt_out` is a list as in `d3.corpus.optout`. Raises InputError for a shard that cannot be read as a
-    whole, or a list with a line that is no entry.
+    whole, a list with a line that is no entry, or a filter of the user that fails, ConfigError for one
+    that cannot be imported.
     """
     with (
         Job("corpus", config=config) as job,
@@ -50,6 +52,10 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
         stack.callback(candidates.discard)
         choice = Choice(config)
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
+        own = own_filters(config.corpus.filters)
+        for judge in own:
+            job.input(judge.path, role="filter", declared=False)
+            job.prompt(f"{SETTING} {judge.name}", judge.path)
 
         def reject(row: Row, why: Rejection) -> None:
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
@@ -60,7 +66,7 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
                 place = placed(shard, number, row)
-                found = examined(config, entries, place, row)
+                found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
                 else:
@@ -96,8 +102,13 @@ def _id_of(content: str | None) -> str | None:
         return None
 
 
-def examined(config: Config, entries: OptOut, place: Row, row: Row | Broken) -> Row | Rejection:
-    """Give the `records.CORPUS` row of a source row that passes all filters, or why it does not."""
+def examined(
+    config: Config, entries: OptOut, place: Row, row: Row | Broken, own: Sequence[OwnFilter] = (), *, where: str = ""
+) -> Row | Rejection:
+    """Return the `records.CORPUS` row of a source row that passes all filters, or why it does not.
+
+    `own` are the user's filters; `where` names the row if one of them fails.
+    """
     entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
     if entry is not None:
         return Rejection(OPTED_OUT, detail_of(entry))
@@ -107,8 +118,9 @@ def examined(config: Config, entries: OptOut, place: Row, row: Row | Broken) -> 
     if isinstance(text, Rejection):
         return text
     held_out = unit_interval(config.seed, "held-out", place["id"]) < config.corpus.held_out
-    too_big = None if held_out else reject_size(text, config.corpus)
-    return too_big or {
+    why = None if held_out else reject_size(text, config.corpus)
+    why = why or next(filter(None, (judge.check(text, row, where) for judge in own)), None)
+    return why or {
         "id": place["id"],
         "text": text,
         "split": SFT if held_out else MIDTRAIN,

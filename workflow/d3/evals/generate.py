@@ -22,7 +22,8 @@ from d3.evals.tasks import Task, load_tasks
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request, open_engine
+from d3.llm.engine import Engine, Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import plain_ids
 from d3.stage import Job
 from d3.tables import Row

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from d3.chain import STAGES, key_of, own_settings
+from d3.chain import key_of, own_settings
 from d3.errors import D3Error
 from d3.identity import digest_of
 from d3.lineage.run import Finding, Run
 from d3.lineage.statements import FOLDERS, Statement, stage_of
+from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.provenance import FOREIGN, digest_of_modules, file_digest
 from d3.statement import FACTS, SHORT, SUFFIX, settings_digest
 
-WITHOUT_KEY = ("source", "model", "hub_model", "benchmark", "report", "runs")
-"""Stages whose statement does not hold the settings that their folder's key is made of."""
 OPT_OUT = "opt_out"
 """Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
@@ -97,11 +96,12 @@ def _key_differs(statement: Statement) -> Iterator[str]:
     """Work out the key of the stage's folder again from what the statement says of its settings."""
     path = statement.outputs[0].path
     stage, parts = stage_of(path), path.split("/")
-    if stage in WITHOUT_KEY or stage not in STAGES or statement.stage not in (stage, _job_name(stage), "topic_counts"):
-        if stage and stage not in WITHOUT_KEY:
-            yield f"is of the stage {statement.stage}, but lies in the folder of {stage}"
+    record = stage_of_folder(stage)
+    if record and not record.has_key:
         return
-    if statement.stage == "topic_counts":
+    if record is None or statement.stage != stage:
+        if stage:
+            yield f"is of the stage {statement.stage}, but lies in the folder of {stage}"
         return
     read = {stage_of(item.path): item.path.split("/")[2] for item in statement.inputs if stage_of(item.path)}
     upstream = {name: read[name] for name in STAGES[stage].upstream if name in read}
@@ -114,20 +114,15 @@ def _key_differs(statement: Statement) -> Iterator[str]:
     yield from _names_differ(statement, stage, parts, read)
 
 
-def _job_name(stage: str) -> str:
-    """Give what the job of a stage calls itself."""
-    return {"diffs": "lintseq", "pair_diffs": "lintseq"}.get(stage, stage)
-
-
 def _names_differ(statement: Statement, stage: str, parts: list[str], read: dict[str, str]) -> Iterator[str]:
     """Work out the names of arms and benchmarks again, which carry digests of their settings."""
     config = statement.config
-    if stage == "sft":
+    if STAGES[stage].over == "arm":
         for name, arm in (config.get("arms") or {}).items():
             expected = f"{name}-{digest_of([arm, read.get('midtrain', '') if arm.get('midtrain') else ''])[:8]}"
             if parts[3] != expected:
                 yield f"its settings are those of the arm {expected}, not of {parts[3]}"
-    for name, benchmark in (config.get("benchmarks") or {}).items() if stage in ("generate", "execute") else ():
+    for name, benchmark in (config.get("benchmarks") or {}).items() if STAGES[stage].over == "evaluation" else ():
         if parts[3] != f"{name}-{digest_of(benchmark)[:8]}":
             yield f"its settings are those of the benchmark {name}-{digest_of(benchmark)[:8]}, not of {parts[3]}"
 

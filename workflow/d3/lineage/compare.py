@@ -16,16 +16,8 @@ from d3.errors import InputError
 from d3.lineage.run import Run, load
 from d3.lineage.statements import Statement, stage_of
 from d3.lineage.trace import NUMBERS, STAGE_OF_NUMBER
+from d3.pipeline.registry import STAGES, position
 from d3.statement import SUFFIX
-
-ORDER = (
-    "source", "model", "hub_model", "benchmark", "corpus", "duplicates", "grades", "diffs", "labels", "topics",
-    "dataset", "tokens", "midtrain", "pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate",
-    "execute", "scores", "runs",
-)  # fmt: skip
-"""Stages in the order in which they follow each other."""
-ASIDE = ("api_key_env", "base_url", "timeout_seconds", "retries")
-"""Settings that say how a server is reached; they explain nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,12 +110,12 @@ def read_side(text: str, results: Path) -> Side:
 def compare(one: Side, other: Side) -> Comparison:
     """Compare two runs."""
     stages: dict[str, StageDifference] = {}
-    for stage in sorted({*one.stages, *other.stages}, key=lambda name: (_place(name), name)):
+    for stage in sorted({*one.stages, *other.stages}, key=lambda name: (position(name), name)):
         stages[stage] = _stage_difference(stage, one, other)
     parents = _parents(one) | {k: v for k, v in _parents(other).items() if k not in _parents(one)}
     for stage, difference in stages.items():
         before = parents.get(stage, set()) | _parents(other).get(stage, set())
-        difference.upstream = sorted((s for s in before if s in stages and stages[s].differs), key=_place)
+        difference.upstream = sorted((s for s in before if s in stages and stages[s].differs), key=position)
     numbers, equal = [], 0
     for change in _numbers(one, other):
         if change.one == change.other:
@@ -204,11 +196,9 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by their path; what only says how a server is reached is left out."""
+    """Give nested settings by their path."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ASIDE:
-            continue
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")
         else:
@@ -221,7 +211,7 @@ def _plain(path: str) -> str:
     parts = path.split("/")
     if parts[0] == "results" and len(parts) > 3:
         parts = [parts[1], *parts[3:]]
-        if parts[0] in ("sft", "generate", "execute", "scores"):
+        if parts[0] in STAGES and STAGES[parts[0]].over in ("arm", "evaluation"):
             parts = [part.rsplit("-", 1)[0] + "".join(Path(part).suffixes[-1:]) if "-" in part else part
                      for part in parts]  # fmt: skip
         return "/".join(parts)
@@ -234,10 +224,6 @@ def _plain(path: str) -> str:
 def _stage(statement: Statement) -> str:
     path = statement.path.removesuffix(SUFFIX)
     return stage_of(path) or statement.stage
-
-
-def _place(stage: str) -> int:
-    return ORDER.index(stage) if stage in ORDER else len(ORDER)
 
 
 def _parents(side: Side) -> dict[str, set[str]]:
@@ -266,7 +252,7 @@ def _explained(name: str, stages: Mapping[str, StageDifference], one: Side, othe
             jobs = [job for job in side.stages.get("scores", []) if _is_line(job, benchmark, arm)]
         for job in side.run.upstream(jobs).statements.values():
             seen.add(_stage(job))
-    waiting = [stage for stage in sorted(seen, key=_place) if stage in stages]
+    waiting = [stage for stage in sorted(seen, key=position) if stage in stages]
     return [stage for stage in waiting if stages[stage].causes and stages[stage].differs]
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from d3.lineage.compare import ORDER, Side
+from d3.lineage.compare import Side
 from d3.lineage.statements import Artefact, Statement
+from d3.pipeline.registry import position
 from d3.statement import FACTS
 from d3.tables import remove, written_whole
 
@@ -125,8 +126,7 @@ class Crate:
 
     def build(self) -> Entity:
         """Give the whole metadata file."""
-        stages = [stage for stage in ORDER if stage in self.side.stages]
-        stages += [stage for stage in self.side.stages if stage not in stages]
+        stages = sorted(self.side.stages, key=position)
         self._copied_files()
         actions = [self._stage(place, stage) for place, stage in enumerate(stages, start=1)]
         whole = self._whole_run(stages)

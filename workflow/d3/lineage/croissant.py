@@ -11,6 +11,7 @@ import pyarrow as pa
 from d3 import records
 from d3.lineage.compare import Side
 from d3.lineage.statements import Statement
+from d3.pipeline.registry import STAGES, before
 from d3.tables import written_whole
 
 CONTEXT = {
@@ -85,7 +86,7 @@ def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str,
         "license": sorted(licences) or ["unknown"],
         "isLiveDataset": False,
         "prov:wasDerivedFrom": [_entity(item.path, item.sha256) for item in _sources(side)],
-        "prov:wasGeneratedBy": [_activity(side, stage) for stage in side.stages if stage in MADE_BY],
+        "prov:wasGeneratedBy": [_activity(side, stage) for stage in side.stages if _made_rows(stage)],
         "distribution": [
             {
                 "@type": "cr:FileObject",
@@ -112,8 +113,9 @@ def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str,
     }
 
 
-MADE_BY = ("corpus", "grades", "diffs", "labels", "dataset")
-"""Stages that a dataset row went through."""
+def _made_rows(stage: str) -> bool:
+    """Return whether rows of the dataset went through a stage."""
+    return stage in {"dataset", *before("dataset")} and bool(STAGES[stage].outputs[0].schema)
 
 
 def _sources(side: Side) -> list[Any]:

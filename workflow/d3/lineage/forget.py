@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.chain import STAGES, Chain
+from d3.chain import Chain
 from d3.corpus.optout import OptOut, parse_entry, read_opt_out
 from d3.errors import ConfigError, D3Error, InputError
 from d3.journal import Journal
 from d3.lineage.search import Found, Probes, search, strings
 from d3.lineage.tracks import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, other_texts
+from d3.pipeline.registry import STAGES
 from d3.statement import SUFFIX, read_statement, statement_path
 from d3.tables import remove, table_name, written_whole
 

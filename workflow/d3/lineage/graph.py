@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from d3.lineage.statements import stage_of
+from d3.pipeline.registry import lists_ids
 
 if TYPE_CHECKING:
     import duckdb
-
-
-LISTS = ("duplicates", "pair_duplicates")
-"""Stages whose files say what others leave out; no row comes from them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,7 +90,7 @@ def _nearest(found: dict[str, Group], parents: Iterable[str]) -> list[str]:
     parents = list(parents)
     above = {name: ancestors(found, name) for name in parents}
     stages = {name for name in parents if stage_of(found[name].path)}
-    ways = {name for name in stages if stage_of(found[name].path) not in LISTS}
+    ways = {name for name in stages if not lists_ids(stage_of(found[name].path))}
     near = [name for name in parents if name not in stages or not any(name in above[other] for other in ways)]
     return sorted(near, key=lambda name: (len(above[name]), name))
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from d3.errors import D3Error
 from d3.lineage.statements import Statement, StatementError, find_statements, group_of, read_statement, stage_of
+from d3.pipeline.registry import STAGES
 from d3.tables import written_whole
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ def _add_rows(connection: "duckdb.DuckDBPyConnection", root: Path, names: Sequen
 
     kinds: dict[str, list[str]] = {}
     for name in names:
-        kind = _kind(root, name)
+        kind = _kind(name)
         if kind:
             kinds.setdefault(kind, []).append(name)
     for kind, several in kinds.items():
@@ -320,16 +321,11 @@ def _copy_if_sound(connection: "duckdb.DuckDBPyConnection", root: Path, kind: st
         return
 
 
-def _kind(root: Path, name: str) -> str | None:
-    """Give which columns of a table hold ids, None for one without rows to look up."""
-    stage, folder = stage_of(name), name.split("/")[3:-1]
-    if stage == "corpus":
-        return "rejected" if folder == ["rejected"] else "corpus"
-    if stage == "dataset":
-        return "row_ids" if folder == ["rows"] else None
-    kinds = {"grades": "id", "diffs": "sample", "pair_diffs": "sample", "sft_data": "sample", "labels": "part",
-             "topics": "part", "pairs": "pairs"}  # fmt: skip
-    return kinds.get(stage)
+def _kind(name: str) -> str | None:
+    """Return how the rows of a table are found by content id, None for one without rows to look up."""
+    stage = STAGES.get(stage_of(name))
+    output = stage.output_of("/".join(name.split("/")[3:])) if stage else None
+    return output.ids or None if output else None
 
 
 def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names: Sequence[str]) -> None:
@@ -337,12 +333,12 @@ def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names:
     prefix = f"{root.as_posix()}/"
     source = "read_parquet(?, filename=true, file_row_number=true)"
     path = f"substr(t.filename, {len(prefix) + 1})"
-    if kind == "row_ids":
+    if kind == "rows":
         path = f"regexp_replace({path}, '/rows/([^/]+)$', '/data/\\1')"
     joined = f"{source} t join artefacts a on a.path = {path}"
-    sample = "t.sample" if kind in ("sample", "part", "row_ids") else "null"
-    part = "t.part" if kind in ("part", "row_ids") else "null"
-    place = 't."row"' if kind == "row_ids" else "t.file_row_number"
+    sample = "t.sample" if kind in ("sequence", "example", "rows") else "null"
+    part = "t.part" if kind in ("example", "rows") else "null"
+    place = 't."row"' if kind == "rows" else "t.file_row_number"
     key = KEY.format("t.hexsha" if kind == "rejected" else "t.id")
     paths = [f"{prefix}{name}" for name in names]
     connection.execute(f"insert into rows select {key}, a.id, {place}, {sample}, {part} from {joined}", [paths])

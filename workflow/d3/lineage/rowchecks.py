@@ -18,6 +18,7 @@ from d3.errors import D3Error
 from d3.identity import content_id, normalise, program_number
 from d3.lineage.run import Finding, Run
 from d3.lineage.statements import Statement, stage_of
+from d3.pipeline.registry import STAGES
 from d3.tables import FORMATS, Row, count_rows, read_notes, read_rows, table_name
 from d3.trajectory import example_completion, example_prompt, random_name
 
@@ -93,7 +94,8 @@ class Checker:
             notes = read_notes(path)
             if notes and {name: notes.get(name) for name in counts} != counts:
                 yield item.path, f"its footer counts {notes}, its statement {counts}"
-            whole = place == 0 and counts.get("stage") in ("corpus", "dataset", "generate", "execute")
+            stage = STAGES.get(stage_of(item.path))
+            whole = place == 0 and stage is not None and stage.one_row_each
             if whole and rows != counts["kept"]:
                 yield item.path, f"has {rows:,} rows, but {counts['kept']:,} were kept"
 

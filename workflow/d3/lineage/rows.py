@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from d3.errors import InputError
 from d3.lineage.nodes import Node
 from d3.lineage.statements import stage_of
+from d3.pipeline.registry import STAGES, of_functions, position
 
 if TYPE_CHECKING:
     from d3.lineage.trace import Tracer
@@ -48,7 +49,7 @@ class RowTracer:
                     child.notes += self._made_with(table)
                     node.children.append(child)
             node.children += self._stack_rows(key, artefact)
-        if stage_of(path) in ("sft_data", "pair_diffs"):
+        if of_functions(stage_of(path)):
             node.children += self._through_pairs(artefact, [key for key, _, _ in found[:1]])
         return node
 
@@ -208,20 +209,8 @@ class RowTracer:
 
 def _words(stage: str, values: dict[str, Any], shown: dict[str, str]) -> Iterator[str]:
     """Yield what a row says, by its stage."""
-    names = {
-        "grades": ("score", "expected_score", "rationale", "status"),
-        "diffs": ("sample", "status"),
-        "pair_diffs": ("sample", "status"),
-        "labels": ("sample", "part", "start", "end", "label", "status"),
-        "dataset": ("source_program_id", "lines_changed"),
-        "corpus": ("split", "reason", "detail", "id"),
-        "pairs": ("name", "instruction"),
-        "sft_data": ("sample",),
-        "source": ("max_stars_repo_name", "max_stars_repo_path", "hexsha"),
-        "generate": ("task_id", "sample", "status"),
-        "execute": ("task_id", "sample", "verdict"),
-    }.get(stage, tuple(shown)[:6])
-    for name in names:
+    names = STAGES[stage].shown if stage in STAGES else ()
+    for name in names or tuple(shown)[:6]:
         if values.get(name) is not None:
             yield f"{name} {shown[name]}"
     if values.get("diffs"):
@@ -236,8 +225,9 @@ def _shown(value: Any) -> str:
 
 
 def _order(path: str) -> int:
-    stages = ("dataset", "labels", "topics", "diffs", "grades", "sft_data", "pair_diffs", "pairs", "corpus")
-    return stages.index(stage_of(path)) if stage_of(path) in stages else len(stages)
+    """Return a rank by which rows of late stages come first; files of no stage come last."""
+    stage = stage_of(path)
+    return len(STAGES) - position(stage) if stage in STAGES else len(STAGES) + 1
 
 
 def read_row(root: Path, path: str, row: int) -> dict[str, Any]:

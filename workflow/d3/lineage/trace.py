@@ -24,6 +24,7 @@ from d3.lineage.graph import Group
 from d3.lineage.nodes import Node
 from d3.lineage.rows import RowTracer
 from d3.lineage.statements import Statement, StatementError, read_statement, stage_of
+from d3.pipeline.registry import has_rows, of_functions
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,11 +44,6 @@ STAGE_OF_NUMBER = {
     "tokens": "tokens",
 }
 """Key numbers of the report and the stage whose files they are counted from."""
-ROW_STAGES = ("dataset", "sft_data", "labels", "pair_diffs", "diffs", "pairs", "grades", "corpus")
-"""Stages whose tables lead to source files; the first that were reached say which files are behind a target."""
-
-OF_PAIRS = ("sft_data", "pair_diffs")
-"""Stages whose ids are those of functions; the pairs say which file each was taken from."""
 PAIRS_TO_FILES = """
 insert into wanted select distinct other.key from wanted own join rows me on me.key = own.key
     join artefacts a on a.id = me.artefact and starts_with(a.path, 'results/pairs/')
@@ -237,7 +233,7 @@ class Tracer:
             """,
             frontier,
         )
-        if any(stage_of(found[folder].path) in OF_PAIRS for folder in frontier):
+        if any(of_functions(stage_of(found[folder].path)) for folder in frontier):
             self.connection.execute(PAIRS_TO_FILES)
         sources = self.connection.execute(
             """
@@ -292,7 +288,7 @@ class Tracer:
 
 def _frontier(found: dict[str, Group]) -> list[str]:
     """Give the folders of row tables from which no other reached table of rows was made."""
-    bearing = [name for name, group in found.items() if stage_of(group.path) in ROW_STAGES]
+    bearing = [name for name, group in found.items() if has_rows(stage_of(group.path))]
     above: set[str] = set()
     for name in bearing:
         above |= graph.ancestors(found, name)

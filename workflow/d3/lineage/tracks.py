@@ -23,13 +23,14 @@ from d3.corpus.read import Broken, read_shard
 from d3.errors import InputError
 from d3.identity import content_id, normalise, program_number
 from d3.lineage.search import files_below
+from d3.pipeline.registry import STAGES
 from d3.statement import SUFFIX, read_statement
 from d3.tables import open_parquet, read_rows
 
 RESULTS = Path("results")
-TRAINED = ("midtrain", "sft")
+TRAINED = tuple(stage.name for stage in STAGES.values() if stage.trains)
 """Stages whose outputs are models."""
-WRITTEN = ("generate", "execute", "scores")
+WRITTEN = tuple(stage.name for stage in STAGES.values() if stage.over == "evaluation")
 """Stages whose outputs come of what models wrote."""
 
 

@@ -12,6 +12,7 @@ from d3.lineage import checks, endchecks, rowchecks
 from d3.lineage.rowchecks import Check, Checker
 from d3.lineage.run import Finding, Run, find_target, load
 from d3.lineage.statements import stage_of
+from d3.pipeline.registry import stage_of_folder
 from d3.progress import Progress
 from d3.statement import SUFFIX
 from d3.tables import remove
@@ -82,7 +83,7 @@ def verify(
         read = {item.path for item in (*statement.outputs, *statement.inputs)} | {statement.path}
         if not read & damaged:
             checker = Checker(run=run, statement=statement, sample=sample, draw=draw)
-            verified.findings += checker.findings(CHECKS.get(stage_of(statement.outputs[0].path)))
+            verified.findings += checker.findings(_check_of(stage_of(statement.outputs[0].path)))
     if target is None:
         from d3.lineage.sign import check_signatures
 
@@ -91,6 +92,12 @@ def verify(
         verified.findings += faults
     verified.findings = _once(verified.findings)
     return verified
+
+
+def _check_of(folder: str) -> Check | None:
+    """Return the check of the stage with a folder of the results; the check of its own module goes first."""
+    stage = stage_of_folder(folder)
+    return (stage.check() if stage else None) or CHECKS.get(folder)
 
 
 def _across(run: Run, whole: Run, everything: bool) -> Iterator[Iterable[Finding]]:

@@ -15,7 +15,7 @@ from pylint.checkers import typecheck, utils
 from pylint.utils import ASTWalker
 
 from d3.errors import ToolError
-from d3.lintseq.shortcuts import LEAVES
+from d3.lintseq.inference import LEAVES
 
 Callback = Callable[[Any], None]
 Events = dict[type, tuple[tuple[Callback, ...], tuple[Callback, ...]]]

@@ -9,8 +9,9 @@ from itertools import islice
 from statistics import median
 from typing import Literal
 
+from d3.config import Diffs
 from d3.identity import content_id, derive_seed
-from d3.lintseq.pool import Pool, Settings, Task
+from d3.lintseq.pool import Pool, Task
 from d3.lintseq.stage import imported_modules
 
 SETTINGS: tuple[Literal["error", "ignore"], ...] = ("error", "ignore")
@@ -33,7 +34,7 @@ def imports(texts: Sequence[str], seed: int, *, workers: int) -> None:
     print(row.format("unresolved_imports", "files", "first edit is more than half of it", "diffs, median"), flush=True)
     for setting in SETTINGS:
         large, diffs = 0, []
-        with Pool(Settings(unresolved_imports=setting), workers, imported_modules(texts)) as pool:
+        with Pool(Diffs(unresolved_imports=setting), workers, imported_modules(texts)) as pool:
             for task, answer in pool.run(tasks_of(texts, seed)):
                 if answer["status"] == "ok":
                     large += len(answer["edits"][0]) > (task.text.count("\n") + 1) / 2
@@ -50,7 +51,7 @@ def memory(texts: Sequence[str], seed: int, *, sequences: int) -> None:
     tasks = islice(tasks_of(texts, seed, samples=samples), sequences)
     step = max(1, sequences // CURVE_POINTS)
     print(f"{'sequences':>10}{'resident':>12}{'modules':>10}", flush=True)
-    with Pool(Settings(), 1, imported_modules(texts)) as pool:
+    with Pool(Diffs(), 1, imported_modules(texts)) as pool:
         for number, _ in enumerate(pool.run(tasks)):
             if number in (1, *range(step, sequences, step), sequences - 1):
                 print(f"{number:>10}{pool.resident_mb:>9} MB{pool.modules:>10}", flush=True)

@@ -31,7 +31,7 @@ from astroid.exceptions import AstroidImportError, InferenceError
 from astroid.inference_tip import _CURRENTLY_INFERRING, clear_inference_tip_cache
 from astroid.manager import AstroidManager
 
-from d3.lintseq import inference, shortcuts
+from d3.lintseq import inference
 
 Names = dict[str, list[Any]]
 """The `locals` or `instance_attrs` of a node."""
@@ -150,7 +150,6 @@ class Library:
     def __init__(self) -> None:
         manager = astroid.MANAGER
         AstroidBuilder(manager)  # loads the builtins
-        shortcuts.take()
         inference.take()
         self._base = dict(manager.astroid_cache)
         self._base_shapes = [_Shape(module) for module in self._base.values()]

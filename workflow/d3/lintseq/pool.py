@@ -16,33 +16,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Self
 
+from d3.config import Diffs
 from d3.errors import ToolError
 from d3.identity import LINE_BREAKS
 from d3.lintseq import worker
+from d3.lintseq.pinned_versions import check_versions
 from d3.lintseq.worker import Answer
 
 PACKAGE_ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What decides a sequence besides the file and its seed."""
-
-    lint: bool = True
-    unresolved_imports: Literal["error", "ignore"] = "error"
-    packages: tuple[str, ...] = ()
-    max_depth: int = 512
-    max_lines: int = 2000
-    max_cpu_seconds: float = 120.0
-    max_wall_seconds: float = 900.0
-    max_memory_mb: int = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +43,7 @@ class Task:
     seed: int
 
 
-def unfit(text: str, settings: Settings) -> Answer | None:
+def unfit(text: str, settings: Diffs) -> Answer | None:
     """Give the answer of a text that is not worth a linter, or None."""
     lines = text.count("\n") + 1
     status, detail = "", ""
@@ -78,7 +66,7 @@ class _Link:
     The samples of a file are done one after the other, and share its limits on time.
     """
 
-    def __init__(self, end: socket.socket, settings: Settings) -> None:
+    def __init__(self, end: socket.socket, settings: Diffs) -> None:
         self.socket = end
         self.lines = end.makefile("r", encoding="utf-8")
         self.settings = settings
@@ -135,7 +123,7 @@ class Pool:
     be started.
     """
 
-    def __init__(self, settings: Settings, workers: int, warm: Iterable[str] = ()) -> None:
+    def __init__(self, settings: Diffs, workers: int, warm: Iterable[str] = ()) -> None:
         self.settings, self.count = settings, max(1, workers)
         self.warm = sorted(set(warm))
         self._links: list[_Link] = []
@@ -145,7 +133,12 @@ class Pool:
         self._log: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Give the pool; its processes start with the first task."""
+        """Return the pool; its processes start with the first task.
+
+        Raise ToolError if they would lint with other versions than those that the linter was written for.
+        """
+        if self.settings.lint:
+            check_versions()
         return self
 
     def __exit__(
@@ -185,7 +178,7 @@ class Pool:
             theirs.close()
             self._links.append(_Link(ours, self.settings))
         with contextlib.suppress(BrokenPipeError):
-            settings = {**asdict(self.settings), "packages": list(self.settings.packages), "warm": self.warm}
+            settings = self.settings.model_dump(mode="json") | {"warm": self.warm}
             assert self._server.stdin is not None
             self._server.stdin.write(json.dumps(settings) + "\n")
             self._server.stdin.flush()
@@ -273,13 +266,13 @@ TIMERS = {-signal.SIGPROF: "CPU", -signal.SIGXCPU: "CPU", -signal.SIGALRM: "wall
 """How a worker ends that exceeds a limit on time."""
 
 
-def _timeout(what: str, settings: Settings) -> Answer:
+def _timeout(what: str, settings: Diffs) -> Answer:
     """Give the answer of a task whose file has used up its time."""
     most = settings.max_cpu_seconds if what == "CPU" else settings.max_wall_seconds
     return worker.refusal("timeout", f"{what} time: the samples of a file may take {most:g} s together")
 
 
-def _epitaph(code: int, settings: Settings) -> Answer:
+def _epitaph(code: int, settings: Diffs) -> Answer:
     """Give the answer of a task whose worker died, alone with it."""
     if code in TIMERS:
         return _timeout(TIMERS[code], settings)

@@ -20,13 +20,13 @@ import pyarrow as pa
 from d3 import records, usage
 from d3.config import Config
 from d3.config_identity import deciding_part
-from d3.elsewhere import REASON as ELSEWHERE
-from d3.elsewhere import ids_elsewhere
+from d3.corpus.duplicates import REASON as ELSEWHERE
+from d3.corpus.duplicates import ids_elsewhere
 from d3.errors import InputError
 from d3.identity import derive_seed, digest_of, normalise
 from d3.journal import Journal
 from d3.lintseq.environment import environment_key
-from d3.lintseq.pool import Pool, Settings, Task
+from d3.lintseq.pool import Pool, Task
 from d3.lintseq.worker import Answer
 from d3.pipeline.checks import Faults, FinishedJob, rows_by_key, select
 from d3.progress import Progress
@@ -41,21 +41,6 @@ IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([A-Za-z_][\w.]*)", re.MULTILI
 COLUMNS = pa.schema([("id", pa.string()), ("text", pa.string())])
 SPLIT = pa.field("split", pa.string())
 GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
-
-
-def settings_of(config: Config) -> Settings:
-    """Give what the pool needs to know of a configuration."""
-    section = config.diffs
-    return Settings(
-        lint=section.lint,
-        unresolved_imports=section.unresolved_imports,
-        packages=tuple(sorted(section.packages)),
-        max_depth=section.max_depth,
-        max_lines=section.max_lines,
-        max_cpu_seconds=section.max_cpu_seconds,
-        max_wall_seconds=section.max_wall_seconds,
-        max_memory_mb=section.max_memory_mb,
-    )
 
 
 def run(
@@ -101,7 +86,6 @@ def sample_all(
     config: Config, texts: dict[str, str], *, workers: int, journal: Path | None
 ) -> dict[tuple[str, int], Answer]:
     """Give the answer of every (id, sample), out of the journal or freshly sampled."""
-    settings = settings_of(config)
     tasks = [
         Task(
             id=identifier,
@@ -116,7 +100,7 @@ def sample_all(
     base = digest_of(
         {
             "code": code_digest("d3.lintseq.pool"),
-            "environment": environment_key(settings.packages),
+            "environment": environment_key(config.diffs.packages),
             "settings": deciding_part(config.diffs, "samples"),
         }
     )
@@ -132,7 +116,7 @@ def sample_all(
         flushed = time.monotonic()
         left = [task for task in tasks if (task.id, task.sample) not in answers]
         usage.count(asked=len(left), journal=len(answers))
-        with Pool(settings, workers, imported_modules(task.text for task in left)) as pool:
+        with Pool(config.diffs, workers, imported_modules(task.text for task in left)) as pool:
             for task, answer in pool.run(left):
                 answers[task.id, task.sample] = answer
                 if store is not None:

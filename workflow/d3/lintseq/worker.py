@@ -201,7 +201,7 @@ def _linter(settings: Mapping[str, Any], folder: Path) -> "Linter | None":
     packages.mkdir()
     work = folder / "work"
     work.mkdir()
-    search_path = [*standard_library(), *link_packages(settings["packages"], packages)]
+    search_path = [*standard_library(), *link_packages(sorted(settings["packages"]), packages)]
     return Linter(work, search_path, ignore_unresolved=settings["unresolved_imports"] == "ignore")
 
 

@@ -12,9 +12,18 @@ from typing import Any, Generic, TypeVar
 from d3 import usage
 from d3.identity import digest_of
 from d3.journal import Journal
-from d3.llm.engine import Answer, Engine, EngineError, Request, RollingEngine, room_needed
+from d3.llm.engine import (
+    NOT_IN_JOURNAL,
+    Answer,
+    Engine,
+    EngineError,
+    ReplayingEngine,
+    Request,
+    RollingEngine,
+    room_needed,
+)
+from d3.llm.engine_log import record_engine
 from d3.llm.flight import InChunks, Rolling
-from d3.llm.replay_engine import NOT_KEPT, ReplayEngine, record
 from d3.progress import Progress
 
 T = TypeVar("T")
@@ -121,7 +130,7 @@ def ask_all(
     Raises EngineError when at least `TO_BLAME` requests were asked and there is not one answer: such a
     file would look finished, and the next run would leave it alone.
     """
-    if isinstance(engine, ReplayEngine):
+    if isinstance(engine, ReplayingEngine):
         engine.bind(journal)
     waiting = iter(questions)
     progress = Progress(what, total, "answers")
@@ -217,7 +226,7 @@ class _Desk(Generic[T]):
             held.outcome = Outcome(row=question.row, status="ok", answer=_from_entry(known))
             self.tally.journal += 1
         elif self.engine.tries == 0:
-            held.outcome = Outcome(row=question.row, status="engine_error", detail=NOT_KEPT)
+            held.outcome = Outcome(row=question.row, status="engine_error", detail=NOT_IN_JOURNAL)
             self.tally.unanswered += 1
         else:
             self.open[key] = [held]
@@ -227,7 +236,7 @@ class _Desk(Generic[T]):
         """Wait until the engine has answered something, and keep it."""
         replies = self.flight.take()
         if self.journal is not None and any(isinstance(reply, Answer) for _, reply in replies):
-            record(self.engine.identity, self.journal)
+            record_engine(self.engine.identity, self.journal)
         for key, reply in replies:
             self.tally.asked += 1
             if isinstance(reply, Answer):

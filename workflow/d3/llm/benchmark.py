@@ -35,7 +35,8 @@ from d3.embedded import standard_library
 from d3.identity import derive_seed
 from d3.journal import Journal
 from d3.llm.ask import Question, ask_all
-from d3.llm.engine import Request, open_engine
+from d3.llm.engine import Request
+from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 
 CODE = "The file:\n```python\n{{ code }}\n```\n"

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from d3 import config
 from d3.errors import D3Error
+from d3.journal import Journal
+
+NOT_IN_JOURNAL = "not in the journal"
+"""Why a request has no answer where none is asked."""
 
 
 class EngineError(D3Error):
@@ -104,6 +107,14 @@ class RollingEngine(Engine, Protocol):
         """
 
 
+@runtime_checkable
+class ReplayingEngine(Engine, Protocol):
+    """An engine whose answers are those of a journal."""
+
+    def bind(self, journal: Journal | None) -> None:
+        """Take the identity of the engine that wrote the journal; raise EngineError if it is not the only one."""
+
+
 def room_needed(tokenizer: Any, request: Request) -> int:
     """Give the tokens that a request takes at most: prompt, answer, lead and longest choice."""
     longest = max((len(choice_ids(tokenizer, choice)) for choice in request.choices or ()), default=0)
@@ -121,27 +132,3 @@ def shares(sums: Sequence[float]) -> tuple[float, ...]:
     top = max(sums)
     weights = [math.exp(value - top) for value in sums]
     return tuple(weight / sum(weights) for weight in weights)
-
-
-def open_engine(settings: config.Engine, model: str) -> Engine:
-    """Open the engine that `settings.kind` names for `model`, a folder or a hub id.
-
-    `settings.model` is not read: the caller has resolved it. `settings.revision` is used for a hub
-    id. Weights are loaded at the first question, so a run whose answers all lie in the journal never
-    loads them. Raises EngineError.
-    """
-    if settings.kind == "vllm":
-        from d3.llm.vllm_engine import VllmEngine
-
-        return VllmEngine(settings, model)
-    if settings.kind == "openai":
-        from d3.llm.openai_engine import OpenaiEngine
-
-        return OpenaiEngine(settings, model)
-    if settings.kind == "replay":
-        from d3.llm.replay_engine import ReplayEngine
-
-        return ReplayEngine(settings, model)
-    from d3.llm.transformers_engine import TransformersEngine
-
-    return TransformersEngine(settings, model)

@@ -1,4 +1,4 @@
-"""The picture of the chain in the README is the one that Snakemake draws."""
+"""The rule graph in the documentation is the one that Snakemake draws."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from running import ROOT, SNAKEMAKE
 
 
 def rulegraph() -> str:
-    """Give the rule graph as a Mermaid picture with rule names and no colours."""
+    """Return the rule graph as a Mermaid picture with rule names and no colours."""
     answer = subprocess.run(
         [str(SNAKEMAKE), "--configfile", "config/config.yaml", "--rulegraph", "mermaid-js"],
         capture_output=True,
@@ -21,7 +21,7 @@ def rulegraph() -> str:
     return "\n".join(["```mermaid", "flowchart TB", *lines, "    scores --> report", "```"])
 
 
-def test_the_readme_shows_the_rule_graph() -> None:
-    readme = (ROOT / "README.md").read_text()
-    shown = readme.split("<!-- rulegraph: begin -->\n")[1].split("\n<!-- rulegraph: end -->")[0]
+def test_the_documentation_shows_the_rule_graph() -> None:
+    page = (ROOT / "docs" / "stages.md").read_text()
+    shown = page.split("<!-- rulegraph: begin -->\n")[1].split("\n<!-- rulegraph: end -->")[0]
     assert shown == rulegraph()

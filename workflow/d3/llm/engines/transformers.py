@@ -13,7 +13,6 @@ SmolLM, StarCoder2 ...), not for recurrent ones.
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,62 +20,37 @@ import transformers
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from d3 import config
-from d3.llm.engine import Answer, EngineError, Request, choice_ids, room_needed
-from d3.provenance import file_digest
+from d3.llm.engine import Answer, EngineError, Request, choice_ids
+from d3.llm.engines.base import BaseEngine
 
 PREFIXES_IN_MEMORY = 4
 
 
-class TransformersEngine:
-    """See the module's text; the interface is `d3.llm.engine.Engine`."""
-
-    tries = 3
+class TransformersEngine(BaseEngine):
+    """See the module's text."""
 
     def __init__(self, settings: config.Engine, model: str) -> None:
-        """Read the tokenizer and the model's config; raises EngineError when they cannot be had."""
-        self.settings, self.name = settings, model
+        """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
+        super().__init__(settings, model)
         self.chunk = 4 * settings.batch
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._prefixes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        options = {} if Path(model).exists() else {"revision": settings.revision}
-        try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
-            self._config = transformers.AutoConfig.from_pretrained(model, **options)
-        except (OSError, ValueError) as error:
-            raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
-        self._options = options
-        text_config = self._config.get_text_config()
-        self.max_length = min(settings.max_length, int(getattr(text_config, "max_position_embeddings", 2**31)))
 
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Give what decides answers; a model in a folder is known by the digest of its files."""
-        folder = Path(self.name)
-        model = (
-            {"digest": file_digest(folder)}
-            if folder.exists()
-            else {"model": self.name, "revision": self.settings.revision}
-        )
-        return {
-            "kind": "transformers",
-            **model,
-            "dtype": self.settings.dtype,
-            "quantization": None,
-            "tensor_parallel": 1,
-            "versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
-        }
+    def more_identity(self) -> dict[str, Any]:
+        """Return the versions of what computes the answers."""
+        return {"versions": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}}
 
     @cached_property
     def _model(self) -> Any:
         transformers.utils.logging.disable_progress_bar()
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                self.name, dtype=getattr(torch, self.settings.dtype), **self._options
+                self.model, dtype=getattr(torch, self.settings.dtype), revision=self.revision
             )
             return model.to(self.device).eval()
         except Exception as error:  # a cut file, a full GPU: whatever it is, no row is to blame for it
             raise EngineError(
-                f"cannot be loaded ({type(error).__name__}: {error})", where=self.name, remedy="check the model"
+                f"cannot be loaded ({type(error).__name__}: {error})", where=self.model, remedy="check the model"
             ) from None
 
     @cached_property
@@ -88,12 +62,8 @@ class TransformersEngine:
             ends.update([value] if isinstance(value, int) else value or [])
         return frozenset(ends)
 
-    def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, in their order; raises EngineError for one over `max_length`."""
-        for request in requests:
-            needed = room_needed(self.tokenizer, request)
-            if needed > self.max_length:
-                raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return the answers to checked requests, in their order: prompts of similar length share a batch."""
         answers: list[Answer | None] = [None] * len(requests)
         order = sorted(range(len(requests)), key=lambda at: (len(requests[at].ids), requests[at].ids))
         with torch.inference_mode():
@@ -181,24 +151,20 @@ class TransformersEngine:
         if token in self._ends:
             row.finish = "stop"
             row.kept = len(row.tokens) - 1
-            row.text = self._text(row.tokens[:-1])
+            row.text = self.decode(row.tokens[:-1])
             return
         row.kept = len(row.tokens)
         tail = max((len(stop.encode()) for stop in row.request.stop), default=0) + 4
-        recent = self._text(row.tokens[-tail:]) if row.request.stop else ""
+        recent = self.decode(row.tokens[-tail:]) if row.request.stop else ""
         if any(stop in recent for stop in row.request.stop):
-            text = self._text(row.tokens)
+            text = self.decode(row.tokens)
             row.finish = "stop"
             row.text = text[: min(text.index(stop) for stop in row.request.stop if stop in text)]
-            while len(self._text(row.tokens[: row.kept])) > len(row.text):
+            while len(self.decode(row.tokens[: row.kept])) > len(row.text):
                 row.kept -= 1
         elif len(row.tokens) == row.request.max_tokens:
             row.finish = "length"
-            row.text = self._text(row.tokens)
-
-    def _text(self, tokens: list[int]) -> str:
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+            row.text = self.decode(row.tokens)
 
     def _close(self, row: "_Row", cache: DynamicCache) -> None:
         """Read off the choices of a row that has ended, from the row's own part of the cache."""

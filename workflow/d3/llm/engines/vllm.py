@@ -15,12 +15,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from d3 import config
-from d3.llm.engine import Answer, EngineError, Request, choice_ids, room_needed, shares
-from d3.provenance import file_digest
+from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
+from d3.llm.engines.base import RollingBase
 
 SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -38,56 +37,34 @@ CPU_SETTINGS = {
 that are not bound to cores. Each gives way to the environment."""
 
 
-class VllmEngine:
-    """See the module's text; the interface is `d3.llm.engine.Engine`."""
-
-    tries = 3
+class VllmEngine(RollingBase):
+    """See the module's text."""
 
     def __init__(self, settings: config.Engine, model: str) -> None:
-        """Read the tokenizer and the model's config; raises EngineError when they cannot be had."""
-        self.settings, self.name = settings, model
+        """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        try:
+            import vllm
+            import vllm.platforms
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported ({error})", remedy="run this stage in the vllm environment"
+            ) from None
+        super().__init__(settings, model)
         self.chunk = settings.batch + max(16, settings.batch // 4)  # some wait, so that no place stays empty
         self.prompt_tokens = self.cached_tokens = 0
         """Tokens of all prompts so far, and how many of them the prefix cache served."""
         self.read_off_tokens = self.read_off_cached = 0
         """The same of the prompts that choices were read off from."""
+        self._vllm = vllm
         self._tickets = 0
         self._running: dict[str, tuple[_Flight, int]] = {}  # by vLLM's request: whose it is, which of its prompts
         self._finished: list[tuple[int, Answer]] = []
-        self._revision = None if Path(model).exists() else settings.revision
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        try:
-            import transformers
-            import vllm
-            import vllm.platforms
 
-            self._vllm = vllm
-        except ImportError as error:
-            raise EngineError(
-                f"vLLM cannot be imported ({error})", remedy="run this stage in the vllm environment"
-            ) from None
-        try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=self._revision)
-            hub_config = transformers.AutoConfig.from_pretrained(model, revision=self._revision)
-        except (OSError, ValueError) as error:
-            raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
-        longest = int(getattr(hub_config.get_text_config(), "max_position_embeddings", 2**31))
-        self.max_length = min(settings.max_length, longest)
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Give what decides answers; a model in a folder is known by the digest of its files."""
-        folder = Path(self.name)
-        model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.name, "revision": self._revision}
-        return {
-            "kind": "vllm",
-            **model,
-            "dtype": self.settings.dtype,
-            "quantization": self.settings.quantization,
-            "tensor_parallel": self.settings.tensor_parallel,
-            "versions": {"vllm": self._vllm.__version__},
-        }
+    def more_identity(self) -> dict[str, Any]:
+        """Return the version of what computes the answers."""
+        return {"versions": {"vllm": self._vllm.__version__}}
 
     @cached_property
     def _llm(self) -> Any:
@@ -103,8 +80,8 @@ class VllmEngine:
             options |= {"block_size": 32}
         try:
             return self._vllm.LLM(
-                model=self.name,
-                revision=self._revision,
+                model=self.model,
+                revision=self.revision,
                 dtype=self.settings.dtype,
                 quantization=self.settings.quantization,
                 tensor_parallel_size=self.settings.tensor_parallel,
@@ -118,27 +95,13 @@ class VllmEngine:
         except Exception as error:  # whatever it is, no row is to blame for it
             raise EngineError(
                 f"vLLM does not start ({type(error).__name__}: {' '.join(str(error).split())})",
-                where=self.name,
+                where=self.model,
                 remedy="check the engine settings, and that the environment is whole",
             ) from None
 
-    def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, in their order, while no others are open; raises EngineError for one over `max_length`."""
-        for request in requests:
-            self._check(request)
-        try:
-            tickets = [self.submit(request) for request in requests]
-        except Exception as error:
-            self._clear(error)
-            raise
-        answers: dict[int, Answer] = {}
-        while len(answers) < len(tickets):
-            answers.update(self.collect())
-        return [answers[ticket] for ticket in tickets]
-
     def submit(self, request: Request) -> int:
         """Take one request and give its ticket; raises EngineError for one over `max_length`."""
-        self._check(request)
+        self.check(request)
         flight = _Flight(ticket=self._tickets, request=request)
         if request.max_tokens:
             self._send(flight, 0, request.ids, self._sampling(request))
@@ -153,15 +116,10 @@ class VllmEngine:
             try:
                 self._step()
             except Exception as error:
-                self._clear(error)
+                self.abort(error)
                 raise
         finished, self._finished = self._finished, []
         return finished
-
-    def _check(self, request: Request) -> None:
-        needed = room_needed(self.tokenizer, request)
-        if needed > self.max_length:  # vLLM would refuse it in words that do not name the row
-            raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
 
     def _send(self, flight: "_Flight", number: int, ids: Sequence[int], sampling: Any) -> None:
         """Give vLLM one prompt of a request."""
@@ -189,7 +147,7 @@ class VllmEngine:
             if not flight.missing:
                 self._finished.append((flight.ticket, self._answer(flight)))
 
-    def _clear(self, error: Exception) -> None:
+    def abort(self, error: Exception) -> None:
         """Take back what a failed call left in the engine, or its answers would come out of the next one.
 
         Raises EngineError when the engine is dead.
@@ -204,7 +162,7 @@ class VllmEngine:
         if not alive:
             raise EngineError(
                 f"vLLM died ({' '.join(str(error).split())[:300]})",
-                where=self.name,
+                where=self.model,
                 remedy="run again; finished answers are in the journal",
             ) from error
 
@@ -227,16 +185,12 @@ class VllmEngine:
         kept = len(tokens)
         if finish == "stop" and not isinstance(output.stop_reason, str):
             kept -= 1
-        text = self._text(tokens[:kept])
+        text = self.decode(tokens[:kept])
         if finish == "stop" and isinstance(output.stop_reason, str):
             text = text[: min((text.index(stop) for stop in request.stop if stop in text), default=len(text))]
-            while len(self._text(tokens[:kept])) > len(text):
+            while len(self.decode(tokens[:kept])) > len(text):
                 kept -= 1
         return _Written(text=text, finish=finish, tokens=tokens, kept=kept)
-
-    def _text(self, tokens: list[int]) -> str:
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
 
     def _read_off(self, flight: "_Flight") -> None:
         """Ask for the probabilities of the choices: one prompt, and one more for every further token of a

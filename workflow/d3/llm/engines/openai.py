@@ -24,14 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from d3 import config
 from d3.errors import ConfigError
 from d3.identity import derive_seed
-from d3.llm.engine import Answer, EngineError, Request, choice_ids, room_needed, shares
-from d3.provenance import file_digest
+from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
+from d3.llm.engines.base import BaseEngine, failed
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses after which the same request may succeed."""
@@ -47,50 +46,32 @@ class _RefusedError(Exception):
     """The server will not answer this request, or has not in all tries."""
 
 
-class OpenaiEngine:
-    """See the module's text; the interface is `d3.llm.engine.Engine`."""
+class OpenaiEngine(BaseEngine):
+    """See the module's text."""
 
-    tries = 1  # it sends requests again by itself
+    tries = 1  # it retries by itself
 
     def __init__(self, settings: config.Engine, model: str) -> None:
-        """Read the tokenizer; raises EngineError when it cannot be had, ConfigError without a server."""
+        """Load the tokenizer; raise EngineError if it cannot be loaded, ConfigError without a server."""
         import httpx2
-        import transformers
 
-        self.settings, self.name = settings, model
-        self.chunk = max(64, 8 * settings.batch)
         base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL")
         if not base_url:
             raise ConfigError("no server", where="engine.base_url", remedy="set it, or the variable OPENAI_BASE_URL")
+        super().__init__(settings, model)
+        self.chunk = max(64, 8 * settings.batch)
         self._base_url = base_url.rstrip("/")
         self._key = os.environ.get(settings.api_key_env, "")
-        self._revision = None if Path(model).exists() else settings.revision
-        try:
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, revision=self._revision)
-            text_config = transformers.AutoConfig.from_pretrained(model, revision=self._revision).get_text_config()
-        except (OSError, ValueError) as error:
-            raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
-        self.max_length = min(settings.max_length, int(getattr(text_config, "max_position_embeddings", 2**31)))
         self._http = httpx2
         self._not_before = 0.0  # monotonic clock; a rate limit holds for all requests
         self._stopped = threading.Event()
         self._limit_known = False
 
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Give what decides answers, as far as it can be known from here. The address is not part of
-        it: the same model may move to another machine.
+    def more_identity(self) -> dict[str, Any]:
+        """Return the model's name at the server. Its address is left out: the same model may move to another
+        machine.
         """
-        settings, folder = self.settings, Path(self.name)
-        model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.name, "revision": self._revision}
-        return {
-            "kind": "openai",
-            "served_model": settings.served_model,
-            **model,
-            "dtype": settings.dtype,
-            "quantization": settings.quantization,
-            "tensor_parallel": settings.tensor_parallel,
-        }
+        return {"served_model": self.settings.served_model}
 
     @cached_property
     def _client(self) -> Any:
@@ -99,16 +80,14 @@ class OpenaiEngine:
         timeout = self._http.Timeout(self.settings.timeout_seconds, connect=min(10.0, self.settings.timeout_seconds))
         return self._http.Client(headers=headers, timeout=timeout, limits=limits)
 
-    def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, in their order; raises EngineError for one over `max_length`, or when the
-        server is not to be reached.
-        """
-        for request in requests:
-            needed = room_needed(self.tokenizer, request)
-            if needed > self.max_length:
-                raise EngineError(f"takes {needed} tokens of {self.max_length}", where=request.key)
-            if any(len(choice_ids(self.tokenizer, choice)) != 1 for choice in request.choices or ()):
-                raise EngineError("choices of several tokens cannot be read off a server", where=request.key)
+    def check(self, request: Request) -> None:
+        """Raise EngineError if a request is too long, or has a choice that one token cannot express."""
+        super().check(request)
+        if any(len(choice_ids(self.tokenizer, choice)) != 1 for choice in request.choices or ()):
+            raise EngineError("choices of several tokens cannot be read off a server", where=request.key)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return the answers to checked requests, in their order; raise EngineError if the server is down."""
         self._stopped.clear()
         self._check_limit()
         with ThreadPoolExecutor(self.settings.batch) as pool:
@@ -148,9 +127,7 @@ class OpenaiEngine:
             if request.choices:
                 chances = self._read_off(request, kept)
         except _RefusedError as refused:
-            return Answer(
-                text="", finish_reason="error", prompt_tokens=len(request.ids), answer_tokens=0, detail=str(refused)
-            )
+            return failed(request, str(refused))
         return Answer(
             text=text,
             finish_reason=finish,
@@ -179,14 +156,10 @@ class OpenaiEngine:
             kept = self.tokenizer.encode(text, add_special_tokens=False) if request.choices else []
         else:
             kept = list(drawn)
-            while kept and choice["finish_reason"] == "stop" and len(self._text(kept)) > len(text):
+            while kept and choice["finish_reason"] == "stop" and len(self.decode(kept)) > len(text):
                 kept.pop()
         count = len(drawn) if drawn is not None else int((reply.get("usage") or {}).get("completion_tokens") or 0)
         return text, choice["finish_reason"], count, tuple(kept)
-
-    def _text(self, tokens: list[int]) -> str:
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
 
     def _read_off(self, request: Request, kept: Sequence[int]) -> tuple[float, ...]:
         choices = request.choices or ()

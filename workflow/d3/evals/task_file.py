@@ -1,0 +1,115 @@
+"""Files of tasks, one JSON object a line: fields are checked when they are read, tasks made in one way.
+
+for line in task_lines(path):
+    yield line.task(task_id=line.text("task_id"), ...)
+"""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from d3.errors import InputError
+from d3.evals.solutions import parse, signature, supporting_code, trimmed
+from d3.evals.tasks import Task
+from d3.tables import open_lines
+
+
+def task_lines(path: Path) -> Iterator["TaskLine"]:
+    """Yield the lines of a JSONL(.gz, .zst) file; raise InputError if it cannot be read."""
+    try:
+        with open_lines(path) as lines:
+            for number, text in enumerate(lines, start=1):
+                if text.strip():
+                    yield TaskLine(path, number, text)
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), remedy="check the benchmark's path") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"not a readable file of tasks ({error})", where=str(path), remedy="fetch it again") from None
+
+
+class TaskLine:
+    """A line of a file of tasks; every method raises InputError that names the line and the field."""
+
+    def __init__(self, path: Path, number: int, text: bytes) -> None:
+        self.path, self.number = path, number
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise self.error(f"is not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise self.error("must be a JSON object")
+        self._row: dict[str, Any] = row
+
+    def error(self, reason: str) -> InputError:
+        """Return the error about this line."""
+        remedy = "use the benchmark's own file, or check `kind`"
+        return InputError(f"line {self.number} {reason}", where=str(self.path), remedy=remedy)
+
+    # --- fields -----------------------------------------------------------------------------------
+
+    def text(self, field: str) -> str:
+        """Return a field that must be text."""
+        value = self._value(field)
+        if not isinstance(value, str):
+            raise self.error(f"field {field} must be text")
+        return value
+
+    def texts(self, field: str) -> list[str]:
+        """Return a field that must be a list of texts."""
+        value = self._value(field)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(f"field {field} must be a list of texts")
+        return value
+
+    def identifier(self, field: str) -> str:
+        """Return a field that must be text or a whole number, as text."""
+        value = self._value(field)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self.error(f"field {field} must be text or a whole number")
+        return str(value)
+
+    def _value(self, field: str) -> Any:
+        if field not in self._row:
+            raise self.error(f"has no field {field}")
+        return self._row[field]
+
+    # --- programs ---------------------------------------------------------------------------------
+
+    def program(self, field: str, text: str) -> ast.Module:
+        """Parse a program that was made from a field."""
+        try:
+            return parse(text)
+        except (SyntaxError, ValueError) as error:
+            raise self.error(f"field {field} is not Python ({error})") from None
+
+    def function(self, field: str, program: str, name: str) -> ast.FunctionDef:
+        """Return a function of a program that was made from a field."""
+        for node in self.program(field, program).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return node
+        raise self.error(f"field {field} defines no function {name}")
+
+    def task(
+        self, *, task_id: str, instruction: str, entry_point: str, canonical: str, tests: str, start: str = ""
+    ) -> Task:
+        """Return a task; its tests bring what they need of the reference solution `canonical`."""
+        try:
+            support = supporting_code(canonical, tests, entry_point)
+        except (SyntaxError, ValueError) as error:
+            raise self.error(f"field test is not Python ({error})") from None
+        return Task(
+            task_id=task_id,
+            instruction=instruction,
+            name=f"{entry_point}_solution.py",
+            start=trimmed(start),
+            test=support + tests,
+            entry_point=entry_point,
+            canonical=trimmed(canonical),
+        )
+
+
+def to_write(function: ast.FunctionDef) -> str:
+    """Return the beginning of an instruction to write a function, in the words of HumanEvalPack."""
+    return f"Write a Python function `{signature(function)}` to solve the following problem:"

@@ -1,0 +1,392 @@
+"""The registry: one record per stage, in the order in which stages follow each other.
+
+Everything that is asked about stages is derived from these records. To add a stage, add its record
+here, its module, and its rule. Figures without a source are ours.
+"""
+
+from typing import TYPE_CHECKING
+
+from d3.pipeline.stage import Cost, Output, Resources, Stage
+
+if TYPE_CHECKING:
+    from d3.config import Config
+
+EMBEDDED_TASKS = "HumanEval.jsonl.gz"
+
+
+ASKING = Resources(memory_mb=3000, minutes=720)
+TRAINING = Resources(memory_mb=2000, minutes=1440)
+
+
+def _label_share(config: "Config") -> float:
+    """Return the share of a file in a label's prompt: any template but ours may show both programs."""
+    return 0.4 if config.labels.change_prompt == type(config.labels)().change_prompt else 1.5
+
+
+def _sampling(config: "Config") -> Resources:
+    """Return the resources of LintSeq: each worker holds the linter and the syntax trees of one file."""
+    return Resources(memory_mb=2000, memory_mb_per_thread=min(config.diffs.max_memory_mb, 1000), minutes=720)
+
+
+def _any_midtrain(config: "Config") -> bool:
+    return any(arm.midtrain for arm in config.arms.values())
+
+
+def _any_embedded_benchmark(config: "Config") -> bool:
+    from d3.config import EMBEDDED
+
+    return any(benchmark.path == EMBEDDED for benchmark in config.benchmarks.values())
+
+
+_RECORDS = (
+    Stage(
+        name="source",
+        module="d3.embedded",
+        settings=("source.embedded_shards",),
+        environment="main",
+        over="once",
+        outputs=(Output("{source_shard}.parquet", "STACK"),),
+        when=lambda config: not config.source.shards,
+        local=True,
+        cost=Cost(cpu_per_row=0.005, bytes_per_row=3500),
+        shown=("max_stars_repo_name", "max_stars_repo_path", "hexsha"),
+    ),
+    Stage(
+        name="model",
+        module="d3.embedded",
+        environment="main",
+        over="model",
+        within="{resources}/models",
+        outputs=(Output("{name}/"),),
+        local=True,
+    ),
+    Stage(
+        name="hub_model",
+        module="d3.embedded",
+        environment="main",
+        over="model",
+        within="{resources}/models",
+        outputs=(Output("{name}/"),),
+        local=True,
+    ),
+    Stage(
+        name="benchmark",
+        module="d3.embedded",
+        environment="main",
+        over="once",
+        within="{resources}/benchmarks",
+        outputs=(Output(EMBEDDED_TASKS),),
+        when=_any_embedded_benchmark,
+        local=True,
+    ),
+    Stage(
+        name="corpus",
+        module="d3.corpus.stage",
+        settings=("seed", "source", "corpus"),
+        imports=("corpus.filters",),
+        outputs=(
+            Output("{name}.parquet", "CORPUS", ids="corpus"),
+            Output("rejected/{name}.parquet", "REJECTED", ids="rejected"),
+        ),
+        rows_of="source",
+        resources=Resources(memory_mb=4000, minutes=240),
+        cost=Cost(cpu_per_row=0.011, kept=0.3, bytes_per_row=2500),
+        one_row_each=True,
+        shown=("split", "reason", "detail", "id"),
+    ),
+    Stage(
+        name="duplicates",
+        module="d3.corpus.duplicates",
+        upstream=("corpus",),
+        over="once",
+        outputs=(Output("{shard}.txt"),),
+        resources=Resources(memory_mb=4000, minutes=240),
+    ),
+    Stage(
+        name="grades",
+        module="d3.grade",
+        settings=("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
+        upstream=("corpus", "duplicates"),
+        prompts=("grades.prompt",),
+        outputs=(Output("{name}.parquet", "GRADES", ids="file"),),
+        rows_of="corpus",
+        asks=True,
+        model="grades.engine.model",
+        journal=True,
+        resources=ASKING,
+        cost=Cost(
+            start=11,
+            bytes_per_row=300,
+            unit="asked token",
+            same_as="labels",
+            prompt_tokens=150,
+            program_share=1.0,
+            answer_tokens=90,  # 50 words of rationale
+        ),
+        shown=("score", "expected_score", "rationale", "status"),
+    ),
+    Stage(
+        name="diffs",
+        module="d3.lintseq.stage",
+        settings=("seed", "diffs", "grades.mode", "grades.threshold"),
+        upstream=("grades",),
+        outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
+        rows_of="corpus",
+        journal=True,
+        resources=_sampling,
+        cost=Cost(  # `make bench-lintseq`
+            start=2.5, cpu_per_row=0.15, bytes_per_row=1500, unit="sequence", same_as="pair_diffs"
+        ),
+        shown=("sample", "status"),
+    ),
+    Stage(
+        name="labels",
+        module="d3.label",
+        settings=("seed", "labels"),
+        upstream=("diffs",),
+        prompts=("labels.program_prompt", "labels.change_prompt"),
+        outputs=(Output("{name}.parquet", "LABELS", ids="example"),),
+        rows_of="diffs",
+        asks=True,
+        model="labels.engine.model",
+        journal=True,
+        resources=ASKING,
+        cost=Cost(
+            start=11,
+            kept=0.97,
+            bytes_per_row=700,
+            unit="asked token",
+            same_as="grades",
+            prompt_tokens=150,
+            program_share=_label_share,
+            answer_tokens=25,  # one sentence
+        ),
+        shown=("sample", "part", "start", "end", "label", "status"),
+    ),
+    Stage(
+        name="dataset",
+        module="d3.dataset",
+        settings=("seed", "dataset"),
+        upstream=("labels",),
+        outputs=(
+            Output("data/{name}.parquet", "DATASET"),
+            Output("rows/{name}.parquet", "ROW_IDS", ids="rows"),
+            Output("unused/{name}.parquet", "UNUSED"),
+        ),
+        rows_of="labels",
+        # Kept: 4.32 rows per file of 5 requested [dataset card].
+        cost=Cost(cpu_per_row=0.002, kept=0.86, bytes_per_row=3000),
+        one_row_each=True,
+        shown=("source_program_id", "lines_changed"),
+    ),
+    Stage(
+        name="tokens",
+        module="d3.tokens",
+        settings=("tokens",),
+        upstream=("dataset",),
+        environment="dolma",
+        outputs=(Output("{name}.npy"), Output("{name}.csv.gz"), Output("{name}.json")),
+        rows_of="dataset",
+        model="tokens.tokenizer",
+        record=".json",
+        resources=Resources(memory_mb=4000, minutes=120),
+        cost=Cost(start=3, cpu_per_row=0.001, bytes_per_row=3000),
+    ),
+    Stage(
+        name="midtrain",
+        module="d3.train.run",
+        settings=("seed", "model", "midtrain"),
+        upstream=("tokens",),
+        environment="train",
+        over="once",
+        outputs=(Output("model/"),),
+        rows_of="tokens",
+        trains=True,
+        scripts=("d3", "d3-train"),
+        model="model.path",
+        when=_any_midtrain,
+        record="training.json",
+        resources=TRAINING,
+        cost=Cost(start=22, unit="trained token"),
+    ),
+    Stage(
+        name="pairs",
+        module="d3.pairs",
+        settings=("seed", "pairs"),
+        upstream=("corpus", "duplicates"),
+        outputs=(Output("{name}.parquet", "PAIRS", ids="pairs"),),
+        rows_of="corpus",
+        cost=Cost(cpu_per_row=0.02, kept=0.35, bytes_per_row=900),
+        shown=("name", "instruction"),
+    ),
+    Stage(
+        name="pair_duplicates",
+        module="d3.corpus.duplicates",
+        upstream=("pairs",),
+        over="once",
+        outputs=(Output("{shard}.txt"),),
+        resources=Resources(memory_mb=4000, minutes=240),
+    ),
+    Stage(
+        name="pair_diffs",
+        module="d3.lintseq.stage",
+        settings=("seed", "diffs"),
+        upstream=("pairs", "pair_duplicates"),
+        outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
+        rows_of="pairs",
+        journal=True,
+        resources=_sampling,
+        cost=Cost(start=2.5, cpu_per_row=0.15, bytes_per_row=700, unit="sequence", same_as="diffs"),
+        shown=("sample", "status"),
+    ),
+    Stage(
+        name="sft_data",
+        module="d3.pairs",
+        settings=("seed",),
+        upstream=("pair_diffs",),
+        outputs=(Output("{name}.parquet", "SFT", ids="sequence"),),
+        rows_of="pair_diffs",
+        cost=Cost(cpu_per_row=0.02, bytes_per_row=900),
+        shown=("sample",),
+    ),
+    Stage(
+        name="sft",
+        module="d3.train.run",
+        settings=("seed", "model", "sft"),
+        upstream=("sft_data",),
+        environment="train",
+        over="arm",
+        outputs=(Output("{name}/"),),
+        rows_of="sft_data",
+        trains=True,
+        scripts=("d3", "d3-train"),
+        model="model.path",
+        record="training.json",
+        resources=TRAINING,
+        cost=Cost(start=22, unit="trained token"),
+    ),
+    Stage(
+        name="generate",
+        module="d3.evals.generate",
+        settings=("seed", "generate"),
+        upstream=("sft",),
+        over="evaluation",
+        outputs=(Output("{name}.parquet", "SAMPLES"),),
+        asks=True,
+        model="model.path",
+        journal=True,
+        resources=ASKING,
+        cost=Cost(
+            start=11, bytes_per_row=600, unit="asked token", prompt_tokens=250, answer_tokens=250
+        ),  # an answer is a function as diffs
+        one_row_each=True,
+        shown=("task_id", "sample", "status"),
+    ),
+    Stage(
+        name="execute",
+        module="d3.evals.execute",
+        settings=("execute",),
+        upstream=("generate",),
+        environment="eval",
+        over="evaluation",
+        outputs=(Output("{name}.parquet", "VERDICTS"),),
+        rows_of="generate",
+        resources=lambda config: Resources(memory_mb=1500, memory_mb_per_thread=config.execute.memory_mb, minutes=120),
+        cost=Cost(cpu_per_row=0.35, bytes_per_row=200),
+        one_row_each=True,
+        shown=("task_id", "sample", "verdict"),
+    ),
+    Stage(
+        name="scores",
+        module="d3.evals.score",
+        settings=("seed", "scores", "generate.samples"),
+        upstream=("execute",),
+        over="evaluation",
+        outputs=(Output("{name}.json"),),
+        rows_of="execute",
+    ),
+    Stage(
+        name="topics",
+        module="d3.topics",
+        settings=("seed", "topics.engine", "topics.sampling", "topics.prompt", "topics.read_out"),
+        upstream=("labels",),
+        prompts=("topics.prompt",),
+        outputs=(Output("{name}.parquet", "TOPICS", ids="example"),),
+        rows_of="labels",
+        asks=True,
+        model="topics.engine.model",
+        target="topics",
+        journal=True,
+        resources=ASKING,
+        cost=Cost(
+            start=11,
+            kept=0.86,  # of the labels, as many as become dataset rows
+            bytes_per_row=300,
+            unit="asked token",
+            same_as="labels",
+            prompt_tokens=450,
+            answer_tokens=80,
+        ),
+    ),
+    Stage(
+        name="topic_counts",
+        module="d3.topics",
+        upstream=("topics",),
+        over="once",
+        outputs=(Output("counts.json"),),
+        target="topics",
+        local=True,
+    ),
+    Stage(
+        name="report",
+        module="d3.report.page",
+        settings=("run", "seed"),
+        upstream=("scores",),
+        over="once",
+        within="{results}/runs/{run}",
+        outputs=(Output("report.html"), Output("numbers.json"), Output("attrition.tsv")),
+        local=True,
+        cost=Cost(start=3),
+    ),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _RECORDS}
+"""Every stage by its name."""
+
+
+def position(name: str) -> int:
+    """Return the place of a stage, by its name or that of its folder, in the pipeline; other names come last."""
+    stage = STAGES.get(name) or stage_of_folder(name)
+    return list(STAGES).index(stage.name) if stage else len(STAGES)
+
+
+def stage_of_folder(name: str) -> Stage | None:
+    """Return the stage whose folder below the results has this name."""
+    return next((stage for stage in STAGES.values() if name and stage.results_folder == name), None)
+
+
+def has_rows(name: str) -> bool:
+    """Return whether a name is that of a stage whose tables hold ids that lead to source files."""
+    return name in STAGES and any(output.ids for output in STAGES[name].outputs)
+
+
+def of_functions(name: str) -> bool:
+    """Return whether the ids of a stage are those of functions; the table of pairs names the file of each."""
+    above = STAGES.get(STAGES[name].rows_of) if name in STAGES else None
+    return above is not None and (above.outputs[0].ids == "pairs" or of_functions(above.name))
+
+
+def lists_ids(name: str) -> bool:
+    """Return whether a stage only lists ids that others leave out, so that no row comes from it."""
+    return name in STAGES and STAGES[name].outputs[0].path.endswith(".txt")
+
+
+def before(stage: str) -> set[str]:
+    """Return all stages upstream of a stage."""
+    found: set[str] = set()
+    waiting = [stage]
+    while waiting:
+        above = STAGES[waiting.pop()].upstream
+        waiting += set(above) - found
+        found |= set(above)
+    return found
