@@ -47,8 +47,7 @@ def trace_options(parser: argparse.ArgumentParser) -> None:
     results_option(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="nodes and their children as JSON")
-    form.add_argument("--html", action="store_true", help="one page with a drawing and the tree")
-    form.add_argument("--svg", action="store_true", help="the drawing alone")
+    form.add_argument("--mermaid", action="store_true", help="a Mermaid flowchart, which GitHub and Jupyter draw")
     parser.add_argument("--depth", type=int, help="levels of the tree that are printed; default: all")
     parser.add_argument("--limit", type=int, default=5, help="source files that are named; default: 5")
     parser.add_argument("--short", action="store_true", help="one line for each step, without code and prompts")
@@ -75,10 +74,8 @@ def trace(arguments: Arguments) -> None:
     node = Tracer(root, connection, limit=arguments.limit).trace(arguments.target)
     if arguments.json:
         print(nodes.as_json(node))
-    elif arguments.html:
-        print(nodes.as_html(node), end="")
-    elif arguments.svg:
-        print(nodes.as_svg(node), end="")
+    elif arguments.mermaid:
+        print(nodes.as_mermaid(node))
     else:
         print(nodes.as_text(node, arguments.depth, short=arguments.short))
 
@@ -88,7 +85,7 @@ def trace(arguments: Arguments) -> None:
 
 def verify_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify`, and what it does not cover."""
-    from d3.lineage.told import help_text
+    from d3.lineage.verify import help_text
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = help_text()

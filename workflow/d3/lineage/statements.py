@@ -182,7 +182,7 @@ def read_statement(root: Path, path: Path) -> Statement:
             started_on=str(times.get("startedOn", "")),
             finished_on=str(times.get("finishedOn", "")),
             counts=_counts(products.get("rows", {})),
-            usage=products.get("usage", {}),
+            usage=_mapping(products.get("usage")),
         )
         if not statement.outputs or not statement.stage:
             raise ValueError("no subject or no stage")
@@ -211,6 +211,8 @@ def _artefact(item: dict[str, Any]) -> Artefact:
     name, digest = item["name"], item["digest"]["sha256"]
     if not isinstance(name, str) or not isinstance(digest, str):
         raise ValueError("a name or digest is not a text")
+    if not all(isinstance(notes.get(key), int | None) for key in ("bytes", "rows")):
+        raise ValueError("a size is not a number")
     return Artefact(path=name, sha256=digest, **{key: notes.get(key) for key in ("bytes", "rows", "role")})
 
 
@@ -236,10 +238,14 @@ def _size(path: Path) -> int:
 
 
 def name_below(root: Path, path: str) -> str | None:
-    """Return a file as statements name it, for a path below the working folder or here; None outside of it."""
-    for place in (Path(path), root / path):
+    """Return a file as statements name it; None for a path outside of the working folder.
+
+    `path` is relative to the current folder or to the working folder. The file may be lost.
+    """
+    places = [place for place in (Path(path), root / path) if place.exists()]
+    for place in (*places, root / path):
         found = place.resolve()
-        if place.exists() and found.is_relative_to(root.resolve()):
+        if found.is_relative_to(root.resolve()):
             return found.relative_to(root.resolve()).as_posix()
     return None
 

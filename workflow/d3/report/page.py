@@ -143,7 +143,8 @@ def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
 
 def check(job: FinishedJob) -> Faults:
     """Compare the numbers with the scores and tables, and the page and the attrition table with the numbers."""
-    from d3.provenance import code_digest
+    from d3.chain import code_of
+    from d3.provenance import digest_of_modules
     from d3.statement import SHORT
     from d3.tables import count_rows
 
@@ -167,6 +168,6 @@ def check(job: FinishedJob) -> Faults:
             yield names[".json"], f"{name} is {key[name]['value']}, the files add up to {sum(rows)}"
     if texts[".tsv"] != attrition_table(numbers):
         yield names[".tsv"], "is not the table of the numbers beside it"
-    same_code = job.code == code_digest("d3.report.page")[:SHORT]  # else the page may look different
+    same_code = job.code == digest_of_modules(code_of("report"))[:SHORT]  # else the page may look different
     if same_code and texts[".html"] != render(numbers):
         yield names[".html"], "is not the page of the numbers beside it"
