@@ -22,6 +22,7 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.stage import Job
 from d3.tables import Row, in_order, read_rows
 from d3.trajectory import Part, draw_parts, holds_marker
@@ -278,3 +279,17 @@ def _bare(line: str) -> str:
 def _words(text: str) -> str:
     """Give a text's words in small letters with one space before and after each."""
     return f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that labels are about steps of the sequences, and that only those with the status `ok` have a text."""
+    sequences = read_columns(job.inputs_of("diffs"), records.DIFFS, "id", "sample", "diffs")
+    lengths = {(row["id"], row["sample"]): len(row["diffs"] or []) for row in sequences}
+    columns = ("id", "sample", "part", "start", "end", "label", "status")
+    for row in read_columns([job.path()], records.LABELS, *columns):
+        length = lengths.get((row["id"], row["sample"]), -1)
+        name = f"{row['id'][:16]}#{row['sample']}, part {row['part']}"
+        if not 0 <= row["start"] < row["end"] <= length:
+            yield job.name(), f"{name} is about steps {row['start']} to {row['end']} of {length}"
+        if (row["status"] == "ok") != (row["label"] is not None):
+            yield job.name(), f"{name} has the status {row['status']} and the label {row['label']!r:.40}"

@@ -32,6 +32,7 @@ BESIDE_THE_POINT = {
     "d3.config_read": "as d3.config; it only says what is wrong with a file",
     "d3.errors": "texts for the user; a job that fails leaves no result",
     "d3.progress": "lines for the user",
+    "d3.pipeline.checks": "what `d3 verify` compares finished files with",
     "d3.statement": "written beside the results, never read by a stage",
     "d3.surroundings": "as d3.statement",
     "d3.attempts": "as d3.statement",
