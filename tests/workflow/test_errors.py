@@ -7,7 +7,8 @@ import yaml
 
 from d3.config_files import config_files
 from d3.config_read import load_config
-from running import ROOT, d3, run, tiny_config, write_config
+from helpers.paths import ROOT
+from helpers.workflow_run import d3, run, tiny_config, write_config
 
 
 @pytest.mark.parametrize(

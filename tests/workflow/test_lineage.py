@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from d3.lineage.verify import NOT_COVERED, help_text, rebuild, verify
-from running import ROOT, d3, digests, run, tiny_config, write_config
-from tampering import KINDS
-
-VALIDATORS = ROOT / ".venv-validators" / "bin" / "python"
+from helpers.paths import ROOT, VALIDATORS_PYTHON
+from helpers.tampering import KINDS
+from helpers.workflow_run import d3, digests, run, tiny_config, write_config
 
 
 def ask(folder: Path, *arguments: str) -> str:
@@ -187,9 +186,9 @@ def test_the_crate_passes_the_official_validator(finished_run: tuple[Path, Path]
     said = ("--author", "Ann", "--affiliation", "Example", "--affiliation-url", "https://example.org")
     more = ("--croissant", str(croissant), "--openlineage", str(events), "--code-url", "https://example.org/d3")
     ask(folder, "export", "--crate", str(crate), *more, *said)
-    script = ROOT / "tests/unit/crate_validator.py"
+    script = ROOT / "tests/helpers/crate_validator.py"
     checked = subprocess.run(
-        [VALIDATORS, script, crate, "RECOMMENDED"], capture_output=True, text=True, check=False, timeout=300
+        [VALIDATORS_PYTHON, script, crate, "RECOMMENDED"], capture_output=True, text=True, check=False, timeout=300
     )
     issues = {line.split(" ", 1)[1] for line in checked.stdout.splitlines()}
     # The workflow is a file of the crate, so its id is no absolute address: the two profiles contradict each other.
@@ -197,7 +196,7 @@ def test_the_crate_passes_the_official_validator(finished_run: tuple[Path, Path]
     kinds = ("http://schema.org/SoftwareSourceCode", "https://bioschemas.org/ComputationalWorkflow")
     assert issues == {f"{unreached} [{kind}]" for kind in kinds}, checked.stderr
     read = "import mlcroissant, sys; print(mlcroissant.Dataset(jsonld=sys.argv[1]).metadata.issues.report())"
-    described = subprocess.run([VALIDATORS, "-c", read, croissant], capture_output=True, text=True, check=True)
+    described = subprocess.run([VALIDATORS_PYTHON, "-c", read, croissant], capture_output=True, text=True, check=True)
     assert described.stdout.strip() == ""
     lines = [json.loads(line) for line in events.read_text().splitlines()]
     assert len(lines) == 2 * len(list(folder.glob("re*/**/*.prov.json")))

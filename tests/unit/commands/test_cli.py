@@ -14,8 +14,8 @@ from d3.cli import main, parser_of
 from d3.commands.index import FORMER_NAMES, commands, help_text
 from d3.commands.parser import is_raw
 from d3.report import numbers
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 START_SECONDS = {"--help": 0.5, "corpus --help": 0.4, "trace --help": 0.4, "diffs --help": 0.4}
 """CPU time of a command until its help is printed; measured: 0.25, 0.17, 0.17 and 0.18."""
 HEAVY = ["pyarrow", "torch", "transformers", "pylint", "astroid", "numpy", "duckdb", "jinja2", "snakemake"]

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
-
-ROOT = Path(__file__).parents[3]
+from helpers.paths import ROOT
 
 EXAMPLE = re.compile(r"```python\n# workflow/d3/evals/benchmarks/mbpp\.py\n(.*?)```", re.DOTALL)
 MBPP = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text())[0]

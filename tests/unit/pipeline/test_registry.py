@@ -29,8 +29,8 @@ from d3.lineage import rows, verify
 from d3.lineage.index import _kind
 from d3.pipeline.registry import STAGES, before, position, stage_of_folder
 from d3.pipeline.stage import TARGETS, Cost, Output, Resources, Stage
+from helpers.paths import WORKFLOW
 
-WORKFLOW = Path(__file__).parents[3] / "workflow"
 RULES = "\n".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
 HUB = {"path": "somebody/large-7B", "revision": "abc"}
 ASKING = [stage.name for stage in STAGES.values() if stage.asks]
