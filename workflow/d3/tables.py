@@ -16,6 +16,7 @@ from typing import IO, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from d3.core.processes import exists
 from d3.errors import InputError
 
 Row = dict[str, Any]
@@ -248,7 +249,7 @@ def part_name(path: Path) -> Path:
     begin = f".{path.name}.{socket.gethostname()}-"
     for old in path.parent.glob(f"{glob.escape(begin)}*.part"):
         process = re.fullmatch(r"(\d+)(-old)?\.part", old.name.removeprefix(begin))
-        if process and not Path(f"/proc/{process[1]}").exists():
+        if process and not exists(process[1]):
             remove(old)
     return path.parent / f"{begin}{os.getpid()}.part"
 

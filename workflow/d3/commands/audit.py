@@ -154,12 +154,13 @@ def forget(
 
     from d3.chain import Chain
     from d3.config_read import load_config
+    from d3.core.paths import REPOSITORY, SNAKEFILE
     from d3.errors import ToolError
-    from d3.images import ROOT
     from d3.lineage.forget import forget as remove
 
-    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", str(config), "--", *target]
+    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
+    profile = str(REPOSITORY / "profiles" / "default")
+    line += ["--workflow-profile", profile, "--configfile", str(config), "--", *target]
 
     def build_again() -> None:
         if subprocess.run(line, stdout=sys.stderr, check=False).returncode:

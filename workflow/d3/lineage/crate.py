@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from d3.core.paths import REPOSITORY
 from d3.lineage.compare import Side
 from d3.lineage.statements import Artefact, Statement
 from d3.pipeline.registry import position
@@ -30,7 +31,6 @@ PROFILES = {
 }
 SINGLY = 20
 """Most files of a stage that are named one by one."""
-SOURCES = Path(__file__).parents[3]
 SNAKEFILE = "workflow/Snakefile"
 SNAKEMAKE = "https://snakemake.github.io"
 FORMATS = {
@@ -386,7 +386,7 @@ def write_crate(
             shutil.copyfile(report / name, part / name)
         (part / "README.md").write_text(README.format(run=side.numbers["run"]), encoding="utf-8")
         (part / "workflow").mkdir()
-        shutil.copyfile(SOURCES / SNAKEFILE, part / SNAKEFILE)
+        shutil.copyfile(REPOSITORY / SNAKEFILE, part / SNAKEFILE)
         (part / "facts").mkdir()
         for path in sorted((side.root / FACTS).glob("*.json")):
             shutil.copyfile(path, part / "facts" / path.name)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d3.chain import Chain
+from d3.core.processes import exists
 from d3.corpus.optout import OptOut, parse_entry, read_opt_out
 from d3.errors import ConfigError, D3Error, InputError
 from d3.journal import Journal
@@ -148,7 +149,7 @@ def _job_folder(path: Path) -> Path:
 def _is_dead(path: Path) -> bool:
     """Tell whether a temporary file is one that a dead process of this host left."""
     match = PART.fullmatch(path.name)
-    return bool(match and match["host"].endswith(socket.gethostname()) and not Path(f"/proc/{match['pid']}").exists())
+    return bool(match and match["host"].endswith(socket.gethostname()) and not exists(match["pid"]))
 
 
 # --- the whole ----------------------------------------------------------------------------------------
