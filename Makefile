@@ -24,7 +24,7 @@ setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothin
 demo: setup  ## build a small dataset from real files, train, evaluate, report
 	@$(SNAKEMAKE)
 	@echo
-	@$(VENV)/python -m d3 numbers --numbers results/runs/demo/numbers.json
+	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo
 	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
 
@@ -97,7 +97,8 @@ endef
 .venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
 	$(call install,envs/torch.lock envs/main.lock)
 	$(install_cuda)
-	@echo $(CURDIR)/workflow > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/d3.pth
+	@$(@D)/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . \
+		|| { echo "error: could not install the command d3; run: .venv/bin/pip install --no-deps --no-build-isolation -e ."; exit 1; }
 	@touch $@
 
 .venv-dolma/.installed: envs/dolma.lock

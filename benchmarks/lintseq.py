@@ -39,16 +39,17 @@ from typing import Literal
 import pyarrow as pa
 
 from d3.config import Diffs
+from d3.core.paths import IMPORT_ROOT, REPOSITORY
 from d3.errors import D3Error, ToolError
 from d3.identity import LINE_BREAKS, content_id, derive_seed, normalise
-from d3.lintseq.oracle import PACKAGE_ROOT, ask, private_environment
+from d3.lintseq.oracle import ask, private_environment
 from d3.lintseq.pool import Pool, Task
 from d3.lintseq.stage import imported_modules
 from d3.tables import open_parquet, read_rows
 
 PR_SET_CHILD_SUBREAPER = 36
 SEED = 0
-SHARD = Path(__file__).parents[2] / "shared" / "data" / "stack" / "train-00000-of-00004.parquet"
+SHARD = REPOSITORY.parent / "shared" / "data" / "stack" / "train-00000-of-00004.parquet"
 IMPORTED = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\.*[\w.]*)", re.MULTILINE)
 
 UNRESOLVED_IMPORTS: tuple[Literal["error", "ignore"], ...] = ("error", "ignore")
@@ -138,7 +139,7 @@ def measure(texts: Sequence[str], *, workers: int) -> Measure:
         (folder / "seeds").write_text(json.dumps(seeds))
         (folder / "files.jsonl").write_text("".join(json.dumps({"response": text}) + "\n" for text in ids.values()))
         environment = private_environment(folder)
-        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{PACKAGE_ROOT}"
+        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{IMPORT_ROOT}"
         environment["D3_SEEDS"] = str(folder / "seeds")
         command = [sys.executable, "-P", "-c", "from pylintseq.generate import generate; generate()"]
         options = ["-p", "files.jsonl", "-d", "out", "--prompt_data_field", "None", "-c", str(workers)]

@@ -9,8 +9,9 @@ import pytest
 
 from d3 import __version__
 from d3 import images as recipes
+from d3.core.paths import REPOSITORY
 from d3.environments import of_manifest
-from d3.images import ROOT, file_sha256, image_identity, lock_path, record, record_path
+from d3.images import file_sha256, image_identity, lock_path, record, record_path
 from helpers.real_images import build as build_images
 from helpers.real_images import require_apptainer, standard_libraries
 
@@ -22,7 +23,7 @@ def test_an_image_passes_its_own_test_and_has_the_packages_of_its_lock(images: d
     labels = subprocess.run(["apptainer", "inspect", images[name]], capture_output=True, text=True, check=True).stdout
     assert f"org.opencontainers.image.title: d3-{name}" in labels
     lock = lock_path(name, "cpu")
-    assert f"d3.lock: {lock.relative_to(ROOT)}" in labels
+    assert f"d3.lock: {lock.relative_to(REPOSITORY)}" in labels
     assert f"d3.lock.sha256: {file_sha256(lock)}" in labels
     assert f"org.opencontainers.image.version: {__version__}" in labels
 
@@ -91,7 +92,7 @@ def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, mon
     (tmp_path / "envs" / "x.lock").write_text("a==1\n")
     for module in (recipes, build):
         monkeypatch.setattr(module, "IMAGES", tmp_path)
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
         monkeypatch.setattr(module, "RECIPES", {"x": recipes.Recipe("x", ".venv")})
     with pytest.raises(ToolError, match=r"x-[0-9a-f]{12}\.sif\.log: the build failed: .*/nowhere"):
         build.build("x", variant="cpu", base=None, compression="zstd")

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3.config_read import parse_config
-from d3.images import ROOT
+from d3.core.paths import REPOSITORY
 from helpers.benchmark_files import write_samples
 from helpers.real_images import Enter
 
-LAUNCHER = ROOT / "workflow" / "bin" / "d3"
+LAUNCHER = REPOSITORY / "workflow" / "bin" / "d3"
 CONNECT = """
 import sys; sys.path.insert(0, {workflow!r})
 import socket, d3.pipeline.network
@@ -31,7 +31,7 @@ def test_only_a_stage_that_asks_a_server_reaches_one(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code = CONNECT.format(workflow=str(ROOT / "workflow"), cut=cut, command=command, port=port)
+        code = CONNECT.format(workflow=str(REPOSITORY / "workflow"), cut=cut, command=command, port=port)
         server.settimeout(0.1)
         import threading
 
@@ -57,7 +57,7 @@ def test_nothing_of_the_machine_is_there_but_what_is_declared(
 ) -> None:
     other = tmp_path_factory.mktemp("other") / "private.txt"
     other.write_text("private")
-    look = f"env; cat {other}; touch {ROOT}/workflow/planted; touch planted && echo written; ls -A /root /tmp"
+    look = f"env; cat {other}; touch {REPOSITORY}/workflow/planted; touch planted && echo written; ls -A /root /tmp"
     done = enter("data", "bash", "-c", look, folder=tmp_path, PLANTED_TOKEN="hf_planted", OMP_NUM_THREADS="3")
     assert "hf_planted" not in done.stdout
     assert "private" not in done.stdout.replace(str(other), "")
@@ -65,7 +65,7 @@ def test_nothing_of_the_machine_is_there_but_what_is_declared(
     assert "HF_HUB_OFFLINE=1" in done.stdout
     assert "written" in done.stdout
     assert (tmp_path / "planted").exists()
-    assert not (ROOT / "workflow" / "planted").exists()
+    assert not (REPOSITORY / "workflow" / "planted").exists()
     assert "Read-only file system" in done.stderr
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d3.images import ROOT, record
+from d3.core.paths import REPOSITORY
+from d3.images import record
 
 STORE = Path(os.environ.get("D3_IMAGE_STORE", Path.home() / ".cache" / "d3-images"))
 Enter = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,13 +32,15 @@ def build(*names: str) -> subprocess.CompletedProcess[str]:
     """Build what is missing of the named images (without names of all), from a base made on this machine."""
     line = [sys.executable, "-m", "d3", "images", *names, "--variant", "cpu", "--base", "local"]
     line += ["--compression", "zstd", "--store", str(STORE)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow")}
+    return subprocess.run(
+        line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1800, check=False
+    )
 
 
 def standard_libraries(image: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Give version and standard library of the interpreters in an image and outside."""
-    line = [sys.executable, str(ROOT / "containers" / "manifest.py")]
+    line = [sys.executable, str(REPOSITORY / "containers" / "manifest.py")]
     outside = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
     inside = record(image)
     assert inside is not None
@@ -47,12 +50,12 @@ def standard_libraries(image: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 def entrance(images: dict[str, Path]) -> Enter:
     """Give a function that runs a command in an image, with the arguments of `profiles/apptainer`."""
-    profile = yaml.safe_load((ROOT / "profiles" / "apptainer" / "config.yaml").read_text())
+    profile = yaml.safe_load((REPOSITORY / "profiles" / "apptainer" / "config.yaml").read_text())
 
     def run(
         name: str, *command: str | Path, folder: Path, more: str = "", **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        bind = f"--bind {ROOT}/workflow:{ROOT}/workflow:ro --bind {folder}"
+        bind = f"--bind {REPOSITORY}/workflow:{REPOSITORY}/workflow:ro --bind {folder}"
         words = shlex.join(map(str, command))
         line = (
             f"apptainer --silent exec --home {folder} {profile['apptainer-args']} {bind} {more} {images[name]} {words}"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.lineage.told import NOT_COVERED, help_text
-from d3.lineage.verify import rebuild, verify
+from d3.lineage.verify import NOT_COVERED, help_text, rebuild, verify
 from helpers.paths import ROOT, VALIDATORS_PYTHON
 from helpers.tampering import KINDS
 from helpers.workflow_run import d3, digests, run, tiny_config, write_config
@@ -82,14 +81,11 @@ def test_a_file_id_leads_to_the_models_that_were_trained_on_it(finished_run: tup
     assert ask(folder, "trace", hexsha).split("\n")[0] == f"file {identifier}"
 
 
-def test_a_model_leads_to_its_data_as_a_page_and_a_drawing(finished_run: tuple[Path, Path]) -> None:
+def test_a_model_leads_to_its_data_as_text_and_as_a_flowchart(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
     model = next(folder.glob("results/midtrain/*/model")).relative_to(folder)
     assert "python/cpython" in ask(folder, "trace", str(model))
-    page = ask(folder, "trace", str(model), "--html")
-    assert page.startswith("<!doctype html>")
-    assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
-    assert ask(folder, "trace", str(model), "--svg").startswith("<svg")
+    assert ask(folder, "trace", str(model), "--mermaid").startswith("flowchart LR\n")
 
 
 def test_an_unknown_target_is_an_error_of_one_line(finished_run: tuple[Path, Path]) -> None:

@@ -65,9 +65,10 @@ def _usage_error(message: str) -> int:
 def version() -> str:
     """Return the version of the package, with the commit if it is in a checkout."""
     from d3 import __version__
+    from d3.core.paths import REPOSITORY
     from d3.surroundings import git
 
-    state = git(Path(__file__).parents[2])
+    state = git(REPOSITORY)
     if state["commit"] is None:
         return f"d3 {__version__}"
     return f"d3 {__version__} (commit {state['commit'][:12]}{', modified' if state['dirty'] else ''})"

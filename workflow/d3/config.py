@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-import d3
+from d3.core.paths import PACKAGE, REPOSITORY
 from d3.engine_kinds import ENGINE_KINDS
 
 
@@ -61,12 +61,12 @@ SERVER_ACCESS = Decides("nothing")
 EMBEDDED = "embedded"
 BENCHMARKS = "d3.evals.benchmarks"
 """The package whose modules are the kinds of benchmarks."""
-PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
+PROMPTS = REPOSITORY / "config" / "prompts"
 
 
 def benchmark_kinds() -> list[str]:
     """Return the kinds of benchmarks: the names of the modules of `BENCHMARKS`, none of which is imported."""
-    folder = Path(d3.__file__).parent.joinpath(*BENCHMARKS.split(".")[1:])
+    folder = PACKAGE.joinpath(*BENCHMARKS.split(".")[1:])
     return sorted(path.stem for path in folder.glob("[!_]*.py"))
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from d3.config import Config, Section
+from d3.core.paths import IMPORT_ROOT, REPOSITORY
 from d3.tables import written_whole
 
-ROOT = Path(__file__).parents[2]
 YAML_HEADER = """\
 # The demo: small enough for two cores, runs anywhere. These are also the defaults of every key.
 # Copy and edit it: unknown keys and invalid values are rejected before any job starts.
@@ -116,9 +116,9 @@ def config_files() -> dict[Path, str]:
     config = Config()
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
     return {
-        ROOT / "config" / "config.yaml": YAML_HEADER + "\n".join(commented_yaml(config, {})) + "\n",
-        ROOT / "config" / "README.md": README_HEADER + "\n".join(reference(config)) + "\n",
-        ROOT / "workflow" / "schemas" / "config.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        REPOSITORY / "config" / "config.yaml": YAML_HEADER + "\n".join(commented_yaml(config, {})) + "\n",
+        REPOSITORY / "config" / "README.md": README_HEADER + "\n".join(reference(config)) + "\n",
+        IMPORT_ROOT / "schemas" / "config.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
     }
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3 import images
+from d3.core.paths import REPOSITORY
 from d3.identity import digest_of
 
-ROOT = Path(__file__).parents[2]
 MANIFEST = "/opt/d3/manifest.json"
 DISTRIBUTION = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info$")
 LOCKED = re.compile(r"^([A-Za-z0-9][\w.-]*) ?==", re.MULTILINE)
@@ -55,7 +55,7 @@ def plain(name: str) -> str:
 
 def venv_folder(name: str) -> Path:
     """Give the folder of an environment of this checkout, as `workflow/bin/d3` does."""
-    return ROOT / (images.RECIPES[name].venv if name in images.RECIPES else ".venv")
+    return REPOSITORY / (images.RECIPES[name].venv if name in images.RECIPES else ".venv")
 
 
 @cache
@@ -67,7 +67,9 @@ def decisive_packages(name: str) -> frozenset[str]:
     """
     recipe = images.RECIPES.get(name)
     locks = {"main"} if recipe is None else {recipe.lock, *([recipe.cpu_lock, "torch"] if recipe.cpu_lock else [])}
-    texts = [path.read_text(encoding="utf-8") for lock in locks if (path := ROOT / "envs" / f"{lock}.lock").is_file()]
+    texts = [
+        path.read_text(encoding="utf-8") for lock in locks if (path := REPOSITORY / "envs" / f"{lock}.lock").is_file()
+    ]
     return frozenset(plain(found) for text in texts for found in LOCKED.findall(text))
 
 

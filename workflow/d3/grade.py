@@ -30,6 +30,7 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.spill import Spill
 from d3.stage import Job
 from d3.tables import Row, read_rows
@@ -163,3 +164,20 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     else:
         row |= {"status": "unparsable", "detail": "no final score"}
     return row
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that every file for mid-training has one grade."""
+    corpus = read_columns(job.inputs_of("corpus"), records.CORPUS, "id", "split")
+    files = {row["id"] for row in corpus if row["split"] == "midtrain"}
+    for duplicates in job.inputs_of("duplicates"):
+        files -= set(duplicates.read_text(encoding="ascii").split())
+    seen: set[str] = set()
+    for row in read_columns([job.path()], records.GRADES, "id", "score", "status"):
+        if row["id"] not in files or row["id"] in seen:
+            yield job.name(), f"grades {row['id'][:16]}, which is no file for mid-training or comes twice"
+        seen.add(row["id"])
+        if (row["status"] == "ok") != (row["score"] is not None) or (row["score"] or 0) not in range(5):
+            yield job.name(), f"{row['id'][:16]} has the score {row['score']} and the status {row['status']}"
+    if seen != files:
+        yield job.name(), f"{len(files - seen):,} files have no grade"

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
 
-ROOT = Path(__file__).parents[2]
-IMAGES = ROOT / "containers"
+IMAGES = REPOSITORY / "containers"
 COPIED = re.compile(r"^%files\n((?:[ \t]+\S.*\n)+)", re.MULTILINE)
 VARIANTS = ("gpu", "cpu")
 
@@ -54,7 +54,7 @@ def recipe(name: str) -> Recipe:
 def lock_path(name: str, variant: str = "gpu") -> Path:
     """Give the lock of an environment; with the variant `cpu` that for machines without a GPU, if it has one."""
     found = recipe(name)
-    return ROOT / "envs" / f"{found.cpu_lock if variant == 'cpu' and found.cpu_lock else found.lock}.lock"
+    return REPOSITORY / "envs" / f"{found.cpu_lock if variant == 'cpu' and found.cpu_lock else found.lock}.lock"
 
 
 def definition(name: str) -> Path:
@@ -69,7 +69,11 @@ def image_key(name: str, variant: str = "gpu") -> str:
     text = definition(name).read_text(encoding="utf-8")
     lines = "".join(COPIED.findall(text)).splitlines()
     sources = [line.split()[0] for line in lines if not line.split()[0].startswith("{{")]
-    parts = [text.encode(), lock_path(name, variant).read_bytes(), *((ROOT / path).read_bytes() for path in sources)]
+    parts = [
+        text.encode(),
+        lock_path(name, variant).read_bytes(),
+        *((REPOSITORY / path).read_bytes() for path in sources),
+    ]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:12]
 
 

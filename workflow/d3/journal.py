@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from d3.core.processes import exists
 from d3.errors import D3Error
 from d3.tables import remove, written_whole
 
@@ -266,7 +267,7 @@ class Journal:
 
         for part in self.folder.glob(f".*{SUFFIX}.{socket.gethostname()}-*.part"):
             pid = part.name.removesuffix(".part").rsplit("-", 1)[1]
-            if not Path(f"/proc/{pid}").exists():
+            if not exists(pid):
                 remove(part)
 
 

@@ -22,9 +22,9 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
-from d3.spill import Spill
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.stage import Job
-from d3.tables import Row, read_rows
+from d3.tables import Row, in_order, read_rows
 from d3.trajectory import Part, draw_parts, holds_marker
 from d3.wording import verb_first
 
@@ -91,11 +91,8 @@ def run(
         files = _files(job, corpus)
         questions = _questions(config, job, diffs, files, engine, program, change)
         echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
-        with Spill(out.parent, _place) as rows:
-            for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs)):
-                rows.add(label_row(outcome, echoes[outcome.row.part.number == 0]))
-            for row in rows.rows():
-                table.write(row)
+        for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs)):
+            table.write(label_row(outcome, echoes[outcome.row.part.number == 0]))
 
 
 def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> None:
@@ -105,19 +102,12 @@ def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> N
     with Job("labels", config=config) as job:
         table = job.table(output, records.LABELS)
         said = {"label": label, "verb_first": verb_first(label) if label else None}
-        with Spill(output.parent, _place) as rows:
-            for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
-                piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
-                if repeated:
-                    rows.add(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
-                else:
-                    rows.add(label_row(Outcome(row=piece, status="ok"), "") | said)
-            for row in rows.rows():
-                table.write(row)
-
-
-def _place(row: Row) -> tuple[str, int, int]:
-    return row["id"], row["sample"], row["part"]
+        for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
+            piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
+            if repeated:
+                table.write(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
+            else:
+                table.write(label_row(Outcome(row=piece, status="ok"), "") | said)
 
 
 def _files(job: Job, corpus: Path) -> set[str]:
@@ -156,7 +146,7 @@ def _questions(
 
 def _parts(config: Config, job: Job, diffs: Path, files: set[str]) -> Iterator[tuple[Row, Part, bool]]:
     """Yield (sequence, part, whether it was drawn before for this sequence); count every sequence."""
-    for row in job.rows(diffs, records.DIFFS):
+    for row in in_order(job.rows(diffs, records.DIFFS), ("id", "sample"), diffs):
         if row["status"] != "ok":
             job.drop(row["status"])
             continue
@@ -289,3 +279,17 @@ def _bare(line: str) -> str:
 def _words(text: str) -> str:
     """Give a text's words in small letters with one space before and after each."""
     return f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that labels are about steps of the sequences, and that only those with the status `ok` have a text."""
+    sequences = read_columns(job.inputs_of("diffs"), records.DIFFS, "id", "sample", "diffs")
+    lengths = {(row["id"], row["sample"]): len(row["diffs"] or []) for row in sequences}
+    columns = ("id", "sample", "part", "start", "end", "label", "status")
+    for row in read_columns([job.path()], records.LABELS, *columns):
+        length = lengths.get((row["id"], row["sample"]), -1)
+        name = f"{row['id'][:16]}#{row['sample']}, part {row['part']}"
+        if not 0 <= row["start"] < row["end"] <= length:
+            yield job.name(), f"{name} is about steps {row['start']} to {row['end']} of {length}"
+        if (row["status"] == "ok") != (row["label"] is not None):
+            yield job.name(), f"{name} has the status {row['status']} and the label {row['label']!r:.40}"

@@ -20,6 +20,7 @@ from d3.corpus.duplicates import ids_elsewhere
 from d3.diffs import apply_diffs
 from d3.errors import InputError
 from d3.identity import content_id, normalise, unit_interval
+from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.progress import track
 from d3.stage import Job
 from d3.tables import Row, count_rows
@@ -201,3 +202,28 @@ def sft_data(config: Config, pairs: Path, diffs: Path, out: Path) -> None:
             completion = example_completion(prompt, row["diffs"])
             table.write({"id": row["id"], "sample": row["sample"], "prompt": prompt, "completion": completion})
             job.keep()
+
+
+def check_pairs(job: FinishedJob) -> Faults:
+    """Check the ids of pairs, and that the files that they come from are held out."""
+    files = read_columns(job.inputs_of("corpus"), records.CORPUS, "id", "split")
+    held_out = {row["id"] for row in files if row["split"] == "sft"}
+    for row in read_columns([job.path()], records.PAIRS, "id", "text", "file_id"):
+        if content_id(row["text"]) != row["id"]:
+            yield job.name(), f"the text of {row['id'][:16]} is not the one that its id is the hash of"
+        if row["file_id"] not in held_out:
+            yield job.name(), f"{row['id'][:16]} comes from {row['file_id'][:16]}, which is no held-out file"
+
+
+def check_sft_data(job: FinishedJob) -> Faults:
+    """Make a sample of the examples again from their pairs and diffs."""
+    rows = job.sample_rows(job.path(), records.SFT)
+    wanted = {(row["id"], row["sample"]) for row in rows}
+    sequences = select(records.DIFFS, "id", "sample", "diffs")
+    diffs = rows_by_key(job.inputs_of("pair_diffs"), sequences, wanted, "id", "sample")
+    pairs = rows_by_key(job.inputs_of("pairs"), records.PAIRS, {row["id"] for row in rows}, "id")
+    for row in rows:
+        pair, steps = pairs[row["id"]], diffs[row["id"], row["sample"]]["diffs"]
+        prompt = example_prompt(f"{pair['name']}_solution.py", "", pair["instruction"])
+        if (row["prompt"], row["completion"]) != (prompt, example_completion(prompt, steps)):
+            yield job.name(), f"{row['id'][:16]}#{row['sample']} is not what its pair and diffs build"

@@ -4,11 +4,12 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from d3.core.paths import REPOSITORY
 from d3.errors import InputError
 from d3.provenance import file_digest
 from d3.tables import damage_named
 
-VERSIONS = Path(__file__).parents[2] / "config" / "versions.tsv"
+VERSIONS = REPOSITORY / "config" / "versions.tsv"
 
 
 class Pin(NamedTuple):

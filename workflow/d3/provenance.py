@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 
 from d3.code_syntax import Outline, outline
+from d3.core.paths import IMPORT_ROOT, PACKAGE
 
-PACKAGE = Path(__file__).parent
-RULE_FILES = PACKAGE.parent / "rules"
-BIN = PACKAGE.parent / "bin"
+RULE_FILES = IMPORT_ROOT / "rules"
+BIN = IMPORT_ROOT / "bin"
 RULE = re.compile(r"^[ \t]*(?:rule|checkpoint)[ \t]+(\w+)[ \t]*:", re.MULTILINE)
 SHELL = re.compile(r"^[ \t]+shell:\s*", re.MULTILINE)
 FOREIGN = (".snakemake_timestamp",)
@@ -32,6 +32,7 @@ BESIDE_THE_POINT = {
     "d3.config_read": "as d3.config; it only says what is wrong with a file",
     "d3.errors": "texts for the user; a job that fails leaves no result",
     "d3.progress": "lines for the user",
+    "d3.pipeline.checks": "what `d3 verify` compares finished files with",
     "d3.statement": "written beside the results, never read by a stage",
     "d3.surroundings": "as d3.statement",
     "d3.attempts": "as d3.statement",
@@ -44,6 +45,8 @@ BESIDE_THE_POINT = {
     "d3.pipeline.registry": "as d3.chain",
     "d3.pipeline.stage": "as d3.chain",
     "d3.code_syntax": "as d3.statement",
+    "d3.core.paths": "as d3.statement",
+    "d3.core.processes": "as d3.statement",
     "d3.provenance": "as d3.statement",
 }
 """Modules that every stage imports and that change no row, each with the reason why it may be left out."""

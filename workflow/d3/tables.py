@@ -8,7 +8,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -16,6 +16,7 @@ from typing import IO, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from d3.core.processes import exists
 from d3.errors import InputError
 
 Row = dict[str, Any]
@@ -161,6 +162,18 @@ def _fits(value: Any, kind: pa.DataType) -> bool:
     return isinstance(value, bool if pa.types.is_boolean(kind) else str)
 
 
+def in_order(rows: Iterable[Row], names: Sequence[str], path: Path) -> Iterator[Row]:
+    """Yield the rows of the table `path`; raise InputError at the first that is not in the order of some columns."""
+    last: tuple[Any, ...] | None = None
+    for row in rows:
+        key = tuple(row[name] for name in names)
+        if last is not None and key < last:
+            reason = f"rows must be in the order of ({', '.join(names)}) (got {last} before {key})"
+            raise InputError(reason, where=str(path), remedy=STAGE_BEFORE)
+        yield row
+        last = key
+
+
 def count_rows(path: Path) -> int:
     """Count the rows of a table without parsing them."""
     if format_of(path) == ".parquet":
@@ -236,7 +249,7 @@ def part_name(path: Path) -> Path:
     begin = f".{path.name}.{socket.gethostname()}-"
     for old in path.parent.glob(f"{glob.escape(begin)}*.part"):
         process = re.fullmatch(r"(\d+)(-old)?\.part", old.name.removeprefix(begin))
-        if process and not Path(f"/proc/{process[1]}").exists():
+        if process and not exists(process[1]):
             remove(old)
     return path.parent / f"{begin}{os.getpid()}.part"
 

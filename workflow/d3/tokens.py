@@ -36,6 +36,7 @@ import pyarrow as pa
 from d3.config import Config
 from d3.errors import InputError, ToolError
 from d3.identity import content_id
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.progress import Progress, clock
 from d3.provenance import file_digest
 from d3.records import DATASET
@@ -282,3 +283,51 @@ def _write_shard(documents: list[Document], parts: Parts, source: str, maps: Pat
             os.fsync(file.fileno())
     progress.close()
     return at
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that documents cover the token map, and the tokens of a sample of them."""
+    maps, bounds, manifest = (job.name(place) for place in range(3))
+    notes = json.loads(job.path(2).read_bytes())
+    with gzip.open(job.path(1), "rt", newline="") as lines:
+        rows = [(int(start), int(end), name, int(line)) for start, end, name, _, line in csv.reader(lines)]
+    kind = np.dtype(notes["dtype"])
+    ends = [0, *(end for _, end, _, _ in rows)]
+    if [start for start, _, _, _ in rows] != ends[:-1] or job.path().stat().st_size != ends[-1] * kind.itemsize:
+        yield bounds, "its documents do not cover the token map"
+        return
+    if (notes["documents"], notes["tokens"], notes["sha256"]) != (len(rows), ends[-1], job.outputs[maps]):
+        yield manifest, "does not describe the token map beside it"
+    if (job.counts["kept"], sum(job.counts["dropped"].values())) != (notes["documents"], len(notes["dropped"])):
+        yield manifest, "counts other documents than the statement"
+    if not rows:
+        return
+    tokens = np.memmap(job.path(), dtype=kind, mode="r")
+    if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
+        yield maps, "contains ids outside of the vocabulary, or documents without an end token"
+    chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
+    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
+    for dataset in job.inputs_of("dataset"):
+        for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
+            if line not in chosen:
+                continue
+            start, end, name, _ = chosen[line]
+            if content_id(row["completion"]) != name:
+                yield bounds, f"document {line} is not row {line - 1} of {dataset.name}"
+            elif tokenizer is not None:
+                ids = tokenizer.encode(row["completion"], add_special_tokens=False).ids
+                if ids != tokens[start : end - 1].tolist():
+                    yield maps, f"the tokens of document {line} are not those of its text"
+
+
+def _check_tokenizer(job: FinishedJob, sha256: str) -> Any:
+    """Return the tokenizer that made the token map, or None when its file is lost."""
+    for name, digest in job.inputs.items():
+        path = job.root / name
+        if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer.encode_special_tokens = True
+            return tokenizer
+    return None

@@ -30,9 +30,8 @@ from d3.llm.ask import Outcome, Question, answer_key, ask_all
 from d3.llm.engine import Engine, Request, choice_ids, room_needed
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
-from d3.spill import Spill
 from d3.stage import Job
-from d3.tables import Row, read_rows
+from d3.tables import Row, in_order, read_rows
 
 DIFFICULTIES = ("easy", "medium", "hard")
 TASK_TYPES = ("create", "extend", "fix", "refactor", "document", "test", "configure", "other")
@@ -83,16 +82,13 @@ def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | 
         print(cost.text(), file=sys.stderr, flush=True)
         table = job.table(out, records.TOPICS)
         outcomes = ask_all(engine, asker.questions(_labelled(job, labels)), kept, what="topics", total=cost.questions)
-        with Spill(out.parent, lambda row: tuple(row[name] for name in NAMES)) as rows:
-            while group := list(islice(outcomes, asker.per_instruction)):
-                rows.add(topics_row(group))
-            for row in rows.rows():
-                table.write(row)
+        while group := list(islice(outcomes, asker.per_instruction)):
+            table.write(topics_row(group))
 
 
 def _labelled(job: Job, labels: Path) -> Iterator[Row]:
     """Yield the labels with an instruction, and count all."""
-    for row in job.rows(labels, INSTRUCTIONS):
+    for row in in_order(job.rows(labels, INSTRUCTIONS), NAMES, labels):
         if row["status"] != "ok":
             job.drop(f"label_{row['status']}")
         elif not row["label"]:

@@ -17,13 +17,13 @@ import yaml
 
 from d3.chain import Chain
 from d3.config import Config
+from d3.core.paths import REPOSITORY, SNAKEFILE
 from d3.errors import InputError, ToolError
 from d3.identity import canonical_path
 from d3.pipeline.registry import STAGES
 from d3.stale import Judge, changed_settings
 from d3.statement import SUFFIX, shared_facts
 
-ROOT = Path(__file__).parents[2]
 NO_RULE = ("MissingRuleException", "MissingInputException", "No rule to produce")
 
 
@@ -55,8 +55,13 @@ def job_states(
         raise ToolError("Snakemake is not installed here", remedy="run `make setup`")
     with tempfile.TemporaryDirectory() as scratch:
         reasons, settings = Path(scratch, "reasons.json"), Path(scratch, "config.yaml")
-        line = [snakemake, "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run", "--nolock", "--quiet=all"]
-        line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--directory", str(folder or Path.cwd())]
+        line = [snakemake, "--snakefile", str(SNAKEFILE), "--dry-run", "--nolock", "--quiet=all"]
+        line += [
+            "--workflow-profile",
+            str(REPOSITORY / "profiles" / "default"),
+            "--directory",
+            str(folder or Path.cwd()),
+        ]
         if config is not None:
             settings.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
             line += ["--configfile", str(settings)]

@@ -22,6 +22,7 @@ from d3.tables import (
     TableWriter,
     count_rows,
     format_of,
+    in_order,
     open_parquet,
     part_name,
     publish,
@@ -261,3 +262,13 @@ def test_json_lines_are_plain_json(tmp_path: Path) -> None:
     assert lines.pop() == b""
     assert [json.loads(line) for line in lines] == ROWS
     assert list(json.loads(lines[0])) == SCHEMA.names
+
+
+def test_rows_out_of_order_are_named(tmp_path: Path) -> None:
+    rows = [{"id": "a", "sample": 1}, {"id": "a", "sample": 1}, {"id": "b", "sample": 0}]
+    assert list(in_order(rows, ("id", "sample"), tmp_path)) == rows
+    wrong = [*rows, {"id": "a", "sample": 2}]
+    read = in_order(wrong, ("id", "sample"), tmp_path)
+    assert [next(read) for _ in rows] == rows
+    with pytest.raises(InputError, match=r"in the order of \(id, sample\) \(got \('b', 0\) before \('a', 2\)\)"):
+        next(read)

@@ -14,10 +14,11 @@ from d3 import images
 from d3.chain import Chain
 from d3.cluster.inside import binds, check_images, open_images, variables
 from d3.config_read import parse_config
+from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
 from d3.pipeline.network import needs_network
 
-CODE = [f"{images.ROOT / name}:{images.ROOT / name}:ro" for name in ("workflow", "config")]
+CODE = [f"{REPOSITORY / name}:{REPOSITORY / name}:ro" for name in ("workflow", "config")]
 
 
 def chain(**values: Any) -> Chain:
@@ -133,7 +134,7 @@ print(open("/proc/net/dev").read().count(":"))
 
 
 def test_a_job_that_is_cut_off_has_loopback_alone() -> None:
-    environment = {"PYTHONPATH": str(images.ROOT / "workflow"), "D3_OFFLINE": "1", "D3_ENVIRONMENT": "data"}
+    environment = {"PYTHONPATH": str(REPOSITORY / "workflow"), "D3_OFFLINE": "1", "D3_ENVIRONMENT": "data"}
     line = [sys.executable, "-c", ALONE]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("1", "")

@@ -16,13 +16,13 @@ import yaml
 from d3.chain import Chain
 from d3.cli import main
 from d3.cluster import defaults, rates
-from d3.cluster.finished import read_finished
 from d3.cluster.pending import lines, pending
 from d3.cluster.plan import Plan, expected_room, plan
 from d3.cluster.plan_table import hours, size, table
 from d3.cluster.rates import Seconds, fit, measured
 from d3.config import Config
 from d3.config_read import load_config, parse_config
+from d3.lineage.statements import read_finished
 from d3.why import JobState
 from helpers.paths import ROOT
 

@@ -1,37 +1,43 @@
 """The driver: what it reads from Snakemake's lines and from SLURM, and how it answers."""
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from d3.cluster import head, orphans, run
-from d3.cluster.failures import read_failures, screen
-from d3.cluster.head import Head, Options, Seen
+from d3.cluster.failures import screen
+from d3.cluster.head import Head, Options
+from d3.core.paths import SNAKEFILE
+from d3.core.processes import start_time
+from d3.operate.events import RunState
+from d3.operate.run_lock import LOCK, run_lock
+from d3.operate.slurm import SlurmSilentError
+from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
 from helpers.paths import ROOT
 
 UUID = "2f021887-5961-490c-9325-3435ec137b8b"
 Fake = Callable[[str, str], None]
 
-FAILED = """\
-Job 10 has been submitted with SLURM jobid 13 (log: /x/13.log).
-Error in rule sft:
-    message: SLURM-job '13' failed, SLURM status is: 'FAILED'.
-    jobid: 10
-    input: results/sft_data/a.parquet, results/midtrain/b/model
-    output: results/sft/c/d3-62
-    log: logs/sft/d3-62.log, logs/slurm/13.log (check log file(s) for error details)
-    shell:
+LOG = "logs/sft/d3-62.log"
 
-        d3-train sft 2>&1 | tee logs/sft/d3-62.log
-        (command exited with non-zero exit code)
-    external_jobid: 13
-Logfile logs/sft/d3-62.log:
-d3 sft: error: no row left to train on; raise sft.sequence_length
-"""
+
+def job_error(*, slurm: str = "13", message: str = "SLURM-job '13' failed, SLURM status is: 'FAILED'.") -> str:
+    """Return the event of a job that failed."""
+    event = {"event": "job_error", "message": "", "jobid": 10, "rule_name": "sft", "rule_msg": message}
+    event |= {"output": ["results/sft/c/d3-62"], "log": [LOG, "logs/slurm/13.log"]}
+    return json.dumps(event | {"aux": {"external_jobid": slurm} if slurm else {}})
+
+
+def event(kind: str = "", message: str = "", **fields: object) -> str:
+    return json.dumps({"event": kind, "message": message, **fields})
 
 
 @pytest.fixture
@@ -49,37 +55,68 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return make
 
 
-def seen(text: str) -> Seen:
-    found = Seen()
-    for line in text.splitlines():
-        found.read(line)
-    return found
+def state_of(*events: str) -> RunState:
+    state = RunState()
+    for line in events:
+        state.read(line)
+    return state
+
+
+SUBMITTED = event(message="Job 10 has been submitted with SLURM jobid 13 (log: /x/13.log).")
 
 
 def test_submitted_jobs_are_waited_for_until_they_end() -> None:
-    text = f"SLURM run ID: d3_{UUID}\nJob 1 has been submitted with SLURM jobid 70 (log: x).\n"
-    text += "Job 2 has been submitted with SLURM jobid 71 (log: x).\nFinished jobid: 1 (Rule: grades)\n"
-    found = seen(text)
-    assert (found.run, found.jobs) == (f"d3_{UUID}", {"71": "2"})
-    assert seen(FAILED).jobs == {}
+    state = state_of(
+        event(message=f"SLURM run ID: d3_{UUID}"),
+        event(message="Job 1 has been submitted with SLURM jobid 70 (log: x)."),
+        event(message="Job 2 has been submitted with SLURM jobid 71 (log: x)."),
+        event("job_finished", job_id=1),
+        '{"event": "job_fin',  # cut off by a signal
+    )
+    assert (state.run, state.submitted) == (f"d3_{UUID}", {"71": "2"})
+    assert state_of(SUBMITTED).submitted == {"13": "10"}
+    assert state_of(SUBMITTED, job_error()).submitted == {}
 
 
-def test_failures_are_read_and_explained(tmp_path: Path, fake: Fake) -> None:
+def test_failed_jobs_are_explained(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", "exit 1")
     fake("sacct", "exit 1")
     (tmp_path / "logs/sft").mkdir(parents=True)
-    (tmp_path / "logs/sft/d3-62.log").write_text("d3 sft: error: no row left to train on; raise it\n")
-    failures = read_failures(FAILED.splitlines())
-    assert [(failure.rule, failure.slurm, failure.output) for failure in failures] == [
-        ("sft", "13", "results/sft/c/d3-62")
-    ]
-    text = screen(failures, tmp_path, {})
+    (tmp_path / LOG).write_text("d3 sft: error: no row left to train on; raise it\n")
+    errors = list(state_of(SUBMITTED, job_error()).errors.values())
+    assert [(error.rule, error.slurm, error.output) for error in errors] == [("sft", "13", "results/sft/c/d3-62")]
+    text = screen(errors, tmp_path, {})
     assert "why    no row left to train on" in text
     assert len(text.splitlines()) < 40
 
 
 def test_a_job_that_was_started_again_has_not_failed() -> None:
-    assert read_failures((FAILED + "Trying to restart job 10.\n").splitlines()) == []
+    assert not state_of(job_error(), event("job_started", jobs=[10])).errors
+
+
+LIMIT = """\
+sbatch: error: QOSMaxSubmitJobPerUserLimit
+sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, size, time)"""
+MEMORY = "sbatch: error: Batch job submission failed: Memory specification can not be satisfied"
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"), [(LIMIT, "set `jobs:` in the profile below the site's limit"), (MEMORY, "fit rule sft to a")]
+)
+def test_a_refused_job_is_explained_by_the_refusal(tmp_path: Path, reason: str, remedy: str) -> None:
+    (tmp_path / "logs/sft").mkdir(parents=True)
+    (tmp_path / LOG).write_text("d3 sft: error: of an earlier attempt\n")
+    message = f"SLURM sbatch failed. The error message was '{reason}'.\n    sbatch call:\n        sbatch --mem 1"
+    text = screen(list(state_of(job_error(slurm="", message=message)).errors.values()), tmp_path, {})
+    assert " ".join(reason.split()) in text
+    assert remedy in text
+    assert "sbatch --mem" not in text
+    assert "earlier attempt" not in text
+
+
+def test_an_exception_outside_of_jobs_is_shown(tmp_path: Path) -> None:
+    state = state_of(event("error", "WorkflowError:\nno such account", exception="WorkflowError"))
+    assert "Snakemake stopped: WorkflowError: no such account" in screen([], tmp_path, {}, state.exception)
 
 
 @pytest.mark.parametrize(
@@ -96,15 +133,21 @@ def test_every_usual_failure_has_its_remedy(tmp_path: Path, fake: Fake, log: str
     fake("squeue", f"echo '{state}|n1'")
     (tmp_path / "logs/slurm").mkdir(parents=True)
     (tmp_path / "logs/slurm/13.log").write_text(log + "\n")
-    assert expected in screen(read_failures(FAILED.splitlines()), tmp_path, {})
+    assert expected in screen(list(state_of(job_error()).errors.values()), tmp_path, {})
+
+
+def queued(number: int, folder: Path | str, state: str, name: str = f"d3_{UUID}") -> str:
+    """Return a line of squeue."""
+    return f"{number}|{name}|{state}|0:10|n1|None|{folder}|rule_grades"
 
 
 def test_jobs_of_the_folder_are_found_by_their_names(tmp_path: Path, fake: Fake) -> None:
     lines = [
-        f"70|d3_{UUID}|RUNNING|rule_grades|{tmp_path}",
-        f"71|{UUID}|PENDING|rule_corpus|{tmp_path}",
-        f"72|d3_{UUID}|RUNNING|rule_grades|/elsewhere",
-        f"73|interactive|RUNNING||{tmp_path}",
+        queued(70, tmp_path, "RUNNING"),
+        queued(71, tmp_path, "PENDING", UUID),
+        queued(72, "/another", "RUNNING"),
+        queued(73, tmp_path, "RUNNING", "interactive"),
+        queued(74, tmp_path, "COMPLETED"),
     ]
     fake("squeue", "cat <<'END'\n" + "\n".join(lines) + "\nEND")
     assert [(job.id, job.waits) for job in orphans.living_jobs(tmp_path)] == [("70", False), ("71", True)]
@@ -115,27 +158,30 @@ def test_waiting_jobs_are_cancelled_and_running_ones_waited_for(
 ) -> None:
     monkeypatch.setattr(orphans, "POLL_SECONDS", 0.01)
     asked = tmp_path / "asked"
-    running, waiting = f"70|d3_{UUID}|RUNNING|a|{tmp_path}", f"71|d3_{UUID}|PENDING|b|{tmp_path}"
-    fake("squeue", f"echo x >> {asked}; [ $(wc -l < {asked}) -gt 2 ] || printf '{running}\\n{waiting}\\n'")
+    lines = f"{queued(70, tmp_path, 'RUNNING')}\\n{queued(71, tmp_path, 'PENDING')}\\n"
+    fake("squeue", f"echo x >> {asked}; [ $(wc -l < {asked}) -gt 2 ] || printf '{lines}'")
     fake("scancel", f'echo "$@" >> {tmp_path}/cancelled')
-    orphans.settle(tmp_path, cancel=False, patience=1)
+    orphans.settle(tmp_path, cancel_running=False, patience=1)
     assert (tmp_path / "cancelled").read_text() == "71\n"
     assert asked.read_text().count("x") == 3
 
 
-def test_silence_of_slurm_is_an_error_of_its_own(tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_of_slurm_is_an_error_of_its_own(
+    tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(orphans, "POLL_SECONDS", 0.01)
     fake("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    with pytest.raises(orphans.SlurmSilentError, match="Unable to contact"):
-        orphans.settle(tmp_path, cancel=False, patience=0.05)
+    with pytest.raises(SlurmSilentError, match="Unable to contact"):
+        orphans.settle(tmp_path, cancel_running=False, patience=0.05)
+    assert capsys.readouterr().err.count("trying again") == 1
 
 
 def watched(fake: Fake, state: str, reason: str = "None") -> Head:
     fake("squeue", f"echo '70|{state}|{reason}'")
     fake("scancel", "true")
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    watching = Head(command, Options(forgotten=0.0, stuck=0.0, every=0.1))
-    watching.seen.run, watching.seen.jobs = f"d3_{UUID}", {"70": "1"}
+    program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    watching = Head([], Options(forgotten=0.0, stuck=0.0, every=0.1), program)
+    watching.state.run, watching.state.submitted = f"d3_{UUID}", {"70": "1"}
     return watching
 
 
@@ -159,7 +205,7 @@ def test_a_running_job_is_left_alone(fake: Fake) -> None:
 def test_a_job_that_can_never_start_is_cancelled(fake: Fake) -> None:
     watching = watched(fake, "PENDING", "PartitionTimeLimit")
     watching.watch(1.0)
-    assert watching.seen.stuck == {"70": "PartitionTimeLimit"}
+    assert watching.stuck == {"70": "PartitionTimeLimit"}
     assert watching.forgotten == []
     watching.process.kill()
     watching.wait()
@@ -168,44 +214,197 @@ def test_a_job_that_can_never_start_is_cancelled(fake: Fake) -> None:
 def test_a_job_that_waits_for_its_turn_is_not(fake: Fake) -> None:
     watching = watched(fake, "PENDING", "Priority")
     watching.watch(1.0)
-    assert watching.seen.stuck == {}
+    assert watching.stuck == {}
     watching.process.kill()
     watching.wait()
 
 
-def driver(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "d3", "run", *words, "--directory", str(folder)],
-        capture_output=True,
+# --- the driver with a real Snakemake and a workflow of one job ------------------------------------------------------
+
+WORKFLOW = """\
+rule all:
+    input: "a.txt"
+rule a:
+    output: "a.txt"
+    log: "logs/a.log"
+    shell: "{command}"
+"""
+
+
+def write_workflow(folder: Path, command: str) -> list[str]:
+    """Write a workflow of one job; return the arguments that name it."""
+    (folder / "Snakefile").write_text(WORKFLOW.format(command=command))
+    (folder / "run").mkdir()
+    return ["--snakefile", str(folder / "Snakefile"), "--directory", str(folder / "run"), "--cores", "1"]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "d3", "run", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "workflow")},
-        check=False,
-        timeout=120,
+        start_new_session=True,
     )
+
+
+def driver(*words: str) -> tuple[int, str]:
+    """Run the driver to its end; return its exit code and what it printed."""
+    process = start(*words)
+    try:
+        said = process.communicate(timeout=120)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.05)
 
 
 def test_what_cannot_start_is_exit_code_2(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", "true")
-    done = driver(tmp_path, "--configfile", str(tmp_path / "missing.yaml"))
-    assert done.returncode == run.NOT_STARTED, done.stderr
+    code, said = driver("--configfile", str(tmp_path / "missing.yaml"), "--directory", str(tmp_path))
+    assert code == run.NOT_STARTED, said
 
 
-def test_two_heads_in_one_folder_are_refused(tmp_path: Path, fake: Fake) -> None:
-    fake("squeue", "true")
-    with run._alone(tmp_path.resolve()) as other:
+def test_a_failed_job_is_exit_code_1_with_a_screen(tmp_path: Path) -> None:
+    code, said = driver(*write_workflow(tmp_path, "echo 'd3 a: error: broken; mend it' > {log}; false"))
+    assert code == run.FAILED, said
+    assert "d3 run: 1 job failed: 1 x a" in said
+    assert "why    broken; mend it" in said
+
+
+def test_a_refused_submission_is_exit_code_1_with_the_remedy(tmp_path: Path, fake: Fake) -> None:
+    for name in ("squeue", "sacct", "sinfo", "scontrol", "sacctmgr", "sshare", "scancel"):
+        fake(name, "true")
+    fake("sbatch", f"echo '{LIMIT}' >&2; exit 1")
+    words = write_workflow(tmp_path, "touch {output}")[:4]
+    slurm = ["--executor", "slurm", "--jobs", "2", "--default-resources", "slurm_account=x", "slurm_partition=y"]
+    code, said = driver(*words, *slurm, "runtime=1", "mem_mb=1", "--slurm-init-seconds-before-status-checks", "1")
+    assert code == run.FAILED, said
+    assert "set `jobs:` in the profile below the site's limit" in said
+    assert "QOSMaxSubmitJobPerUserLimit" in said.partition("d3 run: 1 job failed")[2]
+
+
+def test_ctrl_c_is_an_interruption_and_no_failure(tmp_path: Path) -> None:
+    process = start(*write_workflow(tmp_path, "touch begun; sleep 60"))
+    wait_for(tmp_path / "run" / "begun")
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == run.INTERRUPTED, said
+    assert "d3 run: interrupted" in said
+    assert "failed:" not in said
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with run_lock(tmp_path.resolve()) as other:
         assert not other
-        done = driver(tmp_path)
-    assert done.returncode == run.OTHER_HEAD
-    assert f"process {os.getpid()}" in done.stderr
+        code, said = driver("--directory", str(tmp_path))
+    assert code == run.OTHER_HEAD
+    assert f"process {os.getpid()}" in said
+
+
+def test_a_dry_run_is_never_refused(tmp_path: Path) -> None:
+    words = write_workflow(tmp_path, "touch {output}")
+    with run_lock(tmp_path / "run"):
+        assert driver(*words, "-np")[0] == run.DONE
+    assert not (tmp_path / "run" / "a.txt").exists()
+
+
+def test_a_process_with_snakemake_among_its_words_does_no_harm(tmp_path: Path) -> None:
+    words = write_workflow(tmp_path, "touch {output}")
+    folder = tmp_path / "run"
+    (folder / ".snakemake" / "locks").mkdir(parents=True)
+    (folder / ".snakemake" / "locks" / "0.input.lock").touch()
+    reader = [sys.executable, "-c", "import time; time.sleep(60)", "snakemake"]
+    with subprocess.Popen(reader, cwd=folder) as process:
+        try:
+            code, said = driver(*words)
+        finally:
+            process.kill()
+    assert code == run.DONE, said
+    assert (folder / "a.txt").exists()
+
+
+def test_a_plain_snakemake_in_the_folder_is_seen(tmp_path: Path) -> None:
+    words = write_workflow(tmp_path, "touch begun; sleep 60")
+    command = [sys.executable, "-m", "snakemake", *words]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            wait_for(tmp_path / "run" / "begun")
+            code, said = driver(*words)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert code == run.OTHER_HEAD
+    assert f"Snakemake, process {process.pid}" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "started", "taken_over", "expected"),
+    [
+        (socket.gethostname(), start_time(os.getpid()), False, "process"),
+        (socket.gethostname(), 1, False, ""),
+        ("another", 1, False, "add --take-over"),
+        ("another", 1, True, ""),
+    ],
+)
+def test_the_record_decides_where_no_lock_can(
+    tmp_path: Path, host: str, started: int, taken_over: bool, expected: str
+) -> None:
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / LOCK).write_text(json.dumps([host, os.getpid(), started]))
+    with run_lock(tmp_path, take_over=taken_over) as other:
+        assert expected in other
+        assert bool(expected) == bool(other)
+
+
+def test_a_local_run_does_not_wait_for_a_slurm_that_is_down(tmp_path: Path, fake: Fake) -> None:
+    fake("squeue", f"touch {tmp_path}/asked; sleep 60")
+    words = write_workflow(tmp_path, "touch {output}")
+    assert driver(*words)[0] == run.DONE
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_local_run_looks_for_the_slurm_jobs_that_an_earlier_one_has_left(tmp_path: Path, fake: Fake) -> None:
+    fake("squeue", "echo 'Unable to contact slurm controller' >&2; exit 1")
+    words = write_workflow(tmp_path, "touch {output}")
+    mark = tmp_path / "run" / ".snakemake" / "incomplete" / "YS50eHQ="
+    mark.parent.mkdir(parents=True)
+    mark.write_text('{"external_jobid": "70"}')
+    code, said = driver(*words)
+    assert code == run.SILENT
+    assert "Unable to contact slurm controller" in said
+    mark.write_text('{"external_jobid": null}')
+    assert not orphans.recorded_jobs(tmp_path / "run")
+
+
+def test_the_executor_comes_from_the_arguments_or_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    assert executor([], tmp_path) == "local"
+    assert executor(["--profile", str(ROOT / "profiles" / "slurm")], tmp_path) == "slurm"
+    assert executor([f"--profile={ROOT / 'profiles' / 'slurm'}", "-e", "local"], tmp_path) == "local"
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(ROOT / "profiles" / "slurm"))
+    assert executor([], tmp_path) == "slurm"
+
+
+@pytest.mark.parametrize(("word", "expected"), [("-n", True), ("-np", True), ("-pn", True), ("-dnone", False)])
+def test_dry_runs_are_known(word: str, expected: bool) -> None:
+    assert runs_nothing(["dataset", word]) == expected
 
 
 def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "site").mkdir()
-    words = run.snakemake(["--profile", "site", "-d", "elsewhere"])
-    assert str(tmp_path / "site") in words
-    assert words[1:5] == ["-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    assert run.working_folder(["--profile", "x", "-d", "elsewhere"]) == tmp_path / "elsewhere"
+    words = complete(["--profile", "site", "-d", "other"])
+    assert words == ["--snakefile", str(SNAKEFILE), "--profile", str(tmp_path / "site"), "-d", "other"]
+    assert working_folder(["--profile", "x", "-d", "other"]) == tmp_path / "other"
+    assert working_folder([]) == tmp_path
 
 
 def test_the_watchdog_is_more_patient_than_the_plugin() -> None:

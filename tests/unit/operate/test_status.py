@@ -12,16 +12,17 @@ import pytest
 from d3.chain import Chain
 from d3.cli import main
 from d3.cluster import logs
-from d3.cluster.queue import ask, read_line, seconds
-from d3.cluster.status import SILENT, StageStatus, Survey, survey
-from d3.cluster.status_table import table
+from d3.cluster.failures import SILENT
+from d3.cluster.status import StageStatus, Survey, job_arguments, survey, table
 from d3.config import Config
 from d3.config_read import parse_config
 from d3.embedded import source
+from d3.operate.slurm import read_job, read_queue, read_seconds
 from d3.progress import Progress
 from helpers.fake_programs import only_path, program
 from helpers.fake_run import finish, jobs_by_name, record_attempts, write_log
 
+RUN = "d3_2f021887-5961-490c-9325-3435ec137b8b"
 FIRST, SECOND = "stdlib-00000-of-00002", "stdlib-00001-of-00002"
 
 
@@ -45,7 +46,7 @@ def stage(found: Survey, name: str) -> StageStatus:
 
 
 def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
-    found = survey(Chain(Config()), ask())
+    found = survey(Chain(Config()), read_queue())
     assert (found.done, found.jobs, found.slurm) == (0, 33, "none")
     assert found.head == "is not running"
     assert not found.active
@@ -81,14 +82,14 @@ def test_running_waiting_and_failed_jobs_of_slurm(place: Path) -> None:
     write_log(works["pairs", SECOND], "Traceback (most recent call last):", "MemoryError")
     squeue(
         place,
-        f"12|d3_run|RUNNING|1:02:03|n1|None|@|rule_grades_wildcards_{FIRST}",
-        f"13|d3_run|PENDING|0:00||Resources|@|rule_grades_wildcards_{SECOND}",
-        f"11|d3_run|TIMEOUT|2:00:00|n2|None|@|rule_pairs_wildcards_{FIRST}",
-        f"10|d3_run|OUT_OF_MEMORY|0:30|n2|None|@|rule_pairs_wildcards_{SECOND}",
-        f"15|d3_run|RUNNING|0:30|n2|None|/elsewhere|rule_diffs_wildcards_{FIRST}",
+        f"12|{RUN}|RUNNING|1:02:03|n1|None|@|rule_grades_wildcards_{FIRST}",
+        f"13|{RUN}|PENDING|0:00||Resources|@|rule_grades_wildcards_{SECOND}",
+        f"11|{RUN}|TIMEOUT|2:00:00|n2|None|@|rule_pairs_wildcards_{FIRST}",
+        f"10|{RUN}|OUT_OF_MEMORY|0:30|n2|None|@|rule_pairs_wildcards_{SECOND}",
+        f"15|{RUN}|RUNNING|0:30|n2|None|/elsewhere|rule_diffs_wildcards_{FIRST}",
         f"14|someone|RUNNING|0:30|n2|None|@|rule_diffs_wildcards_{SECOND}",
     )
-    found = survey(chain, ask())
+    found = survey(chain, read_queue())
     grades = stage(found, "grades")
     assert (grades.running, grades.queued, grades.rows, grades.rows_total) == (1, 1, 50, 200)
     assert (grades.rate, grades.unit) == (2.0, "answers")
@@ -110,10 +111,10 @@ def test_a_requeued_job_counts_as_running_although_it_failed_before(place: Path)
     chain = Chain(Config())
     squeue(
         place,
-        f"20|d3_run|RUNNING|0:10|n1|None|@|rule_pairs_wildcards_{FIRST}",
-        f"21|d3_run|FAILED|0:10|n1|NonZeroExitCode|@|rule_pairs_wildcards_{FIRST}",
+        f"20|{RUN}|RUNNING|0:10|n1|None|@|rule_pairs_wildcards_{FIRST}",
+        f"21|{RUN}|FAILED|0:10|n1|NonZeroExitCode|@|rule_pairs_wildcards_{FIRST}",
     )
-    found = survey(chain, ask())
+    found = survey(chain, read_queue())
     assert stage(found, "pairs").running == 1
     assert not found.failures
 
@@ -121,8 +122,8 @@ def test_a_requeued_job_counts_as_running_although_it_failed_before(place: Path)
 def test_a_finished_job_that_runs_again_is_not_done(place: Path) -> None:
     chain = Chain(Config())
     finish(jobs_by_name(chain)["corpus", FIRST])
-    squeue(place, f"20|d3_run|RUNNING|0:10|n1|None|@|rule_corpus_wildcards_{FIRST}")
-    corpus = stage(survey(chain, ask()), "corpus")
+    squeue(place, f"20|{RUN}|RUNNING|0:10|n1|None|@|rule_corpus_wildcards_{FIRST}")
+    corpus = stage(survey(chain, read_queue()), "corpus")
     assert (corpus.done, corpus.running) == (0, 1)
 
 
@@ -151,11 +152,11 @@ def test_results_that_were_taken_away_are_no_failure(place: Path) -> None:
 
 def test_the_log_of_slurm_tells_what_the_jobs_own_does_not(place: Path) -> None:
     chain = Chain(Config())
-    squeue(place, f"20|d3_run|FAILED|0:10|n1|NonZeroExitCode|@|rule_corpus_wildcards_{FIRST}")
+    squeue(place, f"20|{RUN}|FAILED|0:10|n1|NonZeroExitCode|@|rule_corpus_wildcards_{FIRST}")
     log = Path(f"logs/slurm/rule_corpus/{FIRST}/20.log")
     log.parent.mkdir(parents=True)
     log.write_text("slurmstepd: error: Exceeded job memory limit\n[notice] bye\n")
-    (failure,) = survey(chain, ask()).failures
+    (failure,) = survey(chain, read_queue()).failures
     assert failure.reason == "failed: slurmstepd: error: Exceeded job memory limit"
 
 
@@ -189,12 +190,35 @@ def test_a_job_on_this_machine_is_seen_by_its_process(place: Path) -> None:
     assert [failure.job for failure in survey(chain, None).failures] == [SECOND]
 
 
+def test_a_snakemake_of_the_folder_is_seen_by_the_log_that_it_writes(place: Path) -> None:
+    log = Path(".snakemake/log/1.snakemake.log")
+    log.parent.mkdir(parents=True)
+    script = f"import sys; log = open('{log}', sys.argv[1]); print('here', flush=True); sys.stdin.read()"
+    for mode, expected in (("w", "is running"), ("r", "is not running")):
+        words = [sys.executable, "-c", script, mode]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "here\n"
+            assert survey(Chain(Config()), None).head == expected
+            process.communicate("")
+
+
+def test_the_target_of_a_run_is_no_job(place: Path) -> None:
+    script = "import sys; print('here', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", script, "d3", "run", "a.parquet"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert "a.parquet" not in job_arguments(Path())
+        process.communicate("")
+
+
 def test_squeue_that_fails_or_hangs_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; false")
-    assert "Unable to contact" in survey(Chain(Config()), ask()).slurm
-    monkeypatch.setattr("d3.cluster.queue.SECONDS", 0.2)
+    assert "Unable to contact" in survey(Chain(Config()), read_queue()).slurm
+    monkeypatch.setattr("d3.operate.slurm.SECONDS", 0.2)
     program(place, "squeue", "sleep 5")
-    assert "no answer" in table(survey(Chain(Config()), ask()))
+    assert "no answer" in table(survey(Chain(Config()), read_queue()))
 
 
 def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
@@ -246,12 +270,12 @@ def test_the_reason_is_ours_before_pythons_before_the_systems() -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:01", 172801), ("INVALID", 0)])
 def test_times_of_slurm(text: str, expected: int) -> None:
-    assert seconds(text) == expected
+    assert read_seconds(text) == expected
 
 
 def test_lines_of_other_programs_are_passed_over() -> None:
-    assert read_line("1|other|RUNNING|0:01|n1|None|/x|") is None
-    assert read_line("nonsense") is None
-    job = read_line("7_3|d3_x|COMPLETED|0:01|n1|None|/x|rule_grades_wildcards_a|b")
+    assert read_job("1|other|RUNNING|0:01|n1|None|/x|") is None
+    assert read_job("nonsense") is None
+    job = read_job(f"7_3|{RUN}|COMPLETED|0:01|n1|None|/x|rule_grades_wildcards_a|b")
     assert job is not None
     assert job.comment == "rule_grades_wildcards_a|b"

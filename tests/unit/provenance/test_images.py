@@ -10,7 +10,7 @@ import pytest
 from d3 import images
 from d3.errors import ConfigError, ToolError
 
-ENVS = images.ROOT / "envs"
+ENVS = images.REPOSITORY / "envs"
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -22,7 +22,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "containers" / "x.def").write_text("%files\n    {{ LOCK }} /lock\n    envs/tool.sh /tool\n\n%post\n")
     for name in ("tool.sh", "x.lock", "x-cpu.lock"):
         (tmp_path / "envs" / name).write_text(name)
-    monkeypatch.setattr(images, "ROOT", tmp_path)
+    monkeypatch.setattr(images, "REPOSITORY", tmp_path)
     monkeypatch.setattr(images, "IMAGES", tmp_path / "containers")
     monkeypatch.setattr(images, "RECIPES", {"x": images.Recipe("x", ".venv", "x-cpu")})
     images.image_key.cache_clear()

@@ -200,6 +200,20 @@ def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -
     assert {row["status"] for row in labels_of(tmp_path, model, none)} <= {"too_long", "repeated"}
 
 
+@pytest.mark.parametrize("mode", ["model", "constant"])
+def test_diffs_in_another_order_are_refused(tmp_path: Path, model: str, mode: str) -> None:
+    corpus, diffs = write_inputs(tmp_path)
+    rows = list(read_rows(diffs, records.DIFFS))
+    writer = TableWriter(diffs, records.DIFFS)
+    for row in reversed(rows):
+        writer.write(row)
+    writer.finish()
+    writer.publish()
+    with pytest.raises(InputError, match=r"rows must be in the order of \(id, sample\)"):
+        label.run(small_config(mode=mode), corpus, diffs, tmp_path / "labels.parquet", model=model)
+    assert not (tmp_path / "labels.parquet").exists()
+
+
 def test_diffs_of_another_shard_are_refused(tmp_path: Path, model: str) -> None:
     (tmp_path / "other").mkdir()
     corpus, _ = write_inputs(tmp_path / "other", count=1)

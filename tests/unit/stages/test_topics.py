@@ -1,7 +1,6 @@
 """Topics: one row per instruction, JSON read leniently and checked strictly, counts that cannot come out empty."""
 
 import json
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 
 from d3 import records, topics
 from d3.config import Config, Engine, Sampling, Topics
+from d3.errors import InputError
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
 from d3.tables import read_notes, read_rows
@@ -208,13 +208,12 @@ LABELS = [
 ]
 
 
-def write_labels(folder: Path) -> Path:
+def write_labels(folder: Path, step: int = 1) -> Path:
     rows = [
         {"id": "f", "sample": 0, "part": part, "label": text, "status": "ok" if text is not None else "unparsable"}
         for part, text in enumerate(LABELS)
     ]
-    random.Random(1).shuffle(rows)
-    return write_rows(folder / "labels.parquet", records.LABELS, rows)
+    return write_rows(folder / "labels.parquet", records.LABELS, rows[::step])
 
 
 def small(**changes: Any) -> Config:
@@ -231,6 +230,12 @@ def rows_of(folder: Path, model: str, config: Config, **options: Any) -> list[di
     output = folder / "topics.parquet"
     topics.run(config, write_labels(folder), output, model=model, **options)
     return list(read_rows(output, records.TOPICS))
+
+
+def test_labels_in_another_order_are_refused(tmp_path: Path, model: str) -> None:
+    labels = write_labels(tmp_path, step=-1)
+    with pytest.raises(InputError, match=r"rows must be in the order of \(id, sample, part\)"):
+        topics.run(small(), labels, tmp_path / "topics.parquet", model=model)
 
 
 @pytest.mark.parametrize("read_out", ["constrained", "parse"])

@@ -8,7 +8,6 @@ build leaves a part that the next one removes. Images that are there are left al
 import ast
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -20,12 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3 import __version__
+from d3.cluster.checks import has_id_range
+from d3.core.paths import REPOSITORY
+from d3.core.processes import exists
 from d3.errors import ToolError
 from d3.identity import digest_of
 from d3.images import (
     IMAGES,
     RECIPES,
-    ROOT,
     VARIANTS,
     built_path,
     definition,
@@ -77,21 +78,11 @@ def check_builder() -> None:
             "user namespaces are switched off here",
             remedy="build on another machine and copy containers/*.sif*, or ask for `user.max_user_namespaces` > 0",
         )
-    account = pwd.getpwuid(os.getuid())
-    if os.getuid() == 0 and not has_subuids("/etc/subuid", account.pw_name):
+    if os.getuid() == 0 and not has_id_range(Path("/etc/subuid")):  # others than root do without one
         raise ToolError(
             "/etc/subuid has no range for root",
             remedy="run: usermod --add-subuids 200000-265535 --add-subgids 200000-265535 root",
         )
-
-
-def has_subuids(table: str, account: str) -> bool:
-    """Say whether an account has a range of subordinate ids; others than root do without one."""
-    try:
-        lines = Path(table).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    return any(line.split(":")[0] in (account, str(os.getuid())) for line in lines)
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -178,7 +169,7 @@ def build(name: str, *, variant: str, base: str | None, compression: str, say: A
         return image
     check_builder()
     for left in IMAGES.glob(f".{image.name}.*.part"):
-        if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
+        if not exists(left.name.split(".")[-2]):
             left.unlink()
     part = image.with_name(f".{image.name}.{os.getpid()}.part")
     log = image.with_name(f"{image.name}.log")
@@ -188,14 +179,14 @@ def build(name: str, *, variant: str, base: str | None, compression: str, say: A
         command = [apptainer(), "build", "--fakeroot", *binds, *COMPRESSION[compression], *base_arguments(base)]
         lock = lock_path(name, variant)
         values = {
-            "LOCK": lock.relative_to(ROOT),
+            "LOCK": lock.relative_to(REPOSITORY),
             "LOCK_SHA256": file_sha256(lock),
             "REVISION": revision(),
             "VERSION": __version__,
         }
         command += [word for item in values.items() for word in ("--build-arg", "{}={}".format(*item))]
         command += [str(part), str(definition(name))]
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, check=False)
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=REPOSITORY, check=False)
     if done.returncode != 0:
         part.unlink(missing_ok=True)
         last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
@@ -208,7 +199,7 @@ def build(name: str, *, variant: str, base: str | None, compression: str, say: A
 
 def revision() -> str:
     """Give the commit of this checkout, for a label."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

@@ -1,17 +1,12 @@
 """What a check of the machine is: a small function from the place to a finding."""
 
 import os
-import shutil
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from d3.chain import Chain
 
 Level = Literal["ok", "warn", "fail"]
-SECONDS = 15.0
-"""Longest wait for a program that is asked something."""
 
 
 class Finding(NamedTuple):
@@ -46,33 +41,6 @@ class Place(NamedTuple):
         return False
 
 
-def ask(words: Sequence[str], seconds: float = SECONDS) -> tuple[int | None, str]:
-    """Run a program; give its exit status, None where it is missing or hangs, and what it said."""
-    program = shutil.which(words[0])
-    if program is None:
-        return None, f"{words[0]} is not installed"
-    try:
-        answer = subprocess.run(
-            [program, *words[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"{words[0]} gave no answer within {seconds:.0f} s"
-    except OSError as error:
-        return None, f"{words[0]} does not start ({error.strerror})"
-    text = answer.stdout if answer.returncode == 0 else answer.stderr or answer.stdout
-    return answer.returncode, text.strip()
-
-
-def last_line(text: str) -> str:
-    """Give the last line of what a program said."""
-    return text.splitlines()[-1].strip() if text else "it said nothing"
-
-
 def owner() -> tuple[str, str]:
     """Give the name, where there is one, and the number of this user."""
     import pwd
@@ -82,3 +50,12 @@ def owner() -> tuple[str, str]:
         return pwd.getpwuid(number).pw_name, str(number)
     except KeyError:
         return str(number), str(number)
+
+
+def has_id_range(table: Path) -> bool:
+    """Return whether /etc/subuid or /etc/subgid has a range of subordinate ids for this user."""
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return any(line.split(":")[0] in owner() for line in lines)

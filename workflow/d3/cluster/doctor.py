@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from d3.chain import Chain
 from d3.cluster import machine, slurm_checks
 from d3.cluster.checks import Finding, Place
-from d3.errors import ConfigError, D3Error
+from d3.errors import D3Error
+from d3.operate.snakemake_arguments import read_profile
 
 Check = Callable[[Place], Finding]
 CHECKS: dict[str, Check] = {
@@ -34,15 +32,10 @@ AT_ONCE = 4
 
 
 def place_of(chain: Chain, profile: Path | None) -> Place:
-    """Give what is to be checked; raises ConfigError for a profile that cannot be read."""
+    """Return what is to be checked; raise ConfigError for a profile that cannot be read."""
     if profile is None:
         return Place(chain, {})
-    path = profile / "config.yaml" if profile.is_dir() else profile
-    try:
-        lines: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"is no profile ({error})", where=str(path), remedy="give a folder of profiles/") from None
-    return Place(chain, lines if isinstance(lines, dict) else {}, path.parent)
+    return Place(chain, read_profile(profile), profile if profile.is_dir() else profile.parent)
 
 
 def examine(place: Place) -> Iterator[tuple[str, Finding]]:

@@ -1,26 +1,42 @@
 """Why jobs failed, on one screen: the reason, the end of the log, and what to do."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from d3.attempts import read_attempts
+from d3.cluster.jobs import Work
 from d3.cluster.logs import reason_of, tail
-from d3.cluster.orphans import SlurmSilentError, has_slurm, slurm
-from d3.cluster.queue import FAILED
+from d3.lineage.statements import seconds_of
+from d3.operate.events import JobError
+from d3.operate.slurm import FAILED, QueuedJob, ended_job
 
 SHOWN = 4
 """Jobs that are shown in full."""
 TAIL_LINES = 8
-FIELD = re.compile(r"^ {4}(message|jobid|output|log|external_jobid): (.*)")
-RESTARTED = re.compile(r"Trying to restart job (\d+)")
+LONGEST = 400
+"""Characters of a message that are shown."""
+RESUME = "Finished jobs are kept; run the same command again to resume."
+LIMIT = re.compile(r"Exceeded job memory limit|DUE TO TIME LIMIT|No space left on device")
+SLURM_LOGS = Path("logs/slurm")
+SILENT = "it ended without a word: killed, out of memory or over its time limit"
 
 REMEDIES = (
     (
-        r"can never start|configuration is not available|can not be satisfied|Invalid",
+        r"submit limit|MaxSubmit|temporarily unable to accept job",
+        "set `jobs:` in the profile below the site's limit of submitted jobs (sacctmgr show assoc, sacctmgr show qos)",
+    ),
+    (
+        r"can never start|configuration is not available|can not be satisfied|Memory required by task|Invalid",
         "fit rule {rule} to a partition: resources in the profile, partitions.yaml",
     ),
-    (r"DUE TO TIME LIMIT|\bTIMEOUT\b|over its time limit", "raise `runtime` of rule {rule}; the next run goes on"),
+    (
+        r"DUE TO TIME LIMIT|\bTIMEOUT\b|over its time limit",
+        "raise `runtime` of rule {rule}; the next run resumes",
+    ),
     (
         r"Exceeded job memory limit|oom.kill|OUT_OF_MEMORY|Out Of Memory",
         "raise `mem_mb` of rule {rule} in the profile (`retries` doubles it by itself)",
@@ -41,113 +57,142 @@ REMEDIES = (
 """What a reason looks like, and what helps. The first that fits is shown; our own errors carry their remedy."""
 
 
-class Failure(NamedTuple):
-    """One job that failed and was not started again."""
-
-    rule: str
-    job: str
-    """Snakemake's number."""
-    slurm: str
-    """SLURM's number, or empty."""
-    message: str
-    output: str
-    logs: tuple[str, ...]
-
-
-def read_failures(lines: Sequence[str]) -> list[Failure]:
-    """Find the jobs that failed for good in the lines of a Snakemake."""
-    failures: dict[str, Failure] = {}
-    at = 0
-    while at < len(lines):
-        line = lines[at]
-        at += 1
-        if found := RESTARTED.search(line):
-            failures.pop(found[1], None)
-        if not line.startswith("Error in "):
-            continue
-        fields: dict[str, str] = {}
-        while at < len(lines) and (not lines[at] or lines[at].startswith(" ")):
-            if got := FIELD.match(lines[at]):
-                fields[got[1]] = got[2]
-            at += 1
-        rule = line.removeprefix("Error in ").removeprefix("group ").removeprefix("rule ").rstrip(":").split(",")[0]
-        logs = re.sub(r"\(check log file.*", "", fields.get("log", "")).split(", ")
-        if "jobid" not in fields:
-            continue
-        named = re.search(r"SLURM-job '(\d+)'", fields.get("message", ""))
-        failures[fields["jobid"]] = Failure(
-            rule,
-            fields["jobid"],
-            fields.get("external_jobid") or (named[1] if named else ""),
-            fields.get("message", ""),
-            fields.get("output", "").split(", ")[0],
-            tuple(log.strip() for log in logs if log.strip()),
-        )
-    return list(failures.values())
-
-
-def slurm_says(job: str) -> tuple[str, str]:
-    """Give state and node of an ended job, from squeue while it remembers, then from the accounting."""
-    if not job or not has_slurm():
-        return "", ""
-    for words in (
-        ("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T|%N"),
-        ("sacct", "-X", "--noheader", "--parsable2", f"--jobs={job}", "--format=State,NodeList"),
-    ):
-        try:
-            lines = slurm(*words).splitlines()
-        except SlurmSilentError:
-            continue
-        if lines:
-            state, _, node = lines[0].partition("|")
-            return state.split()[0] if state else "", node
-    return "", ""
-
-
-def explain(failure: Failure, folder: Path, stuck: dict[str, str]) -> list[str]:
-    """Give the lines about one failure."""
-    state, node = slurm_says(failure.slurm)
-    texts = [tail(folder / log) for log in failure.logs]
-    own = texts[0] if texts else []
-    message = failure.message if failure.message != "None" else ""
-    everything = "\n".join([message, state, *(line for text in texts for line in text)])
-    reasons = []
-    if failure.slurm in stuck:
-        reasons.append(f"SLURM can never start it: {stuck[failure.slurm]} (can never start)")
-    if state in FAILED and state not in ("FAILED",):
-        reasons.append(f"{FAILED[state]} ({state})")
-    found = re.search(r"Exceeded job memory limit|DUE TO TIME LIMIT|No space left on device", everything)
-    if found and not reasons:
-        reasons.append(found[0].lower())
-    if said := reason_of(own):
-        reasons.append(said)
-    elif not reasons and "sbatch failed" in message:
-        reasons.append(message)
-    elif not reasons:
-        reasons.append(next((line for text in texts[1:] if (line := reason_of(text))), "no reason found in the logs"))
-    why = "; ".join(dict.fromkeys(reasons))
-    place = f" (SLURM job {failure.slurm}{', node ' + node if node else ''})" if failure.slurm else ""
-    lines = [f"{failure.rule}{place}: {failure.output}", f"  why    {why}"]
+def explain(error: JobError, folder: Path, stuck: Mapping[str, str]) -> list[str]:
+    """Return the lines about one failed job; `stuck` has SLURM's reasons of jobs that could not start."""
+    state, node = ended_job(error.slurm)
+    texts = [] if error.refused else [tail(folder / log) for log in error.logs]
+    everything = "\n".join([error.message, state, *(line for text in texts for line in text)])
+    why = "; ".join(dict.fromkeys(_reasons(error, stuck.get(error.slurm, ""), state, texts)))
+    place = f" (SLURM job {error.slurm}{', node ' + node if node else ''})" if error.slurm else ""
+    lines = [f"{error.rule}{place}: {error.output}", f"  why    {why}"]
     for pattern, remedy in REMEDIES:
-        if re.search(pattern, f"{why}\n{state}\n{message}\n" + everything[-3000:], re.IGNORECASE):
-            lines.append(f"  remedy {remedy.format(rule=failure.rule)}")
+        if re.search(pattern, f"{why}\n{everything[-3000:]}", re.IGNORECASE):
+            lines.append(f"  remedy {remedy.format(rule=error.rule)}")
             break
-    if failure.logs:
-        lines.append(f"  log    {failure.logs[0]}")
-        lines += [f"    | {line[:160]}" for line in own[-TAIL_LINES:]]
+    if texts:
+        lines.append(f"  log    {error.logs[0]}")
+        lines += [f"    | {line[:160]}" for line in texts[0][-TAIL_LINES:]]
     return lines
 
 
-def screen(failures: Sequence[Failure], folder: Path, stuck: dict[str, str]) -> str:
-    """Give the text about all failures; it fits a screen."""
-    rules: dict[str, int] = {}
-    for failure in failures:
-        rules[failure.rule] = rules.get(failure.rule, 0) + 1
+def _reasons(error: JobError, stuck: str, state: str, texts: Sequence[list[str]]) -> Iterator[str]:
+    """Yield why a job failed: SLURM's reason, then that of its own log, else that of SLURM's log."""
+    if error.refused:
+        yield _flat(error.message.partition("sbatch call:")[0])
+        return
+    known = False
+    if stuck:
+        known = True
+        yield f"SLURM can never start it: {stuck} (can never start)"
+    if state in FAILED and state != "FAILED":
+        known = True
+        yield f"{FAILED[state]} ({state})"
+    found = LIMIT.search("\n".join([error.message, *(line for text in texts for line in text)]))
+    if found and not known:
+        known = True
+        yield found[0].lower()
+    if own := reason_of(texts[0]) if texts else "":
+        yield own
+    elif not known:
+        yield next((line for text in texts[1:] if (line := reason_of(text))), "no reason found in the logs")
+
+
+def screen(errors: Sequence[JobError], folder: Path, stuck: Mapping[str, str], exception: str = "") -> str:
+    """Return the text about all failed jobs, or about what stopped Snakemake; it fits a screen."""
+    if not errors:
+        return f"d3 run: Snakemake stopped: {_flat(exception) or 'it reported no reason'}\n\n{RESUME}"
+    rules = Counter(error.rule for error in errors)
     counts = ", ".join(f"{count} x {rule}" for rule, count in rules.items())
-    lines = [f"d3 run: {len(failures)} job{'s' * (len(failures) != 1)} failed: {counts}"]
-    for failure in failures[:SHOWN]:
-        lines += ["", *explain(failure, folder, stuck)]
-    if len(failures) > SHOWN:
-        lines += ["", f"and {len(failures) - SHOWN} more; `python -m d3 status` lists them"]
-    lines += ["", "What is finished stays; the same command goes on."]
-    return "\n".join(lines)
+    lines = [f"d3 run: {len(errors)} job{'s' * (len(errors) != 1)} failed: {counts}"]
+    for error in errors[:SHOWN]:
+        lines += ["", *explain(error, folder, stuck)]
+    if len(errors) > SHOWN:
+        lines += ["", f"and {len(errors) - SHOWN} more; `python -m d3 status` lists them"]
+    return "\n".join([*lines, "", RESUME])
+
+
+def _flat(text: str) -> str:
+    """Return a text on one line, cut off where it gets long."""
+    return " ".join(text.split())[:LONGEST]
+
+
+# --- after the fact, for `d3 status` ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A job that ended without its outputs."""
+
+    stage: str
+    job: str
+    reason: str
+    attempts: int
+    log: str
+    node: str = ""
+    slurm: str = ""
+
+
+class Attempt(NamedTuple):
+    """The last attempt at a job."""
+
+    number: int
+    """Attempts since the job last ended well."""
+    started: float
+    ended: bool
+    error: str
+    host: str
+    slurm: str
+
+
+def last_attempt(work: Work) -> Attempt | None:
+    """Return what is recorded of the last attempt at a job; None if there was none."""
+    number, start, end = 0, None, None
+    for line in read_attempts(work.output):
+        if line.get("event") == "start":
+            number, start, end = number + 1, line, None
+        else:
+            end = line
+            number = 0 if line.get("status") == "ok" else number
+    if start is None:
+        return None
+    slurm = start.get("slurm") or {}
+    return Attempt(
+        number=max(number, 1),
+        started=seconds_of(start["time"]),
+        ended=end is not None,
+        error=str(end.get("error") or "") if end else "",
+        host=str(slurm.get("node") or start.get("host", "")),
+        slurm=str(slurm.get("job", "")),
+    )
+
+
+def failure_of(work: Work, queued: QueuedJob | None, attempt: Attempt | None, reported: bool) -> Failure | None:
+    """Return why a job that neither runs nor finished is not done; None for one that never started.
+
+    `reported`: Snakemake's log calls it failed.
+    """
+    ended = queued if queued and queued.state in FAILED else None
+    if attempt and attempt.ended and not attempt.error:  # it ended well, and somebody took its results away
+        attempt = None
+    if not ended and not attempt and not reported:
+        return None
+    reason = attempt.error if attempt else ""
+    if not reason and (reported or not attempt):
+        reason = reason_of(tail(work.log))
+    if ended:
+        reason = reason or reason_of(tail(_slurm_log(work, ended.id)))
+        reason = f"{FAILED[ended.state]}: {reason}" if reason else FAILED[ended.state]
+    return Failure(
+        stage=work.stage,
+        job=work.name,
+        reason=reason or SILENT,
+        attempts=attempt.number if attempt else 1,
+        log=str(work.log),
+        node=ended.node if ended else attempt.host if attempt else "",
+        slurm=ended.id if ended else attempt.slurm if attempt else "",
+    )
+
+
+def _slurm_log(work: Work, number: str) -> Path:
+    """Return the log that SLURM keeps of a job (`slurm-logdir` in `profiles/slurm`)."""
+    return SLURM_LOGS / f"rule_{work.rule}" / work.name.replace("/", "_") / f"{number}.log"

@@ -14,8 +14,9 @@ from pathlib import Path
 from d3 import ARITHMETIC
 from d3.chain import Chain
 from d3.config import EMBEDDED, prompt_path
+from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
-from d3.images import RECIPES, ROOT, image_identity, image_path
+from d3.images import RECIPES, image_identity, image_path
 from d3.pipeline.registry import STAGES
 
 WRITTEN = ("results", "work", "logs")
@@ -31,9 +32,9 @@ def binds(chain: Chain, folder: Path) -> list[str]:
     ConfigError for a path that cannot be named in a bind.
     """
     found = {f"{folder}:{folder}": None}
-    found |= {f"{ROOT / name}:{ROOT / name}:ro": None for name in ("workflow", "config")}
+    found |= {f"{REPOSITORY / name}:{REPOSITORY / name}:ro": None for name in ("workflow", "config")}
     for place in folders(inputs(chain)):
-        if not _below(place, [folder.resolve(), ROOT / "workflow", ROOT / "config"]):
+        if not _below(place, [folder.resolve(), REPOSITORY / "workflow", REPOSITORY / "config"]):
             found[f"{place}:{place}:ro"] = None
     for name in (*WRITTEN, chain.resources):
         target = (folder / name).resolve()

@@ -1,4 +1,4 @@
-"""What the log of a job tells: how far it is, and why it failed."""
+"""What logs contain: those of jobs how far they are and why they failed, Snakemake's who failed and where it ran."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 TAIL = 8192
 """Bytes at the end of a log that are read."""
+SNAKEMAKE_LOGS = Path(".snakemake", "log")
+"""Snakemake's own logs in a working folder."""
 SNAKEMAKE_TAIL = 2**22
-"""The same of Snakemake's own log."""
+"""Bytes at the end of such a log that are read."""
 
 LINE = re.compile(
     r"^(?P<what>.+?): (?P<done>\d+)(?:/(?P<total>\d+))? (?P<unit>\S+)(?: \(\d+ %\))?, "
@@ -79,20 +81,33 @@ def reason_of(lines: list[str]) -> str:
 
 
 def failed_outputs(folder: Path = Path()) -> set[str]:
-    """Give the first outputs of the jobs that Snakemake's newest log calls failed.
+    """Return the first outputs of the jobs that failed, by Snakemake's newest log.
 
-    Logs of jobs have the same names in all configurations; this tells whose failure they speak of.
+    Logs of jobs have the same names in all configurations; this shows whose failure they are about.
     """
-    logs = sorted((folder / ".snakemake" / "log").glob("*.snakemake.log"))
     found: set[str] = set()
     failed = False
-    for line in tail(logs[-1], SNAKEMAKE_TAIL) if logs else []:
+    for line in tail(log, SNAKEMAKE_TAIL) if (log := snakemake_log(folder)) else []:
         if line.startswith("Error in rule "):
             failed = True
         elif failed and line.startswith("output: "):
             found.add(line.removeprefix("output: ").split(", ")[0])
             failed = False
     return found
+
+
+def snakemake_log(folder: Path) -> Path | None:
+    """Return Snakemake's newest log in a working folder."""
+    return max((folder / SNAKEMAKE_LOGS).glob("*.snakemake.log"), default=None)
+
+
+def snakemake_host(folder: Path) -> str:
+    """Return the machine that the newest Snakemake of a working folder was started on, empty if unknown."""
+    if (log := snakemake_log(folder)) is None:
+        return ""
+    with log.open(errors="replace") as file:
+        found = re.search(r"^\s*Host: (\S+)", file.read(TAIL), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _seconds(clock: str) -> int:

@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 from d3.chain import Chain
-from d3.cluster.checks import Finding, Level, Place, ask, last_line, owner
+from d3.cluster.checks import Finding, Level, Place, has_id_range, owner
 from d3.cluster.defaults import on_gpus
 from d3.cluster.needs import model_mb
 from d3.config import EMBEDDED, Engine
+from d3.core.paths import REPOSITORY
+from d3.core.programs import ask, last_line
 from d3.engine_kinds import ENGINE_KINDS
 from d3.errors import D3Error
 from d3.images import RECIPES
 from d3.pipeline.registry import STAGES
 
-ROOT = Path(__file__).parents[3]
 PYTHONS = ((3, 11), (3, 12))
 """Versions that the locks in `envs/` were compiled for."""
 SET_UP = (".venv", ".venv-dolma")
@@ -47,7 +48,7 @@ def environments(place: Place) -> Finding:
     """Check the environments on the bare machine, which rules use when they run in no image."""
     folders = dict.fromkeys(RECIPES[name].venv for name in RECIPES if name in environments_of(place.chain))
     wanted = {name: "make setup" if name in SET_UP else f"make {name}/.installed" for name in folders}
-    missing = [name for name in wanted if not (ROOT / name / "bin" / "python").exists()]
+    missing = [name for name in wanted if not (REPOSITORY / name / "bin" / "python").exists()]
     if not missing:
         if ".venv-vllm" in wanted and not place.images and not any(map(shutil.which, COMPILERS)):
             return Finding("warn", "no C compiler, which vLLM on GPUs needs", "install gcc, or run in images")
@@ -90,21 +91,13 @@ def namespaces(place: Place) -> Finding:
 
 def subuids(place: Place, etc: Path = Path("/etc")) -> Finding:
     """Check the ranges of user ids that building an image takes; running one needs none."""
-    missing = [name for name in ("subuid", "subgid") if not _has_range(etc / name)]
+    missing = [name for name in ("subuid", "subgid") if not has_id_range(etc / name)]
     missing += [name for name in ("newuidmap", "newgidmap") if shutil.which(name) is None]
     if not missing:
         return Finding("ok", "ranges of subordinate ids: images can be built here")
     name = owner()[0]
     remedy = f"usermod --add-subuids 200000-265535 --add-subgids 200000-265535 {name}, and install uidmap; or build "
     return Finding("warn", f"images cannot be built here: no {', '.join(missing)}", remedy + "them elsewhere")
-
-
-def _has_range(path: Path) -> bool:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return False
-    return any(line.split(":")[0] in owner() for line in lines)
 
 
 def images(place: Place) -> Finding:

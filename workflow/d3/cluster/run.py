@@ -7,27 +7,29 @@ What plain Snakemake leaves open, and this closes:
 - Jobs that can never start are cancelled and reported, instead of waiting for ever.
 - A failed job's reason, the end of its log and the remedy are printed on one screen at the end.
 
-Exit codes: 0 all done; 1 jobs failed, all others are done; 2 nothing could start (usage, configuration,
-workflow); 3 another head works in this folder; 4 SLURM gives no answer; 5 jobs were forgotten again and
-again; 130 interrupted. After every one of them the same command goes on.
+Exit codes: 0 all done; 1 jobs failed or SLURM refused them, all others are done; 2 no job could start
+(usage, configuration, workflow); 3 another run works in this folder; 4 SLURM does not answer; 5 jobs were
+forgotten again and again; 130 interrupted. After every one of them the same command resumes the run.
 """
 
 import argparse
-import fcntl
-import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from d3.cluster.failures import read_failures, screen
+from d3.cluster.failures import RESUME, screen
 from d3.cluster.head import Head, Options
-from d3.cluster.orphans import SlurmSilentError, has_slurm, living_head, other_host, settle
+from d3.cluster.orphans import recorded_jobs, settle
+from d3.operate.run_lock import is_locked, run_lock
+from d3.operate.slurm import SlurmSilentError, has_slurm
+from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
 
-ROOT = Path(__file__).parents[3]
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
+LOCAL_SECONDS = 10.0
+"""Time limit of the one query of SLURM in a run on this machine."""
 DONE, FAILED, NOT_STARTED, OTHER_HEAD, SILENT, FORGETFUL, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
@@ -74,124 +76,90 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the driver; gives its exit code."""
+    """Run the driver; return its exit code."""
     options, rest = parser().parse_known_args(list(words))
-    folder = working_folder(rest)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder) as other:
-        if not other:
-            other = living_head(folder)
-        if not other and not options.take_over and (host := other_host(folder)):
-            other = f"a run started on {host}; if it is dead, add --take-over"
+    arguments = complete(rest)
+    if runs_nothing(arguments):
+        return subprocess.run([*SNAKEMAKE, *arguments], check=False).returncode
+    folder = working_folder(arguments)
+    with run_lock(folder, take_over=options.take_over) as other:
         if other:
-            _say(f"another head works in {folder}: {other}")
+            _report(f"another run works in {folder}: {other}")
             return OTHER_HEAD
         try:
-            return _drive(options, snakemake(rest), folder)
+            return _drive(options, arguments, folder)
         except SlurmSilentError as error:
-            _say(f"{error}. What still runs is unknown, so nothing was started")
+            _report(f"{error}. Jobs of an earlier run may still write, so nothing was started")
             return SILENT
 
 
-def _drive(options: argparse.Namespace, command: list[str], folder: Path) -> int:
+def _drive(options: argparse.Namespace, arguments: list[str], folder: Path) -> int:
     """Start Snakemake as often as it takes."""
     watch = Options(options.forgotten_after, options.stuck_after, options.watch_every)
-    asks_only = {"-n", "--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "--lint", "--summary"}
-    if asks_only & set(command):
-        return subprocess.run(command, check=False).returncode
     cancel = options.orphans == "cancel"
     for restart in range(options.head_restarts + 1):
-        tidy(folder, command, cancel=cancel, patience=options.patience)
-        head = Head(command, watch)
-        with _passing_on(head.process):
+        tidy(folder, arguments, cancel=cancel, patience=options.patience)
+        head = Head(arguments, watch)
+        with _passing_on(head.process) as signals:
             code = head.wait()
         if code is not None:
-            return _ended(code, head, folder)
+            return _ended(code, head, folder, interrupted=bool(signals))
         left = options.head_restarts - restart
-        _say(f"Snakemake has forgotten SLURM jobs {', '.join(head.forgotten)}; restarts left: {left}")
+        _report(f"Snakemake has forgotten SLURM jobs {', '.join(head.forgotten)}; restarts left: {left}")
     return FORGETFUL
 
 
-def tidy(folder: Path, command: list[str], *, cancel: bool, patience: float) -> None:
-    """Make the folder ready for a new head: no old job lives, no lock is left."""
-    if has_slurm():
-        settle(folder, cancel=cancel, patience=patience)
-    if any((folder / ".snakemake" / "locks").glob("*")):
-        subprocess.run([*command, "--unlock"], check=False, capture_output=True)
+def tidy(folder: Path, arguments: list[str], *, cancel: bool, patience: float) -> None:
+    """Make the folder ready for a new Snakemake: no job of an earlier one is left, and no lock.
+
+    A run on this machine queries SLURM only about jobs that an earlier run has left, and only once.
+    Raise SlurmSilentError when SLURM does not answer.
+    """
+    if executor(arguments, folder) == "slurm":
+        if has_slurm():
+            settle(folder, cancel_running=cancel, patience=patience)
+    elif has_slurm() and recorded_jobs(folder):
+        settle(folder, cancel_running=cancel, patience=0, seconds=LOCAL_SECONDS)
+    if is_locked(folder):
+        subprocess.run([*SNAKEMAKE, *arguments, "--unlock"], check=False, capture_output=True)
 
 
-def _ended(code: int, head: Head, folder: Path) -> int:
+def _ended(code: int, head: Head, folder: Path, *, interrupted: bool) -> int:
     """Print what failed and translate Snakemake's exit code."""
-    if code in (-signal.SIGINT, 128 + signal.SIGINT):
-        return INTERRUPTED
-    failures = read_failures(head.seen.lines)
-    if failures:
-        print("\n" + screen(failures, folder, head.seen.stuck), file=sys.stderr, flush=True)
+    state = head.state
     if code == 0:
         return DONE
-    if any("Terminating processes on user request" in line for line in head.seen.lines):
+    if interrupted or state.interrupted or code == -signal.SIGINT:
+        _report(f"interrupted. {RESUME}")
         return INTERRUPTED
-    return FAILED if failures else NOT_STARTED
-
-
-def snakemake(rest: Sequence[str]) -> list[str]:
-    """Give the command line of Snakemake: our Snakefile, and profiles by whole path, since it changes the folder."""
-    words = list(rest)
-    for at, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("--profile", "--workflow-profile"):
-            if equals and Path(value).exists():
-                words[at] = f"{name}={Path(value).resolve()}"
-            elif not equals and at + 1 < len(words) and Path(words[at + 1]).exists():
-                words[at + 1] = str(Path(words[at + 1]).resolve())
-    if not any(word.split("=")[0] in ("-s", "--snakefile") for word in words):
-        words = ["--snakefile", str(ROOT / "workflow" / "Snakefile"), *words]
-    return [sys.executable, "-m", "snakemake", *words]
-
-
-def working_folder(rest: Sequence[str]) -> Path:
-    """Give the folder that Snakemake will work in."""
-    for at, word in enumerate(rest):
-        name, equals, value = word.partition("=")
-        if name in ("-d", "--directory"):
-            return Path(value if equals else rest[at + 1]).resolve()
-    return Path.cwd().resolve()
+    if not state.errors and not state.started:
+        return NOT_STARTED
+    errors = list(state.errors.values())
+    print("\n" + screen(errors, folder, head.stuck, state.exception), file=sys.stderr, flush=True)
+    return FAILED
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[str]:
-    """Hold the folder as its only driver; gives the name of the other one if there is one."""
-    path = folder / ".snakemake" / "d3-run.lock"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            yield file.read().strip() or "another `d3 run`"
-            return
-        file.truncate(0)
-        file.write(f"`d3 run`, process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield ""
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Pass SIGTERM and SIGHUP on to Snakemake, which lets running jobs end; yield the signals that came.
 
-
-@contextmanager
-def _passing_on(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Pass SIGTERM and SIGHUP on to Snakemake, which lets running jobs end. Ctrl-C reaches it by itself."""
+    Ctrl-C reaches Snakemake by itself, and it reports that as an event.
+    """
+    passed: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
+        passed.append(number)
         process.send_signal(number)
 
     names = (signal.SIGTERM, signal.SIGHUP)
     before = {name: signal.signal(name, pass_on) for name in names}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        yield
+        yield passed
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"d3 run: {text}", file=sys.stderr, flush=True)

@@ -3,13 +3,15 @@
 import contextlib
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from d3.cluster.checks import Finding, Level, Place, ask, last_line
+from d3.cluster.checks import Finding, Level, Place
 from d3.cluster.needs import needs
-from d3.cluster.queue import seconds
+from d3.core.programs import last_line
+from d3.operate import slurm
+from d3.operate.slurm import Partition, read_partitions
 from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources, Stage
 
@@ -20,26 +22,15 @@ SHOWN = 3
 """Stages without a partition that are named."""
 
 
-class Partition(NamedTuple):
-    """One partition as sinfo shows it; None stands for no limit."""
-
-    name: str
-    minutes: float | None
-    memory_mb: int
-    cpus: int
-    gpus: int
-    up: bool
-
-
 def controller(place: Place) -> Finding:
     """Check that SLURM is there and answers."""
     level: Level = "fail" if place.slurm else "ok"
-    for name in ("sbatch", "squeue", "scancel", "scontrol"):
-        status, text = ask([name, "--version"])
+    for program in slurm.PROGRAMS:
+        status, text = slurm.version(program)
         if status is None:
             return Finding(level, f"no SLURM here: {text}", "go to a login node of the cluster" if place.slurm else "")
     version = last_line(text)
-    status, text = ask(["scontrol", "ping"])
+    status, text = slurm.ping()
     if status != 0 or "UP" not in text:
         remedy = "wait until slurmctld is up again: scontrol ping"
         return Finding("fail" if place.slurm else "warn", f"SLURM does not answer: {last_line(text)}", remedy)
@@ -49,12 +40,11 @@ def controller(place: Place) -> Finding:
 def accounting(place: Place) -> Finding:
     """Check what SLURM remembers of ended jobs: the profile's way to ask needs the one or the other."""
     command = str(place.profile.get("slurm-status-command", "sacct"))
-    status, _ = ask(["sacctmgr", "--noheader", "--parsable2", "show", "cluster", "format=cluster"])
-    keeps = status == 0
+    keeps = slurm.accounting().status == 0
     if command == "sacct" and place.slurm and not keeps:
         remedy = "set slurm-status-command: squeue in the profile, else ended jobs are never noticed"
         return Finding("fail", "the profile asks sacct, but accounts are off or their daemon is down", remedy)
-    status, text = ask(["scontrol", "show", "config"])
+    status, text = slurm.configuration()
     if status != 0:
         return Finding("ok" if not place.slurm else "warn", "SLURM's settings cannot be read: " + last_line(text))
     found = re.search(r"^MinJobAge\s*=\s*(\d+)", text, re.MULTILINE)
@@ -69,7 +59,7 @@ def accounting(place: Place) -> Finding:
 
 def partitions(place: Place) -> Finding:
     """Check that every stage's job fits into a partition: time, memory, GPUs."""
-    status, text = ask(["sinfo", "--noheader", "--exact", "--format=%P|%l|%m|%c|%G|%a"])
+    status, text = slurm.partitions()
     if status != 0:
         return Finding("fail" if place.slurm else "ok", f"no partitions: {last_line(text)}")
     there = read_partitions(text)
@@ -89,34 +79,6 @@ def partitions(place: Place) -> Finding:
     longest = max((partition.minutes or float("inf") for partition in usable), default=0)
     limit = "no limit" if longest == float("inf") else f"{longest / 60:,.0f} h"
     return Finding("ok", f"{len(usable)} partitions fit every stage; longest time limit: {limit}")
-
-
-def read_partitions(text: str) -> list[Partition]:
-    """Read what sinfo printed; lines of one partition with several kinds of nodes are put together at their best."""
-    found: dict[str, Partition] = {}
-    for line in text.splitlines():
-        parts = line.strip().split("|")
-        if len(parts) != 6:
-            continue
-        name = parts[0].rstrip("*")
-        minutes = None if parts[1] in {"infinite", "UNLIMITED"} else seconds(_three(parts[1])) / 60
-        counts = [int(number) for number in re.findall(r"gpu(?::[\w.-]+)?:(\d+)", parts[4])]
-        item = Partition(name, minutes, _number(parts[2]), _number(parts[3]), sum(counts), parts[5] == "up")
-        old = found.get(name, item)
-        found[name] = item._replace(
-            memory_mb=max(old.memory_mb, item.memory_mb), cpus=max(old.cpus, item.cpus), gpus=max(old.gpus, item.gpus)
-        )
-    return list(found.values())
-
-
-def _three(time: str) -> str:
-    """Give a limit of sinfo, such as `2-00:00:00` or `30:00`, as it is; minutes alone get their seconds."""
-    return time if ":" in time else f"{time}:00"
-
-
-def _number(text: str) -> int:
-    found = re.match(r"\d+", text)
-    return int(found[0]) if found else 0
 
 
 def wanted_names(place: Place) -> set[str]:

@@ -10,20 +10,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from d3.attempts import read_attempts
 from d3.chain import Chain
-from d3.cluster.finished import Finished, read_finished, seconds_of
+from d3.cluster.failures import Attempt, Failure, failure_of, last_attempt
 from d3.cluster.jobs import Work, jobs
-from d3.cluster.logs import Progress, failed_outputs, last_progress, reason_of, tail
-from d3.cluster.processes import Here, look
-from d3.cluster.queue import FAILED, Queue, QueuedJob
+from d3.cluster.logs import Progress, failed_outputs, last_progress, tail
 from d3.cluster.source import SourceRows, source_rows
+from d3.core.processes import processes_in
+from d3.lineage.statements import Statement as Finished
+from d3.lineage.statements import read_finished
+from d3.operate.run_lock import is_locked, snakemakes
+from d3.operate.slurm import Queue, QueuedJob
 from d3.pipeline.registry import STAGES, position
+from d3.progress import clock
 
-SLURM_LOGS = Path("logs/slurm")
-SILENT = "it ended without a word: killed, out of memory or over its time limit"
+RUNNING = "is running"
+ENDED = "is not running"
+UNKNOWN = "left its lock behind: it died, or it runs on another host"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,19 +45,6 @@ class Active:
     """Units done of how many, as its log says."""
     why: str = ""
     """Why it waits."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """A job that ended without its outputs."""
-
-    stage: str
-    job: str
-    reason: str
-    attempts: int
-    log: str
-    node: str = ""
-    slurm: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +76,7 @@ class Survey:
 
     run: str
     head: str
-    """What is known of the Snakemake process; see `d3.cluster.processes`."""
+    """What is known of the Snakemake process; see `snakemake_state`."""
     slurm: str
     """`none`, `ok`, or why squeue could not be asked."""
     stages: list[StageStatus] = field(default_factory=list)
@@ -107,44 +98,11 @@ class Survey:
         return {"jobs": self.jobs, "done": self.done, **asdict(self)}
 
 
-class Attempt(NamedTuple):
-    """The last attempt at a job."""
-
-    number: int
-    """Attempts since the job last ended well."""
-    started: float
-    ended: bool
-    error: str
-    host: str
-    slurm: str
-
-
-def last_attempt(work: Work) -> Attempt | None:
-    """Read what is noted of the last attempt at a job; None if there is nothing."""
-    number, start, end = 0, None, None
-    for line in read_attempts(work.output):
-        if line.get("event") == "start":
-            number, start, end = number + 1, line, None
-        else:
-            end = line
-            number = 0 if line.get("status") == "ok" else number
-    if start is None:
-        return None
-    slurm = start.get("slurm") or {}
-    return Attempt(
-        number=max(number, 1),
-        started=seconds_of(start["time"]),
-        ended=end is not None,
-        error=str(end.get("error") or "") if end else "",
-        host=str(slurm.get("node") or start.get("host", "")),
-        slurm=str(slurm.get("job", "")),
-    )
-
-
 def survey(chain: Chain, queue: Queue | None, *, topics: bool = False) -> Survey:
     """Look at the run in the current folder; `queue` is what squeue said, None where there is no SLURM."""
-    here = look(Path())
-    found = Survey(run=chain.config.run, head=here.state(Path()), slurm=(queue.problem or "ok") if queue else "none")
+    running = job_arguments(Path())
+    slurm = (queue.problem or "ok") if queue else "none"
+    found = Survey(run=chain.config.run, head=snakemake_state(Path()), slurm=slurm)
     queued = queue.by_comment() if queue else {}
     failed = failed_outputs()
     by_stage: dict[str, list[Work]] = defaultdict(list)
@@ -159,7 +117,7 @@ def survey(chain: Chain, queue: Queue | None, *, topics: bool = False) -> Survey
         progress: dict[Work, Progress] = {}
         for work in members:
             job = queued.get(work.comment)
-            line = _look(work, finished[work], job, here, status, found, failed)
+            line = _look(work, finished[work], job, running, status, found, failed)
             if isinstance(line, Progress):
                 progress[work] = line
             if line is not DONE:
@@ -175,6 +133,22 @@ def _reads_source(stage: str) -> bool:
     return STAGES[stage].rows_of == "source"
 
 
+def snakemake_state(folder: Path) -> str:
+    """Return whether Snakemake runs in a working folder, from the processes of this host and its lock."""
+    if snakemakes(folder):
+        return RUNNING
+    return UNKNOWN if is_locked(folder) else ENDED
+
+
+def job_arguments(folder: Path) -> frozenset[str]:
+    """Return all arguments of the jobs that run on this host in a folder; a job's output is among them."""
+    words: set[str] = set()
+    for process in processes_in(folder):
+        if "d3" in process.words[:4] and process.words[process.words.index("d3") + 1 :][:1] != ["run"]:
+            words.update(process.words)  # python -m d3 STAGE ...
+    return frozenset(words)
+
+
 DONE = "done"
 
 
@@ -182,14 +156,14 @@ def _look(
     work: Work,
     figures: Finished | None,
     queued: QueuedJob | None,
-    here: Here,
+    running: frozenset[str],
     status: StageStatus,
     found: Survey,
     failed: set[str],
 ) -> Progress | str | None:
     """Find out what state a job is in and count it; give DONE, or the progress of a running job, or nothing."""
     living = queued if queued and (queued.runs or queued.waits) else None
-    works = str(work.output) in here.words or bool(living and living.runs)
+    works = str(work.output) in running or bool(living and living.runs)
     if figures and not living and not works:
         status.done += 1
         return DONE
@@ -203,7 +177,7 @@ def _look(
         line = last_progress(tail(work.log))
         found.active.append(_active(work, living, attempt, "running", line))
         return line
-    failure = _failure(work, queued, attempt, str(work.output) in failed)
+    failure = failure_of(work, queued, attempt, str(work.output) in failed)
     if failure:
         status.failed += 1
         found.failures.append(failure)
@@ -226,35 +200,6 @@ def _active(work: Work, living: QueuedJob | None, attempt: Attempt | None, state
         progress=done,
         why="" if running or not living else living.reason,
     )
-
-
-def _failure(work: Work, queued: QueuedJob | None, attempt: Attempt | None, told: bool) -> Failure | None:
-    """Say why a job that neither runs nor finished is not done; None for one that never started."""
-    ended = queued if queued and queued.state in FAILED else None
-    if attempt and attempt.ended and not attempt.error:  # it ended well, and somebody took its results away
-        attempt = None
-    if not ended and not attempt and not told:
-        return None
-    reason = attempt.error if attempt else ""
-    if not reason and (told or not attempt):
-        reason = reason_of(tail(work.log))
-    if ended:
-        reason = reason or reason_of(tail(_slurm_log(work, ended.id)))
-        reason = f"{FAILED[ended.state]}: {reason}" if reason else FAILED[ended.state]
-    return Failure(
-        stage=work.stage,
-        job=work.name,
-        reason=reason or SILENT,
-        attempts=attempt.number if attempt else 1,
-        log=str(work.log),
-        node=ended.node if ended else attempt.host if attempt else "",
-        slurm=ended.id if ended else attempt.slurm if attempt else "",
-    )
-
-
-def _slurm_log(work: Work, number: str) -> Path:
-    """Give the log that SLURM keeps of a job (`slurm-logdir` in `profiles/slurm`)."""
-    return SLURM_LOGS / f"rule_{work.rule}" / work.name.replace("/", "_") / f"{number}.log"
 
 
 def _rows(
@@ -313,3 +258,69 @@ def _speed(
     left = sum(1 - (progress[work].share if work in progress else 0.0) for work in members if not finished[work])
     if pace > 0:
         status.eta_seconds = left / pace
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+
+def table(found: Survey, *, lines: int = 20) -> str:
+    """Write a survey for a terminal; of running, waiting and failed jobs at most `lines` each."""
+    text = [f"Run {found.run}: {found.done:,} of {found.jobs:,} jobs done, Snakemake {found.head}"]
+    if found.slurm not in {"none", "ok"}:
+        text.append(f"SLURM: {found.slurm}")
+    rows = [("stage", "files", "rows", "rate", "ETA", "")]
+    rows += [
+        (status.stage, f"{status.done:,}/{status.jobs:,}", _of(status), _rate(status), _eta(status), _state(status))
+        for status in found.stages
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    text.append("")
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
+        text.append("  ".join(cells).rstrip())
+    text += _listed("Running", [_active_line(job) for job in found.active if job.state == "running"], lines)
+    text += _listed("Waiting", [_active_line(job) for job in found.active if job.state != "running"], lines)
+    text += _listed("Failed", [_failure_line(failure) for failure in found.failures], lines)
+    return "\n".join(text)
+
+
+def _of(status: StageStatus) -> str:
+    if status.rows_total is None:
+        return f"{status.rows:,}" if status.rows else "-"
+    total = f"{'~' if status.rows_estimated else ''}{status.rows_total:,}"
+    return total if status.done == status.jobs else f"{status.rows:,}/{total}"
+
+
+def _rate(status: StageStatus) -> str:
+    return f"{status.rate:,.1f} {status.unit}/s" if status.rate is not None else "-"
+
+
+def _eta(status: StageStatus) -> str:
+    return "-" if status.eta_seconds is None else clock(status.eta_seconds)
+
+
+def _state(status: StageStatus) -> str:
+    counts = [(status.running, "running"), (status.queued, "waiting"), (status.failed, "failed")]
+    return ", ".join(f"{count} {word}" for count, word in counts if count)
+
+
+def _active_line(job: Active) -> str:
+    parts = [f"{job.stage} {job.job}".rstrip()]
+    parts += [f"job {job.slurm}"] if job.slurm else []
+    parts += [f"on {job.node}"] if job.node else []
+    parts += [clock(job.seconds)] if job.seconds is not None else []
+    parts += [text for text in (job.progress, job.why) if text]
+    return ", ".join(parts)
+
+
+def _failure_line(failure: Failure) -> str:
+    where = f" (job {failure.slurm}{' on ' + failure.node if failure.node else ''})" if failure.slurm else ""
+    tries = f", {failure.attempts} attempts" if failure.attempts > 1 else ""
+    return f"{failure.stage} {failure.job}".rstrip() + f"{where}: {failure.reason}{tries}; see {failure.log}"
+
+
+def _listed(title: str, lines: Sequence[str], most: int) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - most} more (--json lists all)"] if len(lines) > most else []
+    return ["", title, *(f"  {line}" for line in lines[:most]), *more]

@@ -39,8 +39,7 @@ def trace(
     *,
     results: Path = Path("results"),
     json_: Annotated[bool, "print nodes and their children as JSON"] = False,
-    html: Annotated[bool, "print one page with a drawing and the tree"] = False,
-    svg: Annotated[bool, "print the drawing alone"] = False,
+    mermaid: Annotated[bool, "print a Mermaid flowchart, which GitHub and Jupyter draw"] = False,
     depth: Annotated[int | None, "levels of the tree that are printed; default: all"] = None,
     limit: Annotated[int, "source files that are named"] = 5,
     short: Annotated[bool, "print one line for each step, without code and prompts"] = False,
@@ -56,8 +55,8 @@ def trace(
     from d3.lineage.index import INDEX, build, newer_statements, open_index
     from d3.lineage.trace import Tracer
 
-    if json_ + html + svg > 1:
-        raise D3Error("--json, --html and --svg exclude each other", remedy="choose one")
+    if json_ and mermaid:
+        raise D3Error("--json and --mermaid exclude each other", remedy="choose one")
     root = _working_folder(results)
     if not (root / INDEX).is_file():
         build(root)
@@ -69,10 +68,8 @@ def trace(
     node = Tracer(root, connection, limit=limit).trace(target)
     if json_:
         print(nodes.as_json(node))
-    elif html:
-        print(nodes.as_html(node), end="")
-    elif svg:
-        print(nodes.as_svg(node), end="")
+    elif mermaid:
+        print(nodes.as_mermaid(node))
     else:
         print(nodes.as_text(node, depth, short=short))
 
@@ -157,12 +154,13 @@ def forget(
 
     from d3.chain import Chain
     from d3.config_read import load_config
+    from d3.core.paths import REPOSITORY, SNAKEFILE
     from d3.errors import ToolError
-    from d3.images import ROOT
     from d3.lineage.forget import forget as remove
 
-    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", str(config), "--", *target]
+    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
+    profile = str(REPOSITORY / "profiles" / "default")
+    line += ["--workflow-profile", profile, "--configfile", str(config), "--", *target]
 
     def build_again() -> None:
         if subprocess.run(line, stdout=sys.stderr, check=False).returncode:

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Annotated, Any, Literal, NamedTuple
 
-PACKAGE = Path(__file__).parents[1]
+from d3.core.paths import PACKAGE
+
 EXAMPLE = "Example: "
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from d3.commands.heads import Head, functions, read_head
-from d3.commands.stages import STAGE_COMMANDS
+from d3.commands.stages import stage_commands
 
 RUN, AUDIT = "d3.commands.run", "d3.commands.audit"
 FORMER_NAMES = {
@@ -16,7 +16,7 @@ FORMER_NAMES = {
 """Aliases that are not shown."""
 FORMER_FLAGS = {"numbers": "--numbers", "journal": "--journal"}
 """Flags of a value that is a word without a flag now; both forms are read."""
-MORE_HELP = {"verify": "d3.lineage.told:help_text"}
+MORE_HELP = {"verify": "d3.lineage.verify:help_text"}
 """Functions that return the end of a command's help."""
 USAGE = "usage: d3 [--debug] COMMAND [OPTION ...]\n       d3 COMMAND --help\n       d3 --version"
 
@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 def commands() -> dict[str, Command]:
     """Return all commands by name, group after group."""
-    found = {name: Command(name, "Stages", target) for name, target in STAGE_COMMANDS.items()}
+    found = {name: Command(name, "Stages", target) for name, target in stage_commands().items()}
     for group, module in (("Run", RUN), ("Audit", AUDIT)):
         for function in functions(module):
             if not function.startswith("_"):

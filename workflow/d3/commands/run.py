@@ -26,11 +26,10 @@ def status(config: "Config", *, json_: bool = False, with_topics: bool = False) 
     import json
 
     from d3.chain import Chain
-    from d3.cluster.queue import ask
-    from d3.cluster.status import survey
-    from d3.cluster.status_table import table
+    from d3.cluster.status import survey, table
+    from d3.operate.slurm import read_queue
 
-    found = survey(Chain(config), ask(), topics=with_topics)
+    found = survey(Chain(config), read_queue(), topics=with_topics)
     print(json.dumps(found.plain(), indent=1) if json_ else table(found))
 
 

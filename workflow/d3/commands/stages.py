@@ -1,13 +1,22 @@
 """The stages as commands: each one is the function of its stage, called with the configuration of the run."""
 
-from d3.commands.heads import fields
+from d3.commands.heads import fields, functions
 from d3.pipeline.registry import STAGES
-
-STAGE_COMMANDS = {stage.command: f"{stage.module}:{stage.function}" for stage in STAGES.values()}
-"""The function of each stage."""
+from d3.pipeline.stage import Stage
 
 SECTIONS = {"diffs": "diffs", "pair-diffs": "diffs"}
 """Commands whose settings are flags too, since they are used without a configuration: their section of it."""
+
+
+def stage_commands() -> dict[str, str]:
+    """Return `module:function` of every stage by the name of its command."""
+    return {stage.command: f"{stage.module}:{_function(stage)}" for stage in STAGES.values()}
+
+
+def _function(stage: Stage) -> str:
+    """Return the stage's function: `run`, or one of the stage's name in a module of several stages."""
+    alone = sum(other.module == stage.module for other in STAGES.values()) == 1
+    return "run" if alone or stage.name not in functions(stage.module) else stage.name
 
 
 def setting_flags(section: str) -> dict[str, str]:

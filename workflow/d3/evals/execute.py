@@ -13,6 +13,7 @@ from d3.errors import ConfigError, InputError, ToolError
 # The two inner sides are text to the sandbox; imported here, they count as code of this stage.
 from d3.evals import program_side, sandbox, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.progress import Progress
 from d3.stage import Job
 from d3.tables import Row
@@ -122,3 +123,18 @@ def judge_all(
         pool.shutdown(cancel_futures=True)
         for place in opened:
             place.close()
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that the samples that were judged are those that were generated."""
+    samples = read_columns(job.inputs_of("generate"), records.SAMPLES, "task_id", "sample", "status")
+    statuses = {(row["task_id"], row["sample"]): row["status"] for row in samples}
+    seen: set[tuple[str, int]] = set()
+    for row in read_columns([job.path()], records.VERDICTS, "task_id", "sample", "verdict"):
+        key = (row["task_id"], row["sample"])
+        seen.add(key)
+        if (statuses.get(key) == "ok") != (row["verdict"] != NO_PROGRAM):
+            reason = f"{key[0]}, sample {key[1]}: {row['verdict']} for a sample with the status {statuses.get(key)}"
+            yield job.name(), reason
+    if seen != set(statuses):
+        yield job.name(), "judges other samples than were generated"

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from d3.core.paths import IMPORT_ROOT
 from d3.errors import ToolError
 from d3.lintseq.environment import sealed, standard_library
 
-PACKAGE_ROOT = Path(__file__).parents[2]
 MODULE = "MODULE"
 """Stands for the random name of the temporary file in the messages."""
 
@@ -55,7 +55,7 @@ def private_environment(folder: Path) -> dict[str, str]:
     """Give the environment of an oracle process: nothing that changes what pylint does."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     places = {name: str(folder) for name in ("HOME", "TMPDIR", "PYLINTHOME", "XDG_CACHE_HOME")}
-    return {**kept, **places, "PYTHONPATH": str(PACKAGE_ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    return {**kept, **places, "PYTHONPATH": str(IMPORT_ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
 
 
 def ask(tasks: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

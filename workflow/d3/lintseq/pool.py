@@ -24,13 +24,12 @@ from types import TracebackType
 from typing import IO, Self
 
 from d3.config import Diffs
+from d3.core.paths import IMPORT_ROOT
 from d3.errors import ToolError
 from d3.identity import LINE_BREAKS
 from d3.lintseq import worker
 from d3.lintseq.pinned_versions import check_versions
 from d3.lintseq.worker import Answer
-
-PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +151,7 @@ class Pool:
         kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         environment = {
             **kept,
-            "PYTHONPATH": str(PACKAGE_ROOT),
+            "PYTHONPATH": str(IMPORT_ROOT),
             "PYTHONHASHSEED": "0",
             "PYTHONNOUSERSITE": "1",
             "OMP_NUM_THREADS": "1",

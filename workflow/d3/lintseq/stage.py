@@ -28,6 +28,7 @@ from d3.journal import Journal
 from d3.lintseq.environment import environment_key
 from d3.lintseq.pool import Pool, Task
 from d3.lintseq.worker import Answer
+from d3.pipeline.checks import Faults, FinishedJob, rows_by_key, select
 from d3.progress import Progress
 from d3.provenance import code_digest
 from d3.stage import Job
@@ -215,3 +216,24 @@ def _has_split(path: Path) -> bool:
         return SPLIT.name in json.loads(first)
     except ValueError:
         return False
+
+
+def check(job: FinishedJob) -> Faults:
+    """Replay a sample of the sequences: their diffs must build the file, or the pair, that they are about."""
+    from d3.diffs import DiffError, apply_diffs
+
+    rows = job.sample_rows(job.path(), records.DIFFS, lambda row: row["status"] == "ok")
+    wanted = {row["id"] for row in rows}
+    files = rows_by_key(job.inputs_of("corpus"), select(records.CORPUS, "id", "text"), wanted, "id")
+    files |= rows_by_key(job.inputs_of("pairs"), select(records.PAIRS, "id", "text"), wanted, "id")
+    for row in rows:
+        name = f"{row['id'][:16]}#{row['sample']}"
+        if row["id"] not in files:
+            yield job.name(), f"{name} is about no file of its inputs"
+            continue
+        try:
+            replayed = apply_diffs("", row["diffs"]) == files[row["id"]]["text"]
+        except DiffError:
+            replayed = False
+        if not replayed:
+            yield job.name(), f"the diffs of {name} do not replay to its file"

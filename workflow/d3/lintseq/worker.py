@@ -10,7 +10,6 @@ limited too. Between two tasks the linter forgets everything, so a task finds wh
 """
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -23,13 +22,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d3.core.processes import die_with_parent, resident_mb
 from d3.lintseq.environment import link_packages, standard_library
 from d3.lintseq.sampler import SampleError, forward_diffs, sample_edits
 
 if TYPE_CHECKING:
     from d3.lintseq.linter import Linter
 
-PR_SET_PDEATHSIG = 1
 GROWTH_MB = 64
 """A worker that has grown by this much makes room for a new one (our default)."""
 ENDED, RETIRED, FAILED = 0, 3, 4
@@ -53,17 +52,6 @@ def refusal(status: str, detail: str = "") -> Answer:
     return {"status": status, "detail": detail or None, "edits": None, "diffs": None}
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _resident_mb() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() >> 20
-
-
 class _Worker:
     """One forked process: answers what comes out of its socket."""
 
@@ -77,7 +65,7 @@ class _Worker:
         die_with_parent()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, resource.RLIM_INFINITY))
-        resident = _resident_mb()
+        resident = resident_mb()
         most = resident + GROWTH_MB
         fresh = True
         for line in self.link.makefile("r", encoding="utf-8"):
@@ -95,7 +83,7 @@ class _Worker:
             held = {"resident": resident, "modules": len(self.known)}
             self._send(answer | held | {"n": task["n"], "cpu": time.process_time() - began})
             self._forget()
-            resident = _resident_mb()
+            resident = resident_mb()
             if resident > most:
                 return RETIRED
             fresh = False

@@ -42,7 +42,6 @@ _RECORDS = (
     Stage(
         name="source",
         module="d3.embedded",
-        function="source",
         settings=("source.embedded_shards",),
         environment="main",
         over="once",
@@ -55,7 +54,6 @@ _RECORDS = (
     Stage(
         name="model",
         module="d3.embedded",
-        function="model",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -65,7 +63,6 @@ _RECORDS = (
     Stage(
         name="hub_model",
         module="d3.embedded",
-        function="hub_model",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -75,7 +72,6 @@ _RECORDS = (
     Stage(
         name="benchmark",
         module="d3.embedded",
-        function="benchmark",
         environment="main",
         over="once",
         within="{resources}/benchmarks",
@@ -199,7 +195,6 @@ _RECORDS = (
     Stage(
         name="midtrain",
         module="d3.train.run",
-        function="midtrain",
         settings=("seed", "model", "midtrain"),
         upstream=("tokens",),
         environment="train",
@@ -227,7 +222,6 @@ _RECORDS = (
     Stage(
         name="pair_duplicates",
         module="d3.corpus.duplicates",
-        function="pair_duplicates",
         upstream=("pairs",),
         over="once",
         outputs=(Output("{shard}.txt"),),
@@ -236,7 +230,6 @@ _RECORDS = (
     Stage(
         name="pair_diffs",
         module="d3.lintseq.stage",
-        function="pair_diffs",
         settings=("seed", "diffs"),
         upstream=("pairs", "pair_duplicates"),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
@@ -249,7 +242,6 @@ _RECORDS = (
     Stage(
         name="sft_data",
         module="d3.pairs",
-        function="sft_data",
         settings=("seed",),
         upstream=("pair_diffs",),
         outputs=(Output("{name}.parquet", "SFT", ids="sequence"),),
@@ -260,7 +252,6 @@ _RECORDS = (
     Stage(
         name="sft",
         module="d3.train.run",
-        function="sft",
         settings=("seed", "model", "sft"),
         upstream=("sft_data",),
         environment="train",
@@ -340,7 +331,6 @@ _RECORDS = (
     Stage(
         name="topic_counts",
         module="d3.topics",
-        function="topic_counts",
         upstream=("topics",),
         over="once",
         outputs=(Output("counts.json"),),

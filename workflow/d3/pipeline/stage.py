@@ -103,8 +103,6 @@ class Stage:
     name: str
     module: str
     """Python module that does the work; its digest and that of its imports is the stage's code."""
-    function: str = "run"
-    """Function of the module that the command calls with the configuration and the files."""
     settings: tuple[str, ...] = ()
     """Settings that the stage reads."""
     upstream: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from d3.config import Config
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 from d3.stage import Job
@@ -145,3 +146,35 @@ def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
     more = len(parts) - lines
     shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
     return visible("\n".join(shown))
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compare the numbers with the scores and tables, and the page and the attrition table with the numbers."""
+    from d3.chain import code_of
+    from d3.provenance import digest_of_modules
+    from d3.statement import SHORT
+    from d3.tables import count_rows
+
+    names = {Path(name).suffix: name for name in job.outputs}
+    texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}
+    numbers = json.loads(texts[".json"])
+    key = {row["name"]: row for row in numbers["key"]}
+    for path in job.inputs_of("scores"):
+        score = json.loads(path.read_bytes())
+        for k, entry in score["pass_at_k"].items():
+            name = f"pass@{k}/{score['benchmark']}/{score['arm']}"
+            if any(key[name][part] != entry[part] for part in ("value", "low", "high")):
+                yield names[".json"], f"{name} is {key[name]['value']}, in the scores it is {entry['value']}"
+    counted = {
+        "files_kept": [count_rows(path) for path in job.inputs_of("corpus") if path.parent.name != "rejected"],
+        "dataset_rows": [count_rows(path) for path in job.inputs_of("dataset", "data")],
+        "tokens": [json.loads(path.read_bytes())["tokens"] for path in job.inputs_of("tokens")],
+    }
+    for name, rows in counted.items():
+        if key[name]["value"] != sum(rows):
+            yield names[".json"], f"{name} is {key[name]['value']}, the files add up to {sum(rows)}"
+    if texts[".tsv"] != attrition_table(numbers):
+        yield names[".tsv"], "is not the table of the numbers beside it"
+    same_code = job.code == digest_of_modules(code_of("report"))[:SHORT]  # else the page may look different
+    if same_code and texts[".html"] != render(numbers):
+        yield names[".html"], "is not the page of the numbers beside it"

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from d3.core.paths import IMPORT_ROOT
+from d3.core.processes import die_with_parent
 from d3.errors import ConfigError, ToolError
-from d3.train import worker
 
 VARIABLES = ("D3_NODES", "D3_NODE_RANK", "D3_MASTER_ADDR", "D3_MASTER_PORT", "D3_LAUNCH")
 """What the launcher sets for every node."""
@@ -80,12 +81,11 @@ class Nodes:
 
 def start(nodes: Nodes, plan: Path, processes: int, stage: str) -> None:
     """Run this node's share of the processes of a plan; raises ToolError when one of them fails."""
-    package = str(Path(__file__).parents[2])
-    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    search = os.pathsep.join(filter(None, [str(IMPORT_ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, *nodes.launcher(processes, stage), "-m", "d3.train.worker", str(plan)],
         env=os.environ | {"PYTHONPATH": search, "TORCH_CPP_LOG_LEVEL": "ERROR"},
-        preexec_fn=worker.die_with_parent,
+        preexec_fn=die_with_parent,
     )
     try:
         code = process.wait()

@@ -24,6 +24,7 @@ from d3.config import Config, Training
 from d3.config_identity import deciding_part
 from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.progress import Progress
 from d3.provenance import code_digest, file_digest
 from d3.stage import Job
@@ -276,3 +277,18 @@ def _forget_other_runs(work: Path, key: str) -> None:
         remove(work / "checkpoints")
     with written_whole(path) as part:
         part.write_text(key, encoding="utf-8")
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check the rows that `training.json` counts, and that the files of weights are whole."""
+    record = json.loads((job.path() / "training.json").read_bytes())
+    counts = {name: job.counts[name] for name in ("read", "kept", "dropped")}
+    if record["rows"] != counts:
+        yield job.name(), f"training.json counts {record['rows']}, the statement {counts}"
+    for weights in sorted(job.path().glob("*.safetensors")):
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        last = max(item["data_offsets"][1] for name, item in header.items() if name != "__metadata__")
+        if weights.stat().st_size != 8 + length + last:
+            yield job.name(), f"{weights.name} does not contain the tensors of its header"

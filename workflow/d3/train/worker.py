@@ -4,11 +4,9 @@ The plan is a JSON file that `d3.train.run` writes. Process 0 leaves the model i
 folder, with the record of every step.
 """
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
 import warnings
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.config import Midtrain, Sft, Training
+from d3.core.processes import die_with_parent
 from d3.errors import D3Error, InputError
 from d3.identity import derive_seed
 from d3.train.answers import Answers
@@ -164,11 +163,6 @@ def _start_group() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState(backend="nccl" if torch.cuda.is_available() else "gloo")
-
-
-def die_with_parent() -> None:
-    """Let the kernel kill this process with its parent: it must not go on beside the next run's."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
 def main() -> int:

@@ -12,6 +12,8 @@ from d3.cluster import checks, doctor, machine, slurm_checks
 from d3.cluster.checks import Finding, Place
 from d3.config import Config
 from d3.config_read import load_config, parse_config
+from d3.core import programs
+from d3.operate import slurm
 from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources
 from helpers.fake_programs import only_path, program
@@ -68,7 +70,7 @@ def test_python_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert machine.environments(place()).level == "ok"
-    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(machine, "REPOSITORY", tmp_path)
     found = machine.environments(place(config=load_config(ROOT / "config" / "d3.yaml")))
     assert (found.level, found.remedy) == ("fail", "run: make setup && make .venv-vllm/.installed")
     assert machine.environments(place({"software-deployment-method": "apptainer"})).level == "ok"
@@ -77,7 +79,7 @@ def test_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_compiler_is_missed_where_vllm_runs_outside_of_images(
     tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(machine, "REPOSITORY", tmp_path)
     for name in (".venv", ".venv-dolma", ".venv-vllm"):
         (tmp_path / name).mkdir()
         program(tmp_path / name / "bin", "python", "true")
@@ -229,7 +231,7 @@ def test_the_controller(tools: Path) -> None:
 
 
 def test_a_controller_that_hangs(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm_checks, "ask", lambda words: checks.ask(words, 0.2))
+    monkeypatch.setattr(slurm, "ask", lambda words: programs.ask(words, 0.2))
     program(tools, "sbatch", "sleep 5")
     assert "no answer" in slurm_checks.controller(place(SLURM)).text
 
@@ -254,11 +256,11 @@ old|infinite|64000|16|(null)|down
 
 
 def test_partitions_are_read_at_their_best() -> None:
-    cpu, gpu, old = slurm_checks.read_partitions(SINFO)
+    cpu, gpu, old = slurm.read_partitions(SINFO)
     assert cpu == ("cpu", 2880, 250000, 64, 0, True)
     assert gpu == ("gpu", 1440, 1000000, 96, 8, True)
     assert (old.minutes, old.up) == (None, False)
-    assert slurm_checks.read_partitions("debug|30:00|1000|2|(null)|up")[0].minutes == 30
+    assert slurm.read_partitions("debug|30:00|1000|2|(null)|up")[0].minutes == 30
 
 
 def test_time_limits_and_sizes_of_partitions(tools: Path, tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_time_limits_and_sizes_of_partitions(tools: Path, tmp_path: Path) -> Non
 
 
 def test_a_job_without_a_limit_fits() -> None:
-    there = [slurm_checks.Partition("long", None, 10**6, 64, 8, True)]
+    there = [slurm.Partition("long", None, 10**6, 64, 8, True)]
     assert slurm_checks.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
 
 
@@ -291,7 +293,7 @@ def test_profiles_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert found.slurm
     assert found.folder == ROOT / "profiles" / "slurm"
     assert main(["doctor", "--profile", str(tmp_path / "nowhere")]) == 1
-    assert "is no profile" in capsys.readouterr().err
+    assert "the profile cannot be read" in capsys.readouterr().err
 
 
 def test_the_command_and_its_exit_code(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Operating a run: start it, watch it, report its progress, check the machine."""

@@ -1,0 +1,91 @@
+"""What the arguments that `d3 run` hands on to Snakemake mean, and the profiles that they name."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d3.core.paths import REPOSITORY, SNAKEFILE
+from d3.errors import ConfigError
+
+RUNS_NOTHING = {
+    *("--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "-v", "--lint", "--summary"),
+    *("--detailed-summary", "-S", "-D", "--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph"),
+}
+"""Options with which Snakemake runs no job."""
+DRY_RUN = re.compile(r"-[pFk]*n[a-zA-Z]*")
+"""`-n`, also written together with other short options that take no value."""
+PROFILES = ("--workflow-profile", "--profile")
+"""The first overrides the second."""
+
+
+def values_of(arguments: Sequence[str], *names: str) -> Iterator[str]:
+    """Yield the values of an option, written as `NAME VALUE` or `NAME=VALUE`."""
+    for at, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name in names and (equals or at + 1 < len(arguments)):
+            yield value if equals else arguments[at + 1]
+
+
+def runs_nothing(arguments: Sequence[str]) -> bool:
+    """Return whether Snakemake only prints something, or unlocks the folder, with these arguments."""
+    return any(word in RUNS_NOTHING or DRY_RUN.fullmatch(word) for word in arguments)
+
+
+def working_folder(arguments: Sequence[str]) -> Path:
+    """Return the folder that Snakemake will work in."""
+    return Path(*list(values_of(arguments, "-d", "--directory"))[-1:]).resolve()
+
+
+def complete(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with our Snakefile, and with absolute paths of profiles, since Snakemake changes the folder.
+
+    The `--snakefile` comes first, so that it cannot end a list of targets.
+    """
+    words = list(arguments)
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in PROFILES:
+            if equals and Path(value).exists():
+                words[at] = f"{name}={Path(value).resolve()}"
+            elif not equals and at + 1 < len(words) and Path(words[at + 1]).exists():
+                words[at + 1] = str(Path(words[at + 1]).resolve())
+    return words if any(values_of(words, "-s", "--snakefile")) else ["--snakefile", str(SNAKEFILE), *words]
+
+
+def executor(arguments: Sequence[str], folder: Path) -> str:
+    """Return the name of the executor that Snakemake will use, as far as the arguments and their profiles name one."""
+    named = list(values_of(arguments, "-e", "--executor"))
+    if named:
+        return named[-1]
+    profiles = [value for option in PROFILES for value in values_of(arguments, option)]
+    profiles += filter(None, [os.environ.get("SNAKEMAKE_PROFILE")])
+    paths = [path for name in profiles for path in (Path(name), _config_home() / name)]
+    paths += [place / "profiles" / "default" for place in (folder, SNAKEFILE.parent, REPOSITORY)]
+    for path in filter(Path.exists, paths):
+        try:
+            found = read_profile(path).get("executor")
+        except ConfigError:  # Snakemake reports it
+            continue
+        if found:
+            return str(found)
+    return "local"
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Return the entries of a profile, a folder or its file; raise ConfigError for one that cannot be read."""
+    file = max(path.glob("config*.yaml"), default=path / "config.yaml") if path.is_dir() else path
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"the profile cannot be read ({error})", where=str(file), remedy="name a folder of profiles/"
+        ) from None
+    return entries if isinstance(entries, dict) else {}
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "snakemake"
