@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import records
-from d3.identity import canonical_json
-from d3.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
+from d3.core import schemas
+from d3.core.ids import canonical_json
+from d3.provenance.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
 
 LABELS = 5
 """Dataset rows of one source file: the whole program and four sub-trajectories."""
@@ -78,7 +78,7 @@ def _tables(name: str, files: int) -> Iterator[tuple[str, pa.Table]]:
     ids = [hashlib.sha256(f"{name}/{row}".encode()).hexdigest() for row in range(files)]
     metadata = [
         {
-            **dict.fromkeys(records.METADATA.names),
+            **dict.fromkeys(schemas.METADATA.names),
             "hexsha": identifier[:40],
             "max_stars_repo_name": f"user-{row % 997}/repository-{row % 7919}",
             "max_stars_repo_path": f"package/module_{row}.py",
@@ -86,18 +86,18 @@ def _tables(name: str, files: int) -> Iterator[tuple[str, pa.Table]]:
         }
         for row, identifier in enumerate(ids)
     ]
-    fields = list(records.METADATA)
-    stacks = [dict.fromkeys(records.STACK.names) | row | {"content": "pass"} for row in metadata]
-    yield "source", pa.Table.from_pylist(stacks, schema=records.STACK)
+    fields = list(schemas.METADATA)
+    stacks = [dict.fromkeys(schemas.STACK.names) | row | {"content": "pass"} for row in metadata]
+    yield "source", pa.Table.from_pylist(stacks, schema=schemas.STACK)
     yield "corpus", _table(
-        records.CORPUS, files, id=ids, text=["pass"] * files, split=["midtrain"] * files, shard=[name] * files,
+        schemas.CORPUS, files, id=ids, text=["pass"] * files, split=["midtrain"] * files, shard=[name] * files,
         row=list(range(files)), metadata=pa.array(metadata, type=pa.struct(fields)),
     )  # fmt: skip
-    yield "grades", _table(records.GRADES, files, id=ids, score=[3] * files, status=["ok"] * files)
+    yield "grades", _table(schemas.GRADES, files, id=ids, score=[3] * files, status=["ok"] * files)
     yield (
         "diffs",
         _table(
-            records.DIFFS,
+            schemas.DIFFS,
             files,
             id=ids,
             sample=[0] * files,
@@ -109,10 +109,10 @@ def _tables(name: str, files: int) -> Iterator[tuple[str, pa.Table]]:
     many = [identifier for identifier in ids for _ in range(LABELS)]
     places = {"id": many, "sample": [0] * count, "part": list(range(LABELS)) * files, "start": [0] * count}
     labels = {**places, "end": [1] * count, "label": ["Write a program."] * count, "status": ["ok"] * count}
-    yield "labels", _table(records.LABELS, count, **labels)
+    yield "labels", _table(schemas.LABELS, count, **labels)
     numbers = [int(identifier[:16], 16) >> 1 for identifier in many]
-    yield "dataset", _table(records.DATASET, count, prompt=["p"] * count, source_program_id=numbers)
-    yield "row_ids", _table(records.ROW_IDS, count, **places, end=[1] * count, row=list(range(count)))
+    yield "dataset", _table(schemas.DATASET, count, prompt=["p"] * count, source_program_id=numbers)
+    yield "row_ids", _table(schemas.ROW_IDS, count, **places, end=[1] * count, row=list(range(count)))
 
 
 def _table(schema: pa.Schema, rows: int, **columns: Any) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import records
+from d3.core import schemas
 from helpers.paths import REAL_DATA
 
 BENCHMARKS = REAL_DATA / "benchmarks"
@@ -56,7 +56,7 @@ def mbpp(folder: Path) -> Path:
 
 def write_samples(path: Path, rows: list[tuple[str, int, str | None, str]]) -> Path:
     """Write a table of samples from (task, sample, program, status)."""
-    empty = dict.fromkeys(records.SAMPLES.names)
+    empty = dict.fromkeys(schemas.SAMPLES.names)
     filled = [empty | {"task_id": t, "sample": s, "program": p, "status": st} for t, s, p, st in rows]
-    pq.write_table(pa.Table.from_pylist(filled, schema=records.SAMPLES), path)
+    pq.write_table(pa.Table.from_pylist(filled, schema=schemas.SAMPLES), path)
     return path

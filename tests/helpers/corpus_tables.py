@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.corpus.stage import run
-from d3.embedded import stack_row
-from d3.tables import Row, read_rows
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.tables import Row, read_rows
+from d3.stages.corpus.stage import run
+from d3.stages.inputs import stack_row
 
 OPEN = {
     "corpus": {"min_lines": 1, "max_lines": 10_000, "max_bytes": 10_000_000, "sample": None, "held_out": 0.0},
@@ -57,7 +57,7 @@ def _bytes(value: Any) -> Any:
 def write_parquet(path: Path, rows: list[Row], **options: Any) -> Path:
     """Write rows whose strings may be bytes that are no UTF-8, as a broken writer would."""
     arrays = []
-    for field in records.STACK:
+    for field in schemas.STACK:
         values = [line[field.name] for line in rows]
         if field.type == pa.string():
             raw = pa.array([_bytes(value) for value in values], pa.binary())
@@ -71,7 +71,7 @@ def write_parquet(path: Path, rows: list[Row], **options: Any) -> Path:
             arrays.append(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), strings))
         else:
             arrays.append(pa.array(values, field.type))
-    pq.write_table(pa.table(arrays, schema=records.STACK), path, **options)
+    pq.write_table(pa.table(arrays, schema=schemas.STACK), path, **options)
     return path
 
 
@@ -84,4 +84,4 @@ def run_corpus(shard: Path, settings: Config | None = None, more: Sequence[Path]
     """Run the stage over a batch; gives the kept and the rejected rows, both read back from disk."""
     kept, rejected = shard.parent / "out" / "kept.parquet", shard.parent / "out" / "rejected.parquet"
     run(settings or config(), [shard, *more], kept, rejected)
-    return list(read_rows(kept, records.CORPUS)), list(read_rows(rejected, records.REJECTED))
+    return list(read_rows(kept, schemas.CORPUS)), list(read_rows(rejected, schemas.REJECTED))

@@ -4,10 +4,10 @@ import json
 import time
 from typing import Any
 
-from d3.attempts import attempts_path, moment
-from d3.chain import Chain
-from d3.cluster.jobs import Work, jobs
-from d3.statement import settings_digest
+from d3.pipeline.job_list import Work, jobs
+from d3.pipeline.pipeline import Chain
+from d3.provenance.attempts import attempts_path, moment
+from d3.provenance.statement import settings_digest
 
 
 def works_of(chain: Chain) -> dict[tuple[str, str], Work]:

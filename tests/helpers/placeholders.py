@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from d3.chain import Chain, code_of
-from d3.cluster.jobs import jobs
-from d3.config_read import load_config
-from d3.contents import stamp
-from d3.environments import venv
-from d3.identity import canonical_json
-from d3.provenance import digest_of_modules
-from d3.statement import settings_digest, statement_path
+from d3.config.load import load_config
+from d3.core.ids import canonical_json
+from d3.pipeline.job_list import jobs
+from d3.pipeline.pipeline import Chain, code_of
+from d3.provenance.code_digest import digest_of_modules
+from d3.provenance.digest_cache import stamp
+from d3.provenance.environments import venv
+from d3.provenance.statement import settings_digest, statement_path
 from helpers.paths import ROOT
 from helpers.workflow_run import command
 

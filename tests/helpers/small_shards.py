@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import records
-from d3.embedded import stack_row
-from d3.identity import content_id, unit_interval
-from d3.tables import Row
+from d3.core import schemas
+from d3.core.ids import content_id, unit_interval
+from d3.core.tables import Row
+from d3.stages.inputs import stack_row
 
 MANY, FEW = 100, 4
 SEED, HELD_OUT = 0, 0.25
@@ -57,7 +57,7 @@ def rows_of(codes: list[str], name: str) -> list[Row]:
 
 def write_shard(path: Path, rows: list[Row]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=records.STACK), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.STACK), path)
     return path
 
 

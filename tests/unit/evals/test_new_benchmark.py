@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
+from d3.core import schemas
 from helpers.paths import ROOT
 
 EXAMPLE = re.compile(r"```python\n# workflow/d3/evals/benchmarks/mbpp\.py\n(.*?)```", re.DOTALL)
@@ -60,7 +60,7 @@ def test_the_configuration_accepts_it_and_its_tasks_load(tree: Path) -> None:
 import json
 from dataclasses import asdict
 from pathlib import Path
-from d3.config import Config
+from d3.config.models import Config
 from d3.evals.tasks import load_tasks
 config = Config.model_validate({"benchmarks": {"x": {"kind": "mbpp", "path": "mbpp.jsonl", "tasks": 2}}})
 schema = Config.model_json_schema()["$defs"]["Benchmark"]["properties"]["kind"]
@@ -97,10 +97,10 @@ def test_it_is_planned(tree: Path) -> None:
 
 
 def test_execute_judges_right_and_wrong_solutions(tree: Path) -> None:
-    empty = dict.fromkeys(records.SAMPLES.names)
+    empty = dict.fromkeys(schemas.SAMPLES.names)
     programs = {"11": "def add(x):\n    return x + 11", "12": "def add(x):\n    return x + 11"}
     rows = [empty | {"task_id": task, "sample": 0, "program": text, "status": "ok"} for task, text in programs.items()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=records.SAMPLES), tree / "samples.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.SAMPLES), tree / "samples.parquet")
     setting = "benchmarks={x: {kind: mbpp, path: mbpp.jsonl}}"
     files = ["--tasks", "mbpp.jsonl", "--samples", "samples.parquet", "--out", "verdicts.parquet"]
     done = python(tree, "-m", "d3", "execute", "--set", setting, "--benchmark", "x", *files)
@@ -109,7 +109,7 @@ def test_execute_judges_right_and_wrong_solutions(tree: Path) -> None:
 
 
 OTHERS = """
-from d3.chain import code_of
+from d3.pipeline.pipeline import code_of
 def digests(stage, kind):
     return sorted(code_of(stage, {"benchmarks": {"x": {"kind": kind}}}).values())
 print([digests(stage, "humaneval") for stage in ("corpus", "generate", "execute", "scores")])

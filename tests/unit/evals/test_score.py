@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
 from d3.errors import InputError
 from d3.evals.score import pass_at_k, quantile, run
 
@@ -44,11 +44,11 @@ def test_quantile_is_linear_between_neighbours() -> None:
 
 def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, Path]:
     """Write samples and verdicts from (task, sample, status, verdict)."""
-    samples = [dict.fromkeys(records.SAMPLES.names) | {"task_id": t, "sample": s, "status": st} for t, s, st, _ in rows]
+    samples = [dict.fromkeys(schemas.SAMPLES.names) | {"task_id": t, "sample": s, "status": st} for t, s, st, _ in rows]
     verdicts = [{"task_id": t, "sample": s, "verdict": v, "detail": None} for t, s, _, v in rows]
     paths = folder / "samples.parquet", folder / "verdicts.parquet"
-    pq.write_table(pa.Table.from_pylist(samples, schema=records.SAMPLES), paths[0])
-    pq.write_table(pa.Table.from_pylist(verdicts, schema=records.VERDICTS), paths[1])
+    pq.write_table(pa.Table.from_pylist(samples, schema=schemas.SAMPLES), paths[0])
+    pq.write_table(pa.Table.from_pylist(verdicts, schema=schemas.VERDICTS), paths[1])
     return paths
 
 

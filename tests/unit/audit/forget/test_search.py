@@ -10,13 +10,13 @@ import pytest
 import zstandard
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from d3 import records
-from d3.diffs import make_diff
+from d3.audit.forget.forget import add_entries, entry_of
+from d3.audit.forget.search import Probes, search
+from d3.core import schemas
+from d3.core.journal import Journal
+from d3.core.tables import TableWriter
+from d3.core.unified_diff import make_diff
 from d3.errors import InputError
-from d3.journal import Journal
-from d3.lineage.forget import add_entries, entry_of
-from d3.lineage.search import Probes, search
-from d3.tables import TableWriter
 
 LINE = 'return "the area of this very square"'
 TEXT = f"import os\n\n\ndef area_of_a_square(side):\n    {LINE}\n"
@@ -25,7 +25,7 @@ PROBES = Probes({"one": TEXT}, [OTHER])
 
 
 def write_table(path: Path, text: str) -> None:
-    table = TableWriter(path, records.DIFFS)
+    table = TableWriter(path, schemas.DIFFS)
     row = {"id": "x", "sample": 0, "status": "ok", "detail": None, "edits": [[1]], "diffs": [make_diff("", text)]}
     table.write(row)
     table.finish()
