@@ -63,7 +63,7 @@ bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side
 
 .PHONY: bench-llm
 bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.generate: overhead, and prompts from the prefix cache
-	@model=$$($(VENV)/python -c 'from d3.chain import Chain; from d3.config import Config; print(Chain(Config()).model_path("embedded", None))'); \
+	@model=$$($(VENV)/python -c 'from d3.pipeline.pipeline import Chain; from d3.config.models import Config; print(Chain(Config()).model_path("embedded", None))'); \
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 

@@ -38,14 +38,14 @@ from typing import Literal
 
 import pyarrow as pa
 
-from d3.config import Diffs
+from d3.config.models import Diffs
+from d3.core.ids import LINE_BREAKS, content_id, derive_seed, normalise
 from d3.core.paths import IMPORT_ROOT, REPOSITORY
+from d3.core.tables import open_parquet, read_rows
 from d3.errors import D3Error, ToolError
-from d3.identity import LINE_BREAKS, content_id, derive_seed, normalise
-from d3.lintseq.oracle import ask, private_environment
 from d3.lintseq.pool import Pool, Task
-from d3.lintseq.stage import imported_modules
-from d3.tables import open_parquet, read_rows
+from d3.lintseq.reference import ask, private_environment
+from d3.stages.diffs import imported_modules
 
 PR_SET_CHILD_SUBREAPER = 36
 SEED = 0
@@ -68,7 +68,7 @@ class Loader(importlib.abc.Loader):
     def exec_module(self, module):
         self.loader.exec_module(module)
         if module.__name__ == "pylint.lint.pylinter":
-            from d3.lintseq.oracle import seal
+            from d3.lintseq.reference import seal
             module.PyLinter.check = seal(module.PyLinter.check)
         else:
             seeds = json.load(open(os.environ["D3_SEEDS"]))
@@ -198,7 +198,7 @@ def profile(texts: Sequence[str]) -> None:
     import cProfile
     import pstats
 
-    from d3.lintseq.environment import standard_library
+    from d3.lintseq.import_sandbox import standard_library
     from d3.lintseq.linter import Linter
     from d3.lintseq.sampler import SampleError, sample_edits
 

@@ -30,14 +30,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from d3 import config
-from d3.embedded import standard_library
-from d3.identity import derive_seed
-from d3.journal import Journal
+from d3.config import models
+from d3.core.ids import derive_seed
+from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
+from d3.stages.inputs import standard_library
 
 CODE = "The file:\n```python\n{{ code }}\n```\n"
 ANSWER = "Answer in this form:"
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     settings = {"kind": "vllm", "dtype": arguments.dtype, "batch": arguments.batch, "max_length": 2048}
-    engine: Any = open_engine(config.Engine.model_validate(settings), arguments.model)
+    engine: Any = open_engine(models.Engine.model_validate(settings), arguments.model)
     files = texts(max(arguments.prompts, arguments.shares))
     with tempfile.TemporaryDirectory() as scratch:
         template = find_template("grade.jinja")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs in %post of every image: the lock's packages, and what the image is made of.
-# What a machine's pip is configured with lies in /mnt while the image is built (see d3.images).
+# What a machine's pip is configured with lies in /mnt while the image is built (see d3.provenance.images).
 set -eu
 cd /opt/d3
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore LC_ALL=C.UTF-8

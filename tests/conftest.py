@@ -31,7 +31,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
 @pytest.fixture(scope="session")
 def images() -> dict[str, Path]:
     """Give the files of all images by their names; builds what is missing, some minutes each (see `entering.STORE`)."""
-    from d3.images import RECIPES, image_path
+    from d3.provenance.images import RECIPES, image_path
     from helpers.real_images import build, require_apptainer
 
     require_apptainer()

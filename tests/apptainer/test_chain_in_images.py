@@ -4,8 +4,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from d3.cluster.build import write_record
-from d3.images import record, record_path
+from d3.operate.build_images import write_record
+from d3.provenance.images import record, record_path
 from helpers.paths import ROOT
 from helpers.real_images import require_apptainer
 from helpers.run_folder import Place, copy_checkout

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from d3 import __version__
-from d3 import images as recipes
 from d3.core.paths import REPOSITORY
-from d3.environments import of_manifest
-from d3.images import file_sha256, image_identity, lock_path, record, record_path
+from d3.provenance import images as recipes
+from d3.provenance.environments import of_manifest
+from d3.provenance.images import file_sha256, image_identity, lock_path, record, record_path
 from helpers.real_images import build as build_images
 from helpers.real_images import require_apptainer, standard_libraries
 
@@ -59,30 +59,33 @@ def test_images_that_are_there_are_left_alone(images: dict[str, Path]) -> None:
 def test_what_is_missing_or_damaged_is_told(
     images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from d3.cluster import build
+    from d3.operate import build_images
 
     for path in (images["eval"], record_path(images["eval"])):
         shutil.copy2(path, tmp_path)
     for definition in recipes.IMAGES.glob("*.def"):
         shutil.copy2(definition, tmp_path)
     monkeypatch.setattr(recipes, "IMAGES", tmp_path)
-    monkeypatch.setattr(build, "IMAGES", tmp_path)
+    monkeypatch.setattr(build_images, "IMAGES", tmp_path)
     copy = tmp_path / images["eval"].name
-    assert [(line.name, line.state) for line in build.survey(["eval", "llm"])] == [("eval", "ok"), ("llm", "missing")]
+    assert [(line.name, line.state) for line in build_images.survey(["eval", "llm"])] == [
+        ("eval", "ok"),
+        ("llm", "missing"),
+    ]
     with copy.open("r+b") as file:
         file.seek(copy.stat().st_size // 2)
         file.write(b"damage")
-    assert [line.state for line in build.survey(["eval"])] == ["damaged"]
+    assert [line.state for line in build_images.survey(["eval"])] == ["damaged"]
     record_path(copy).unlink()
-    assert [line.state for line in build.survey(["eval"])] == ["unrecorded"]
+    assert [line.state for line in build_images.survey(["eval"])] == ["unrecorded"]
     (tmp_path / "data-000000000000.sif").touch()
-    assert build.leftovers() == ["data-000000000000.sif"]
+    assert build_images.leftovers() == ["data-000000000000.sif"]
 
 
 def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_apptainer()
-    from d3.cluster import build
     from d3.errors import ToolError
+    from d3.operate import build_images
 
     (tmp_path / "x.def").write_text(
         "Bootstrap: localimage\nFrom: /nowhere\n\n%post\n"
@@ -95,6 +98,6 @@ def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, mon
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
         monkeypatch.setattr(module, "RECIPES", {"x": recipes.Recipe("x", ".venv")})
     with pytest.raises(ToolError, match=r"x-[0-9a-f]{12}\.sif\.log: the build failed: .*/nowhere"):
-        build.build("x", variant="cpu", base=None, compression="zstd")
+        build_images.build("x", variant="cpu", base=None, compression="zstd")
     assert [path.name for path in tmp_path.glob("*.sif")] == []
     assert list(tmp_path.glob(".*.part")) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from d3.config_read import parse_config
+from d3.config.load import parse_config
 from d3.core.paths import REPOSITORY
 from helpers.benchmark_files import write_samples
 from helpers.real_images import Enter

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from d3 import records
+from d3.core import schemas
 from helpers.corpus_tables import write_rows
 from helpers.paths import REAL_DATA
 
@@ -55,4 +55,4 @@ def mbpp(folder: Path) -> Path:
 def write_samples(path: Path, rows: list[tuple[str, int, str | None, str]]) -> Path:
     """Write a table of samples from (task, sample, program, status)."""
     columns = ("task_id", "sample", "program", "status")
-    return write_rows(path, records.SAMPLES, [dict(zip(columns, row, strict=True)) for row in rows])
+    return write_rows(path, schemas.SAMPLES, [dict(zip(columns, row, strict=True)) for row in rows])

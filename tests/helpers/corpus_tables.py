@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import embedded, records
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.corpus.stage import run
-from d3.identity import content_id, unit_interval
-from d3.tables import Row, TableWriter, read_rows
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id, unit_interval
+from d3.core.tables import Row, TableWriter, read_rows
+from d3.stages import inputs
+from d3.stages.corpus.stage import run
 
 # --- any table ------------------------------------------------------------------------------------
 
@@ -65,14 +66,14 @@ STACK_COLUMNS = [
 def stack_row(content: str | None, /, *, path: str = "folder/file.py", **columns: Any) -> Row:
     """Return a row of The Stack; half a character in the content is put there after the numbers are computed."""
     safe = (content or "").encode("utf-8", "replace").decode()
-    row = embedded.stack_row(path, safe, repository="owner/name", revision="0" * 40, licences=["MIT"])
+    row = inputs.stack_row(path, safe, repository="owner/name", revision="0" * 40, licences=["MIT"])
     return {**row, "content": content, **columns}
 
 
 def stack_rows(contents: Iterable[str], name: str) -> list[Row]:
     """Return rows of files NAME/0.py, NAME/1.py, ... of as many repositories NAME-owner/0, NAME-owner/1, ..."""
     return [
-        embedded.stack_row(f"{name}/{n}.py", text, repository=f"{name}-owner/{n}", revision="0" * 40, licences=["MIT"])
+        inputs.stack_row(f"{name}/{n}.py", text, repository=f"{name}-owner/{n}", revision="0" * 40, licences=["MIT"])
         for n, text in enumerate(contents)
     ]
 
@@ -84,7 +85,7 @@ def _bytes(value: Any) -> Any:
 def write_shard(path: Path, rows: Sequence[Row], **options: Any) -> Path:
     """Write a shard; strings may be bytes that are not UTF-8, as a broken writer would leave them."""
     arrays = []
-    for field in records.STACK:
+    for field in schemas.STACK:
         values = [line[field.name] for line in rows]
         if field.type == pa.string():
             raw = pa.array([_bytes(value) for value in values], pa.binary())
@@ -99,7 +100,7 @@ def write_shard(path: Path, rows: Sequence[Row], **options: Any) -> Path:
         else:
             arrays.append(pa.array(values, field.type))
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(arrays, schema=records.STACK), path, **options)
+    pq.write_table(pa.table(arrays, schema=schemas.STACK), path, **options)
     return path
 
 
@@ -172,11 +173,11 @@ def corpus_row(text: str, row: int = 0, **columns: Any) -> Row:
 
 def write_corpus(path: Path, texts: Iterable[str]) -> Path:
     """Write a corpus of these texts, in this order."""
-    return write_rows(path, records.CORPUS, (corpus_row(text, row) for row, text in enumerate(texts)))
+    return write_rows(path, schemas.CORPUS, (corpus_row(text, row) for row, text in enumerate(texts)))
 
 
 def run_corpus(shard: Path, settings: Config | None = None, more: Sequence[Path] = ()) -> tuple[list[Row], list[Row]]:
     """Run the corpus stage over a batch; return the kept and the rejected rows, both read back from disk."""
     kept, rejected = shard.parent / "out" / "kept.parquet", shard.parent / "out" / "rejected.parquet"
     run(settings or open_config(), [shard, *more], kept, rejected)
-    return list(read_rows(kept, records.CORPUS)), list(read_rows(rejected, records.REJECTED))
+    return list(read_rows(kept, schemas.CORPUS)), list(read_rows(rejected, schemas.REJECTED))

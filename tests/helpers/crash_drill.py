@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from d3.lineage.verify import verify
+from d3.audit.verify.verify import verify
 from helpers.workflow_run import command, digests, run, tiny_config, write_config
 
 ASIDE = "lineage/"

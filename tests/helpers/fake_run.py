@@ -15,16 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3 import records
-from d3.attempts import attempts_path, moment
-from d3.chain import Chain, code_of
-from d3.cluster.jobs import Work, jobs
-from d3.config_read import load_config
-from d3.contents import stamp
-from d3.environments import venv
-from d3.identity import canonical_json
-from d3.provenance import digest_of_modules
-from d3.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
+from d3.config.load import load_config
+from d3.core import schemas
+from d3.core.ids import canonical_json
+from d3.pipeline.job_list import Work, jobs
+from d3.pipeline.pipeline import Chain, code_of
+from d3.provenance.attempts import attempts_path, moment
+from d3.provenance.code_digest import digest_of_modules
+from d3.provenance.digest_cache import stamp
+from d3.provenance.environments import venv
+from d3.provenance.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
 from helpers.corpus_tables import columns_of
 
 # --- one job --------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
     ids = [hashlib.sha256(f"{name}/{row}".encode()).hexdigest() for row in range(files)]
     metadata = [
         {
-            **dict.fromkeys(records.METADATA.names),
+            **dict.fromkeys(schemas.METADATA.names),
             "hexsha": identifier[:40],
             "max_stars_repo_name": f"user-{row % 997}/repository-{row % 7919}",
             "max_stars_repo_path": f"package/module_{row}.py",
@@ -241,7 +241,7 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
         }
         for row, identifier in enumerate(ids)
     ]
-    stack = [dict.fromkeys(records.STACK.names) | row | {"content": "pass"} for row in metadata]
+    stack = [dict.fromkeys(schemas.STACK.names) | row | {"content": "pass"} for row in metadata]
     of_file = {"id": ids, "status": ["ok"] * files}
     count = files * LABELS
     of_label = {
@@ -253,9 +253,9 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
     }
     numbers = [int(identifier[:16], 16) >> 1 for identifier in of_label["id"]]
     return {
-        "source": pa.Table.from_pylist(stack, schema=records.STACK),
+        "source": pa.Table.from_pylist(stack, schema=schemas.STACK),
         "corpus": columns_of(
-            records.CORPUS,
+            schemas.CORPUS,
             id=ids,
             text=["pass"] * files,
             split=["midtrain"] * files,
@@ -263,9 +263,9 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
             row=list(range(files)),
             metadata=metadata,
         ),
-        "grades": columns_of(records.GRADES, **of_file, score=[3] * files),
-        "diffs": columns_of(records.DIFFS, **of_file, sample=[0] * files, diffs=[["@@ -0,0 +1 @@\n+pass"]] * files),
-        "labels": columns_of(records.LABELS, **of_label, label=["Write a program."] * count, status=["ok"] * count),
-        "dataset": columns_of(records.DATASET, prompt=["p"] * count, source_program_id=numbers),
-        "row_ids": columns_of(records.ROW_IDS, **of_label, row=list(range(count))),
+        "grades": columns_of(schemas.GRADES, **of_file, score=[3] * files),
+        "diffs": columns_of(schemas.DIFFS, **of_file, sample=[0] * files, diffs=[["@@ -0,0 +1 @@\n+pass"]] * files),
+        "labels": columns_of(schemas.LABELS, **of_label, label=["Write a program."] * count, status=["ok"] * count),
+        "dataset": columns_of(schemas.DATASET, prompt=["p"] * count, source_program_id=numbers),
+        "row_ids": columns_of(schemas.ROW_IDS, **of_label, row=list(range(count))),
     }

@@ -3,7 +3,7 @@
 import sysconfig
 from pathlib import Path
 
-from d3.identity import LINE_BREAKS, content_id, normalise
+from d3.core.ids import LINE_BREAKS, content_id, normalise
 from helpers.paths import REAL_DATA
 
 SHARD = REAL_DATA / "stack" / "train-00001-of-00004.parquet"

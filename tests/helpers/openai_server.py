@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from d3.identity import digest_of
+from d3.core.ids import digest_of
 
 Fault = tuple[str, Any]
 """What to do instead of answering: ("status", (code, headers)), ("sleep", seconds), ("torn", None),

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from d3.core.paths import REPOSITORY
-from d3.images import record
+from d3.provenance.images import record
 
 STORE = Path(os.environ.get("D3_IMAGE_STORE", Path.home() / ".cache" / "d3-images"))
 Enter = Callable[..., subprocess.CompletedProcess[str]]

@@ -11,22 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from d3 import config, grade, records
-from d3.journal import Journal
+from d3.config import models
+from d3.core import schemas
+from d3.core.journal import Journal
 from d3.llm.ask import answer_key
 from d3.llm.engine_log import record_engine
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
+from d3.stages import grades
 from helpers.corpus_tables import corpus_row, write_rows
 
 IDENTITY = {"kind": "fake"}
 
 
-def settings(folder: Path) -> config.Config:
+def settings(folder: Path) -> models.Config:
     """Give the configuration: a short template, so that the time goes into rows and not into fixed words."""
     prompt = folder / "short.jinja"
     prompt.write_text("{{ code }}")
-    return config.Config(grades=config.Grades(engine=config.Engine(kind="replay"), prompt=str(prompt)))
+    return models.Config(grades=models.Grades(engine=models.Engine(kind="replay"), prompt=str(prompt)))
 
 
 def files(count: int) -> Iterator[dict[str, Any]]:
@@ -38,10 +40,10 @@ def fill(folder: Path, model: str, count: int) -> None:
     chosen = settings(folder)
     engine: Any = open_engine(chosen.grades.engine, model)
     prompt = Prompt(find_template(chosen.grades.prompt), engine.tokenizer, ("code",))
-    write_rows(folder / "corpus.parquet", records.CORPUS, files(count))
+    write_rows(folder / "corpus.parquet", schemas.CORPUS, files(count))
     with Journal(folder / "journal") as journal:
         record_engine(IDENTITY, journal)
-        questions = grade._questions(chosen, files(count), engine, prompt)
+        questions = grades._questions(chosen, files(count), engine, prompt)
         for row, question in zip(files(count), questions, strict=True):
             assert question.request is not None
             text = f"The file shows how to make number {row['row']}. " * 8
@@ -53,7 +55,7 @@ def main(what: str, folder: Path, model: str, count: int) -> None:
     if what == "fill":
         fill(folder, model, count)
         return
-    grade.run(
+    grades.run(
         settings(folder), folder / "corpus.parquet", folder / "grades.parquet", model=model, journal=folder / "journal"
     )
     print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from d3.images import image_path
+from d3.provenance.images import image_path
 from helpers.slurm_cluster import slurm, write_site
 from helpers.slurm_run import drive, start
 from helpers.workflow_run import digests, run, tiny_config, write_config

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from d3.images import file_sha256
+from d3.provenance.images import file_sha256
 from helpers.real_images import standard_libraries
 from helpers.slurm_cluster import TWO_NODES, require_cluster, slurm, write_site
 from helpers.slurm_run import drive

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d3.config_files import config_files
-from d3.config_read import load_config
+from d3.config.generate_docs import config_files
+from d3.config.load import load_config
 from helpers.paths import ROOT
 from helpers.workflow_run import d3, run, tiny_config, write_config
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from d3.chain import Chain
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.pipeline.pipeline import Chain
 from helpers.corpus_tables import stack_row, write_shard
 from helpers.workflow_run import d3, digests, run, tiny_config, write_config
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-from d3 import records
-from d3.identity import content_id, digest_of
 from d3.images import built_path, record_path
-from d3.tables import read_rows
+
+from d3.core import schemas
+from d3.core.ids import content_id, digest_of
+from d3.core.tables import read_rows
 from helpers.corpus_tables import MANY, stack_rows, write_shard, write_small_shards
 from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
@@ -57,19 +57,19 @@ def ids(path: Path) -> set[str]:
 
 
 def test_case_01_an_edited_module_reruns_the_stages_that_import_it(finished: Place) -> None:
-    finished.edit("workflow/d3/dataset.py", "def run(", "EDITED = 1\n\n\ndef run(")
+    finished.edit("workflow/d3/stages/dataset.py", "def run(", "EDITED = 1\n\n\ndef run(")
     assert set(finished.run("dataset")) == {"dataset/many", "dataset/few"}
-    assert "module d3.dataset is new" not in finished.output
-    assert "module d3.dataset changed" in finished.output
+    assert "module d3.stages.dataset is new" not in finished.output
+    assert "module d3.stages.dataset changed" in finished.output
     assert not finished.run("dataset")
 
 
 def test_case_01_an_edit_beside_the_point_reruns_nothing(finished: Place) -> None:
     finished.edit("workflow/d3/errors.py", "class D3Error", "EDITED = 1\n\n\nclass D3Error")
-    finished.edit("workflow/d3/progress.py", "class Progress", "EDITED = 1\n\n\nclass Progress")
-    finished.edit("workflow/d3/config.py", "class Section", "EDITED = 1\n\n\nclass Section")
-    finished.edit("workflow/d3/label.py", '"""', '"""Another text. ')
-    finished.edit("workflow/d3/dataset.py", "def run(", "# a comment\ndef run(")
+    finished.edit("workflow/d3/core/progress.py", "class Progress", "EDITED = 1\n\n\nclass Progress")
+    finished.edit("workflow/d3/config/models.py", "class Section", "EDITED = 1\n\n\nclass Section")
+    finished.edit("workflow/d3/stages/labels.py", '"""', '"""Another text. ')
+    finished.edit("workflow/d3/stages/dataset.py", "def run(", "# a comment\ndef run(")
     assert finished.would_run("dataset") == set()
 
 
@@ -91,7 +91,7 @@ def test_case_13_white_space_in_a_shell_block_reruns_nothing(finished: Place) ->
 
 def test_case_14_the_wave_stops_where_bytes_are_the_same(finished: Place) -> None:
     assert finished.find("corpus", "few.parquet").stat().st_size > 1_000_000
-    finished.edit("workflow/d3/corpus/filters.py", "def examine(", "EDITED = 1\n\n\ndef examine(")
+    finished.edit("workflow/d3/stages/corpus/filters.py", "def examine(", "EDITED = 1\n\n\ndef examine(")
     assert len(finished.would_run("dataset")) > 2  # nobody knows before that the bytes will be the same
     assert set(finished.run("dataset")) == {"corpus/many", "corpus/few"}
     assert "Unchanged inputs, not run: grades" in finished.output
@@ -178,7 +178,7 @@ def test_case_04_05_and_20_images_are_known_by_their_content(
 
 def test_case_06_and_16_a_changed_file_is_found_whatever_its_time_and_is_all_that_is_asked(finished: Place) -> None:
     shard = finished.folder / "shards" / "many.parquet"
-    rows = list(read_rows(shard, records.STACK))
+    rows = list(read_rows(shard, schemas.STACK))
     rows[7]["content"] += "\n# one more line\n"
     write_shard(shard, rows)
     os.utime(shard, (OLD, OLD))
@@ -224,7 +224,7 @@ def test_case_15_tampering_is_found_and_rebuilt(finished: Place) -> None:
 def test_case_17_an_opt_out_leaves_every_artefact(finished: Place) -> None:
     (finished.folder / "opt-out.txt").write_text("repo:nobody/known\n")
     assert finished.would_run("dataset") == set()
-    gone = next(iter(read_rows(finished.folder / "shards" / "few.parquet", records.STACK)))
+    gone = next(iter(read_rows(finished.folder / "shards" / "few.parquet", schemas.STACK)))
     (finished.folder / "opt-out.txt").write_text(f"repo:{gone['max_stars_repo_name']}\n")
     before = ids(finished.find("corpus", "few.parquet"))
     ran = set(finished.run("dataset"))

@@ -34,7 +34,7 @@ def finished(original: Place, tmp_path: Path) -> Place:
 
 
 def move_module(place: Place, old: str, new: str) -> None:
-    """Rename a module (`d3.identity`) and change every line of the code that names it, as a pure rename does."""
+    """Rename a module (`d3.core.ids`) and change every line of the code that names it, as a pure rename does."""
     place.edit("workflow/d3/errors.py", '"""', '"""')  # a checkout of its own
     package = place.checkout / "workflow"
     source, target = (package / f"{name.replace('.', '/')}.py" for name in (old, new))
@@ -56,7 +56,8 @@ def move_module(place: Place, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("d3.identity", "d3.core.ids"), ("d3.dataset", "d3.parts.dataset"), ("d3.records", "d3.schemas")]
+    ("old", "new"),
+    [("d3.core.ids", "d3.core.ids"), ("d3.stages.dataset", "d3.parts.dataset"), ("d3.core.schemas", "d3.schemas")],
 )
 def test_a_renamed_module_reruns_nothing(finished: Place, old: str, new: str) -> None:
     move_module(finished, old, new)
@@ -75,7 +76,7 @@ def test_a_renamed_module_reruns_nothing(finished: Place, old: str, new: str) ->
     ],
 )
 def test_a_new_setting_at_its_neutral_value_reruns_nothing(finished: Place, section: str, setting: str) -> None:
-    finished.edit("workflow/d3/config.py", section, f"{section}\n    {setting}")
+    finished.edit("workflow/d3/config/models.py", section, f"{section}\n    {setting}")
     assert finished.would_run("dataset") == set()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.tables import read_rows
+from d3.core import schemas
+from d3.core.tables import read_rows
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import run, tiny_config, write_config
 
@@ -24,7 +24,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
     labels = [
         row["status"]
         for table in tmp_path.glob("results/labels/*/*.parquet")
-        for row in read_rows(table, records.LABELS)
+        for row in read_rows(table, schemas.LABELS)
     ]
     assert counts["rows"] == Counter(labels)["ok"] > 0
     assert sum(counts["difficulty"].values()) == sum(counts["task_type"].values()) == counts["rows"]
@@ -37,7 +37,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     assert not (tmp_path / "resources" / "models").exists()
     rows = [
-        row for table in tmp_path.glob("results/dataset/*/data/*.parquet") for row in read_rows(table, records.DATASET)
+        row for table in tmp_path.glob("results/dataset/*/data/*.parquet") for row in read_rows(table, schemas.DATASET)
     ]
     assert rows
     assert all(row["prompt"].endswith("<issue>\n\n</issue>\n\n<code>") for row in rows)
@@ -50,7 +50,7 @@ def test_a_threshold_and_a_constant_label_are_one_line_each(tmp_path: Path) -> N
     values["labels"] = {"mode": "constant", "constant": "Do it."}
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
     assert done.returncode == 0, done.stdout[-3000:]
-    grades = [row for table in tmp_path.glob("results/grades/*/*.parquet") for row in read_rows(table, records.GRADES)]
+    grades = [row for table in tmp_path.glob("results/grades/*/*.parquet") for row in read_rows(table, schemas.GRADES)]
     good = {row["id"] for row in grades if row["score"] is not None and row["score"] >= 1}
     assert 0 < len(good) < len(grades)
     rows, places = (
@@ -59,7 +59,7 @@ def test_a_threshold_and_a_constant_label_are_one_line_each(tmp_path: Path) -> N
             for table in sorted(tmp_path.glob(f"results/dataset/*/{name}/*.parquet"))
             for row in read_rows(table, schema)
         ]
-        for name, schema in (("data", records.DATASET), ("rows", records.ROW_IDS))
+        for name, schema in (("data", schemas.DATASET), ("rows", schemas.ROW_IDS))
     )
     assert {row["id"] for row in places} == good
     assert all(row["prompt"].endswith("<issue>\nDo it.\n</issue>\n\n<code>") for row in rows)

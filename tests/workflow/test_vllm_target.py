@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from d3 import records
-from d3.tables import read_rows
+from d3.core import schemas
+from d3.core.tables import read_rows
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import run, tiny_config, write_config
 
@@ -26,8 +26,8 @@ def test_grades_and_labels_on_vllm_are_complete(tmp_path: Path) -> None:
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
     assert done.returncode == 0, done.stdout[-6000:]
 
-    files = {row["id"] for row in rows(tmp_path, "corpus", records.CORPUS) if row["split"] == "midtrain"}
-    grades = rows(tmp_path, "grades", records.GRADES)
+    files = {row["id"] for row in rows(tmp_path, "corpus", schemas.CORPUS) if row["split"] == "midtrain"}
+    grades = rows(tmp_path, "grades", schemas.GRADES)
     assert {row["id"] for row in grades} == files
     assert len(grades) == len(files) == 6
     for row in grades:
@@ -35,8 +35,8 @@ def test_grades_and_labels_on_vllm_are_complete(tmp_path: Path) -> None:
         assert row["score"] in range(5)
         assert 0 <= row["expected_score"] <= 4
         assert (row["finish_reason"], row["answer_tokens"]) in {("length", 4), *(("stop", n) for n in range(1, 5))}
-    sequences = {(row["id"], row["sample"]): len(row["diffs"]) for row in rows(tmp_path, "diffs", records.DIFFS)}
-    labels = rows(tmp_path, "labels", records.LABELS)
+    sequences = {(row["id"], row["sample"]): len(row["diffs"]) for row in rows(tmp_path, "diffs", schemas.DIFFS)}
+    labels = rows(tmp_path, "labels", schemas.LABELS)
     assert {(row["id"], row["sample"]) for row in labels} == set(sequences)
     assert {row["status"] for row in labels} <= {"ok", "unparsable", "repeated"}  # a random model writes anything
     assert all(row["raw"] is not None for row in labels if row["status"] != "repeated")
@@ -52,5 +52,5 @@ def test_grades_and_labels_on_vllm_are_complete(tmp_path: Path) -> None:
     (model / "model.safetensors").unlink()
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
     assert done.returncode == 0, done.stdout[-6000:]
-    assert sorted(map(str, rows(tmp_path, "grades", records.GRADES))) == sorted(map(str, grades * 2))
-    assert sorted(map(str, rows(tmp_path, "labels", records.LABELS))) == sorted(map(str, labels * 2))
+    assert sorted(map(str, rows(tmp_path, "grades", schemas.GRADES))) == sorted(map(str, grades * 2))
+    assert sorted(map(str, rows(tmp_path, "labels", schemas.LABELS))) == sorted(map(str, labels * 2))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.diffs import apply_diffs
-from d3.tables import read_rows
+from d3.core import schemas
+from d3.core.tables import read_rows
+from d3.core.unified_diff import apply_diffs
 from helpers.crash_drill import drill
 from helpers.workflow_run import run
 
@@ -29,19 +29,19 @@ def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
 
 def test_no_file_is_lost_between_stages(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
-    kept = rows_of(folder, "corpus/*/*.parquet", records.CORPUS)
-    rejected = rows_of(folder, "corpus/*/rejected/*.parquet", records.REJECTED)
-    source = rows_of(folder, "source/*/*.parquet", records.STACK)
+    kept = rows_of(folder, "corpus/*/*.parquet", schemas.CORPUS)
+    rejected = rows_of(folder, "corpus/*/rejected/*.parquet", schemas.REJECTED)
+    source = rows_of(folder, "source/*/*.parquet", schemas.STACK)
     assert len(kept) + len(rejected) == len(source) > 500
     candidates = {row["id"] for row in kept if row["split"] == "midtrain"}
-    assert {row["id"] for row in rows_of(folder, "grades/*/*.parquet", records.GRADES)} == candidates
+    assert {row["id"] for row in rows_of(folder, "grades/*/*.parquet", schemas.GRADES)} == candidates
     assert len(candidates) == 6
 
 
 def test_every_sequence_replays_to_its_file(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
-    texts = {row["id"]: row["text"] for row in rows_of(folder, "corpus/*/*.parquet", records.CORPUS)}
-    sequences = [row for row in rows_of(folder, "diffs/*/*.parquet", records.DIFFS) if row["status"] == "ok"]
+    texts = {row["id"]: row["text"] for row in rows_of(folder, "corpus/*/*.parquet", schemas.CORPUS)}
+    sequences = [row for row in rows_of(folder, "diffs/*/*.parquet", schemas.DIFFS) if row["status"] == "ok"]
     assert sequences
     for row in sequences:
         assert apply_diffs("", row["diffs"]) == texts[row["id"]]
@@ -52,7 +52,7 @@ def test_scores_count_every_task(finished_run: tuple[Path, Path]) -> None:
     files = [path for path in folder.glob("results/scores/*/*/*.json") if ".prov" not in path.suffixes]
     scores = [json.loads(path.read_text()) for path in files]
     assert sorted(score["arm"] for score in scores) == ["baseline", "d3"]
-    verdicts = rows_of(folder, "execute/*/*/*.parquet", records.VERDICTS)
+    verdicts = rows_of(folder, "execute/*/*/*.parquet", schemas.VERDICTS)
     assert len(verdicts) == 4
 
 

@@ -18,7 +18,7 @@ from d3.errors import D3Error, explain
 
 if TYPE_CHECKING:
     from d3.commands.parser import CommandParser
-    from d3.config import Config
+    from d3.config.models import Config
 
 INTERRUPTED = 130
 
@@ -66,7 +66,7 @@ def version() -> str:
     """Return the version of the package, with the commit if it is in a checkout."""
     from d3 import __version__
     from d3.core.paths import REPOSITORY
-    from d3.surroundings import git
+    from d3.provenance.runtime import git
 
     state = git(REPOSITORY)
     if state["commit"] is None:
@@ -152,7 +152,7 @@ def load(target: str) -> Any:
 
 def read_config(values: Mapping[str, Any]) -> "Config":
     """Return the configuration that `--config`, `--set` and `--settings` name."""
-    from d3.config_read import load_config, read_settings
+    from d3.config.load import load_config, read_settings
 
     if settings := values.get("settings"):
         return read_settings(settings)
@@ -162,12 +162,12 @@ def read_config(values: Mapping[str, Any]) -> "Config":
 
 @contextmanager
 def _attempt(name: str, values: Mapping[str, Any]) -> Iterator[None]:
-    """Record start and end of a job of the workflow; see `d3.attempts`."""
+    """Record start and end of a job of the workflow; see `d3.provenance.attempts`."""
     outputs = values.get("out")
     if outputs is None or "D3_RUN" not in os.environ:
         yield
         return
-    from d3.attempts import attempt
+    from d3.provenance.attempts import attempt
 
     with attempt(name, outputs[0] if isinstance(outputs, list) else outputs):
         yield

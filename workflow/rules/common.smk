@@ -1,6 +1,6 @@
 """What all rules share: the checked configuration, the folders of the stages, the command `d3`.
 
-Paths and parameters come from `d3.chain`, so that rules, commands and lineage agree on them.
+Paths and parameters come from `d3.pipeline.pipeline`, so that rules, commands and lineage agree on them.
 """
 
 import json
@@ -13,17 +13,17 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from content import follow_content
-from d3.chain import MODEL_NAME, Chain
-from d3.cluster.inside import check_images, open_images
-from d3.cluster.needs import needs
-from d3.config import Config
-from d3.config_read import parse_config
+from d3.pipeline.pipeline import MODEL_NAME, Chain
+from d3.operate.container_binds import check_images, open_images
+from d3.pipeline.resources import needs
+from d3.config.models import Config
+from d3.config.load import parse_config
 from d3.errors import D3Error
-from d3.identity import canonical_json
+from d3.core.ids import canonical_json
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
-from d3.surroundings import git
-from d3.images import image_path
-from d3.tables import written_whole
+from d3.provenance.runtime import git
+from d3.provenance.images import image_path
+from d3.core.tables import written_whole
 
 try:
     CHAIN = Chain(parse_config(config))

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-
-from d3.errors import D3Error, InputError
 from d3.lineage.checks import check_links
-from d3.lineage.index import INDEX, build, licences_of, newer_statements, open_index
-from d3.lineage.nodes import Node, as_json, as_mermaid, as_text
-from d3.lineage.run import load
-from d3.lineage.statements import group_of, read_statement, stage_of
-from d3.lineage.trace import Tracer
 from d3.lineage.verify import rebuild
+
+from d3.audit.index import INDEX, build, licences_of, newer_statements, open_index
+from d3.audit.job_graph import load
+from d3.audit.statements import group_of, read_statement, stage_of
+from d3.audit.trace.trace import Tracer
+from d3.audit.trace.tree import Node, as_json, as_mermaid, as_text
+from d3.errors import D3Error, InputError
 from helpers.fake_run import LABELS, make_run
 
 FILES = 4
@@ -135,7 +135,7 @@ def test_a_hostile_statement_removes_nothing_outside(run: Path, tmp_path_factory
     body = json.loads(path.read_text())
     body["subject"][0]["name"] = str(outside)
     path.write_text(json.dumps(body))
-    from d3.lineage.verify import verify
+    from d3.audit.verify.verify import verify
 
     found = verify(run).wrong
     assert any("outside of the working folder" in str(finding) for finding in found)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from d3 import cli
-from d3.journal import Journal
+from d3.core.journal import Journal
 
 
 def test_a_journal_is_checked_and_compacted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

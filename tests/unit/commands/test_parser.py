@@ -13,7 +13,7 @@ from d3.commands.heads import Head, read_head
 from d3.commands.index import commands
 from d3.commands.parser import CommandParser, arguments_of, enter
 from d3.commands.stages import setting_flags
-from d3.config import Config, Diffs
+from d3.config.models import Config, Diffs
 
 
 def head_of(function: Callable[..., Any]) -> Head:
@@ -156,8 +156,8 @@ def test_a_head_is_read_as_python_reads_it(name: str) -> None:
     command = commands()[name]
     read = read_head(command.target)
     function = load(command.target)
-    theirs = str(inspect.signature(function)).replace("'Config'", "d3.config.Config")
-    assert str(read.signature).replace("d3.commands.heads.Config", "d3.config.Config") == theirs
+    theirs = str(inspect.signature(function)).replace("'Config'", "d3.config.models.Config")
+    assert str(read.signature).replace("d3.commands.heads.Config", "d3.config.models.Config") == theirs
     assert read.doc == inspect.getdoc(function)
 
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import pytest
 from pydantic import create_model
 
-from d3 import chain as chain_module
-from d3 import config_identity
-from d3.chain import STAGES, Chain
-from d3.config import Config, Neutral, Section
-from d3.config_identity import deciding, deciding_part
-from d3.config_read import parse_config
+from d3.config import identity
+from d3.config.identity import deciding, deciding_part
+from d3.config.load import parse_config
+from d3.config.models import Config, Neutral, Section
+from d3.pipeline import pipeline as chain_module
+from d3.pipeline.pipeline import STAGES, Chain
 
 SECTIONS = [name for name, field in Config.model_fields.items() if isinstance(field.default, Section)]
 
@@ -38,7 +38,7 @@ def test_a_new_setting_at_its_neutral_value_moves_nothing(
     section: str, kind: Any, default: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = with_new_setting(section, kind, default)
-    monkeypatch.setattr(chain_module, "deciding", lambda values: config_identity.deciding(values, type(config)))
+    monkeypatch.setattr(chain_module, "deciding", lambda values: identity.deciding(values, type(config)))
     before = Config()
     assert keys(config) == keys(before)
     assert deciding_part(getattr(config, section)) == deciding_part(getattr(before, section))

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d3.diffs import apply_diffs, make_diff
-from d3.trajectory import (
+from d3.core.example_format import (
     MARKERS,
     Part,
     draw_parts,
@@ -20,6 +19,7 @@ from d3.trajectory import (
     random_name,
     written_diffs,
 )
+from d3.core.unified_diff import apply_diffs, make_diff
 
 
 def parts_of_many(length: int, ends: str, count: int = 4, files: int = 1500) -> list[Part]:

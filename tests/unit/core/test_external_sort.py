@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from d3.spill import Spill
+from d3.core.external_sort import Spill
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 95, 1000])

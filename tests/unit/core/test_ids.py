@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d3.identity import (
+from d3.core.ids import (
     LINE_BREAKS,
     canonical_json,
     content_id,

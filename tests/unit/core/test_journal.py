@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from d3.journal import SUFFIX, Journal, JournalError
+from d3.core.journal import SUFFIX, Journal, JournalError
 from helpers.paths import WORKFLOW
 
 
@@ -157,7 +157,7 @@ def test_an_open_journal_survives_a_compaction_by_another(tmp_path: Path) -> Non
 WRITER = """
     import sys
     from pathlib import Path
-    from d3.journal import Journal
+    from d3.core.journal import Journal
     journal = Journal(Path(sys.argv[1]), chunk_entries=3)
     for number in range(int(sys.argv[3])):
         journal.put(f"{sys.argv[2]}-{number}", {"number": number})

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.chain import Chain
-from d3.config_read import parse_config
-from d3.corpus.optout import NOBODY, OptOut, parse_entry, read_opt_out, touches
-from d3.corpus.stage import run
+from d3.config.load import parse_config
+from d3.core import schemas
+from d3.core.ids import content_id, normalise
+from d3.core.opt_out import NOBODY, OptOut, parse_entry, read_opt_out, touches
+from d3.core.tables import Row, read_rows
 from d3.errors import ConfigError, InputError
-from d3.identity import content_id, normalise
-from d3.tables import Row, read_rows
+from d3.pipeline.pipeline import Chain
+from d3.stages.corpus.stage import run
 from helpers.corpus_tables import open_config, stack_row, write_lines, write_shard
 
 
@@ -49,7 +49,7 @@ def corpus(folder: Path, opt_out: str | None, name: str = "a", rows: list[Row] |
 
 
 def opted_out(rejected: Path) -> dict[int, str]:
-    rows = read_rows(rejected, records.REJECTED)
+    rows = read_rows(rejected, schemas.REJECTED)
     return {line["row"]: line["detail"] for line in rows if line["reason"] == "opted_out"}
 
 
@@ -70,13 +70,13 @@ def opted_out(rejected: Path) -> dict[int, str]:
 def test_an_entry_takes_the_rows_that_it_names(tmp_path: Path, entry: str, rows: list[int]) -> None:
     kept, rejected = corpus(tmp_path, f"# people who asked\n\n  {entry}  # by letter\n")
     assert opted_out(rejected) == dict.fromkeys(rows, f"by {entry.lower()}")
-    assert not {line["row"] for line in read_rows(kept, records.CORPUS)} & set(rows)
+    assert not {line["row"] for line in read_rows(kept, schemas.CORPUS)} & set(rows)
 
 
 def test_a_row_that_is_opted_out_leaves_no_text(tmp_path: Path) -> None:
     kept, rejected = corpus(tmp_path, "user:ann\n")
-    lines = list(read_rows(rejected, records.REJECTED))
-    assert "area_a" in str(list(read_rows(kept, records.CORPUS)))  # cyd's copy stays
+    lines = list(read_rows(rejected, schemas.REJECTED))
+    assert "area_a" in str(list(read_rows(kept, schemas.CORPUS)))  # cyd's copy stays
     assert not [word for word in ("area_a", "area_b", "print") if word in str(lines)]
     assert not list(tmp_path.glob(".*"))
     by_row = {line["row"]: line for line in lines}

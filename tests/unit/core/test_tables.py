@@ -13,8 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from d3.errors import InputError
-from d3.tables import (
+from d3.core.tables import (
     FORMATS,
     ROW_GROUP_ROWS,
     HashingFile,
@@ -31,6 +30,7 @@ from d3.tables import (
     table_name,
     written_whole,
 )
+from d3.errors import InputError
 
 SCHEMA = pa.schema(
     [
@@ -92,7 +92,7 @@ def test_row_groups_are_bounded_by_rows_and_by_bytes(tmp_path: Path, monkeypatch
     with open_parquet(tmp_path / "a.parquet") as file:
         groups = [file.metadata.row_group(at).num_rows for at in range(file.metadata.num_row_groups)]
     assert groups == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 1]
-    monkeypatch.setattr("d3.tables.ROW_GROUP_BYTES", 1000)
+    monkeypatch.setattr("d3.core.tables.ROW_GROUP_BYTES", 1000)
     write(tmp_path / "b.parquet", [{**row, "id": "x" * 600}] * 5)
     with open_parquet(tmp_path / "b.parquet") as file:
         assert [file.metadata.row_group(at).num_rows for at in range(file.metadata.num_row_groups)] == [2, 2, 1]
@@ -144,7 +144,7 @@ def test_a_discarded_table_leaves_nothing_and_says_nothing(tmp_path: Path, suffi
     program = f"""
         import gc, pyarrow as pa
         from pathlib import Path
-        from d3.tables import TableWriter
+        from d3.core.tables import TableWriter
         for rows in (0, 1, 2000):
             writer = TableWriter(Path({str(tmp_path)!r}) / "a{suffix}", pa.schema([("id", pa.string())]))
             for row in range(rows):
@@ -242,7 +242,7 @@ def test_a_killed_writer_leaves_no_table_and_the_next_one_cleans_up(tmp_path: Pa
     program = f"""
         import os, signal, pyarrow as pa
         from pathlib import Path
-        from d3.tables import TableWriter
+        from d3.core.tables import TableWriter
         writer = TableWriter(Path({str(path)!r}), pa.schema([("id", pa.string())]))
         for row in range(1500):
             writer.write({{"id": str(row)}})

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError
-from d3.vocabulary import Vocabulary
 
 
 def write(folder: Path, tokenizer: dict[str, Any], **files: dict[str, Any]) -> Path:

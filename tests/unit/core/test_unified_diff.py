@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from d3.diffs import DiffError, apply_diff, apply_diffs, lines_changed, make_diff, programs_of
+from d3.core.unified_diff import DiffError, apply_diff, apply_diffs, lines_changed, make_diff, programs_of
 
 LINES = ["", "a", "a", "b", "+c", "-d", "@@ -1 +1 @@", "    e", "--- f", "<|diff|>"]
 

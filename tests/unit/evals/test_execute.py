@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
-from d3.config import Benchmark, Config
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Benchmark, Config
+from d3.core import schemas
+from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError
 from d3.evals import sandbox
 from d3.evals.execute import judge_all, package_folders, run
 from d3.evals.tasks import Task, load_tasks
-from d3.tables import Row
 from helpers.benchmark_files import humaneval, mbpp, pack, write_samples, written
 
 LIMITS = sandbox.Limits(timeout_seconds=20)
@@ -95,7 +95,7 @@ def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> 
     tasks = small_benchmark(tmp_path)
     run(config(timeout_seconds=2), tasks, samples, output, benchmark="humaneval", workers=workers)
     found = pq.read_table(output)
-    assert found.schema.equals(records.VERDICTS)
+    assert found.schema.equals(schemas.VERDICTS)
     rows = found.to_pylist()
     assert [(row["task_id"], row["sample"]) for row in rows] == [row[:2] for row in ROWS]
     assert [row["verdict"] for row in rows] == [

@@ -7,15 +7,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.example_format import example_completion, example_prompt
+from d3.core.ids import derive_seed
 from d3.errors import ConfigError
 from d3.evals import generate
 from d3.evals.generate import build, run
-from d3.identity import derive_seed
 from d3.llm.engine import Answer, Request
-from d3.trajectory import example_completion, example_prompt
 from helpers.benchmark_files import PACK_ROW, written
 
 FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
@@ -139,7 +139,7 @@ def draw(
     monkeypatch.setattr(generate, "open_engine", lambda settings, model: author)
     run(config, tasks, output, model="author", **{"benchmark": "pack", **more})
     table = pq.read_table(output)
-    assert table.schema.equals(records.SAMPLES)
+    assert table.schema.equals(schemas.SAMPLES)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

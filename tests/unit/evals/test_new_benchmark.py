@@ -59,7 +59,7 @@ def test_the_configuration_accepts_it_and_its_tasks_load(tree: Path) -> None:
 import json
 from dataclasses import asdict
 from pathlib import Path
-from d3.config import Config
+from d3.config.models import Config
 from d3.evals.tasks import load_tasks
 config = Config.model_validate({"benchmarks": {"x": {"kind": "mbpp", "path": "mbpp.jsonl", "tasks": 2}}})
 schema = Config.model_json_schema()["$defs"]["Benchmark"]["properties"]["kind"]
@@ -106,7 +106,7 @@ def test_execute_judges_right_and_wrong_solutions(tree: Path) -> None:
 
 
 OTHERS = """
-from d3.chain import code_of
+from d3.pipeline.pipeline import code_of
 def digests(stage, kind):
     return sorted(code_of(stage, {"benchmarks": {"x": {"kind": kind}}}).values())
 print([digests(stage, "humaneval") for stage in ("corpus", "generate", "execute", "scores")])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
 from d3.errors import InputError
 from d3.evals.score import pass_at_k, quantile, run
 from helpers.benchmark_files import write_samples
@@ -48,7 +48,7 @@ def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, P
     verdicts = [{"task_id": task, "sample": sample, "verdict": verdict} for task, sample, _, verdict in rows]
     return (
         write_samples(folder / "samples.parquet", samples),
-        write_rows(folder / "verdicts.parquet", records.VERDICTS, verdicts),
+        write_rows(folder / "verdicts.parquet", schemas.VERDICTS, verdicts),
     )
 
 

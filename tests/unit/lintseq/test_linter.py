@@ -11,7 +11,7 @@ from astroid import nodes
 
 from d3.errors import ToolError
 from d3.lintseq import inference
-from d3.lintseq.environment import environment_key, link_packages, sealed, standard_library
+from d3.lintseq.import_sandbox import environment_key, link_packages, sealed, standard_library
 from d3.lintseq.linter import Linter
 from helpers.lintseq_programs import real_files
 

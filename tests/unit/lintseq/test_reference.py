@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from d3.identity import content_id, derive_seed, normalise
-from d3.lintseq.environment import standard_library
+from d3.core.ids import content_id, derive_seed, normalise
+from d3.lintseq.import_sandbox import standard_library
 from d3.lintseq.linter import FATAL, MODULE, Linter
-from d3.lintseq.oracle import MODULE as THEIR_MODULE
-from d3.lintseq.oracle import ask
+from d3.lintseq.reference import MODULE as THEIR_MODULE
+from d3.lintseq.reference import ask
 from d3.lintseq.sampler import SampleError, Trace, forward_diffs, sample_edits
 from helpers.lintseq_programs import HOSTILE, real_files
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from d3.diffs import apply_diffs
+from d3.core.unified_diff import apply_diffs
 from d3.lintseq.sampler import SampleError, Trace, forward_diffs, programs_backward, sample_edits
 
 TEXT = "import os\n\n# where\ndef here():\n    name = os.getcwd()\n    return name\n\n\nprint(here())"

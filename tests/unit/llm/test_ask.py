@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from d3.core.journal import Journal
 from d3.errors import D3Error
-from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, answer_key, ask_all
 from d3.llm.engine import Answer, EngineError, Request
 from helpers.echo_engine import EchoEngine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from d3.journal import Journal
+from d3.core.journal import Journal
 from d3.llm import ask as asking
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Answer, EngineError, Request, RollingEngine

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.tables import read_rows
+from d3.core import schemas
+from d3.core.tables import read_rows
 from helpers.corpus_tables import write_corpus
 from helpers.paths import PYTHONPATH
 from helpers.tiny_models import chat_model
@@ -30,8 +30,9 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 
-from d3 import cli, grade
-from d3.journal import Journal
+from d3 import cli
+from d3.stages import grades
+from d3.core.journal import Journal
 from d3.llm import ask as asking
 from d3.llm.engines.transformers import TransformersEngine
 
@@ -67,7 +68,7 @@ class Rolling(TransformersEngine):
 
 
 def child(attempt):
-    opened, flush = grade.open_engine, Journal.flush
+    opened, flush = grades.open_engine, Journal.flush
 
     def open_engine(*given):
         engine = Rolling(*given) if rolling else opened(*given)
@@ -85,7 +86,7 @@ def child(attempt):
         flush(journal)
         write(attempt, "flushed")
 
-    grade.open_engine, Journal.flush = open_engine, flushed
+    grades.open_engine, Journal.flush = open_engine, flushed
     os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     os._exit(cli.main(arguments))
 
@@ -185,5 +186,5 @@ def test_kills_change_no_byte_and_ask_nothing_finished_twice(tmp_path: Path, way
     assert len(attempts) >= kills // 4  # the kills did fall into the work
     assert again > 0
     assert (stormy / "grades.parquet").read_bytes() == (calm / "grades.parquet").read_bytes()
-    assert len(list(read_rows(stormy / "grades.parquet", records.GRADES))) == FILES
+    assert len(list(read_rows(stormy / "grades.parquet", schemas.GRADES))) == FILES
     assert not [path for path in stormy.iterdir() if path.name.endswith(".part")]

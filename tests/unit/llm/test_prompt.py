@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import Config
+from d3.config.models import Config
 from d3.errors import ConfigError
 from d3.llm.prompt import PlainEncoder, Prompt, encoder_of, find_template, join_choices, plain_ids
 from helpers.injections import HARMLESS, INJECTIONS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from d3 import config, grade
+from d3.config import models
 from d3.llm.prompt import find_template
 from helpers.corpus_tables import write_corpus
 from helpers.tiny_models import chat_model
@@ -31,12 +31,12 @@ class Runs:
 
     def __call__(self, *, model: str | None = None, corpus: Path | None = None, seed: int = 0, **grades: Any) -> Any:
         """Run, and give (requests asked, answers from the journal)."""
-        engine = config.Engine(**{"batch": 4, "max_length": 1800, **grades.pop("engine", {})})
-        sampling = config.Sampling(**{"max_tokens": 2, "temperature": 1.0, **grades.pop("sampling", {})})
-        settings = config.Config(seed=seed, grades=config.Grades(engine=engine, sampling=sampling, **grades))
+        engine = models.Engine(**{"batch": 4, "max_length": 1800, **grades.pop("engine", {})})
+        sampling = models.Sampling(**{"max_tokens": 2, "temperature": 1.0, **grades.pop("sampling", {})})
+        settings = models.Config(seed=seed, grades=models.Grades(engine=engine, sampling=sampling, **grades))
         output = self.folder / "grades.parquet"
         files = corpus or self.corpus
-        grade.run(settings, files, output, model=model or self.model, journal=self.folder / "journal")
+        grades.run(settings, files, output, model=model or self.model, journal=self.folder / "journal")
         said = self.capsys.readouterr().err
         found = re.search(r"grades: (\d+) asked, (\d+) from the journal", said)
         assert found, said

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from d3 import images
-from d3.chain import Chain
-from d3.cluster.inside import binds, check_images, open_images, variables
-from d3.config_read import parse_config
+from d3.config.load import parse_config
 from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
+from d3.operate.container_binds import binds, check_images, open_images, variables
 from d3.pipeline.network import needs_network
+from d3.pipeline.pipeline import Chain
+from d3.provenance import images
 
 CODE = [f"{REPOSITORY / name}:{REPOSITORY / name}:ro" for name in ("workflow", "config")]
 

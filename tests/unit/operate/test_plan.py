@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from d3.chain import Chain
+from d3.audit.statements import read_finished
 from d3.cli import main
-from d3.cluster import defaults, rates
-from d3.cluster.pending import lines, pending
-from d3.cluster.plan import Plan, expected_room, plan
-from d3.cluster.plan_table import hours, size, table
-from d3.cluster.rates import Seconds, fit, measured
-from d3.config import Config
-from d3.config_read import load_config, parse_config
-from d3.lineage.statements import read_finished
-from d3.why import JobState
+from d3.config.load import load_config, parse_config
+from d3.config.models import Config
+from d3.operate import cost_defaults, cost_model
+from d3.operate.cost_model import Seconds, fit, measured
+from d3.operate.pending import lines, pending
+from d3.operate.plan import Plan, expected_room, plan
+from d3.operate.plan_table import hours, size, table
+from d3.pipeline.pipeline import Chain
+from d3.pipeline.why import JobState
 from helpers.paths import ROOT
 
 FACTOR = 1.5
@@ -184,8 +184,8 @@ def test_the_papers_scale_is_planned_from_footers(runs: dict[str, Run], tmp_path
     assert stages["labels"].gpu_hours == pytest.approx(4 * 51 * stages["labels"].hours_a_job)
     assert stages["hub_model"].bytes > 70e9 * 2
     # 6 N operations a token at 40 % of an H100: 42 GPU-hours for 8 billion tokens and 1.24 billion parameters.
-    each = defaults.training(chain, "midtrain").per_unit * config.midtrain.processes
-    assert each * 8e9 / 3600 == pytest.approx(42 * defaults.parameters(chain, "midtrain") / 1.24e9, rel=0.03)
+    each = cost_defaults.training(chain, "midtrain").per_unit * config.midtrain.processes
+    assert each * 8e9 / 3600 == pytest.approx(42 * cost_defaults.parameters(chain, "midtrain") / 1.24e9, rel=0.03)
     room = expected_room(chain)
     assert room is not None
     assert room[0] > found.total("bytes")
@@ -223,8 +223,8 @@ def test_fits(points: list[tuple[float, float]], start: float, expected: Seconds
 def test_stages_of_one_kind_lend_each_other_their_rates(runs: dict[str, Run]) -> None:
     seen = measured(chain_of(runs["a"]), runs["a"]["folder"] / "results")
     del seen["pair_diffs"]
-    assert rates.by_stage(seen, "pair_diffs") is seen["diffs"]
-    assert rates.by_stage(seen, "unheard") is None
+    assert cost_model.by_stage(seen, "pair_diffs") is seen["diffs"]
+    assert cost_model.by_stage(seen, "unheard") is None
 
 
 def test_numbers_are_written_shortly() -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from d3.cluster import head, orphans, run
-from d3.cluster.failures import screen
-from d3.cluster.head import Head, Options
 from d3.core.paths import SNAKEFILE
 from d3.core.processes import start_time
+from d3.operate import orphans, run, watchdog
 from d3.operate.events import RunState
+from d3.operate.failures import screen
 from d3.operate.run_lock import LOCK, run_lock
 from d3.operate.slurm import SlurmSilentError
 from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
+from d3.operate.watchdog import Head, Options
 from helpers.paths import ROOT
 
 UUID = "2f021887-5961-490c-9325-3435ec137b8b"
@@ -409,4 +409,4 @@ def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pyt
 
 def test_the_watchdog_is_more_patient_than_the_plugin() -> None:
     assert Options().forgotten > 180 + 300
-    assert Options().stuck > head.WATCH_SECONDS
+    assert Options().stuck > watchdog.WATCH_SECONDS

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from d3.chain import Chain
 from d3.cli import main
-from d3.cluster import logs
-from d3.cluster.failures import SILENT
-from d3.cluster.status import StageStatus, Survey, job_arguments, survey, table
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.embedded import source
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core.progress import Progress
+from d3.operate import logs
+from d3.operate.failures import SILENT
 from d3.operate.slurm import read_job, read_queue, read_seconds
-from d3.progress import Progress
+from d3.operate.status import StageStatus, Survey, job_arguments, survey, table
+from d3.pipeline.pipeline import Chain
+from d3.stages.inputs import source
 from helpers.fake_programs import only_path, program
 from helpers.fake_run import finish, jobs_by_name, record_attempts, write_log
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from d3.core.tables import TableWriter, read_notes, read_rows
 from d3.errors import D3Error
-from d3.provenance import data_digest
-from d3.stage import Job
-from d3.statement import settings_digest
-from d3.tables import TableWriter, read_notes, read_rows
+from d3.pipeline.job import Job
+from d3.provenance.code_digest import data_digest
+from d3.provenance.statement import settings_digest
 
 SCHEMA = pa.schema([("id", pa.string())])
 
@@ -176,7 +176,7 @@ def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: si
     program = f"""
         import os, pyarrow as pa
         from pathlib import Path
-        from d3.stage import Job
+        from d3.pipeline.job import Job
         folder = Path({str(tmp_path)!r})
         with Job("corpus", config=None) as job:
             table = job.table(folder / "a.parquet", pa.schema([("id", pa.string())]))

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from d3.chain import Chain
-from d3.config import Config
-from d3.config_read import load_config, parse_config
+from d3.config.load import load_config, parse_config
+from d3.config.models import Config
 from d3.errors import ConfigError
+from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
-from d3.provenance import module_path
+from d3.provenance.code_digest import module_path
 from helpers.paths import ROOT
 
 

@@ -12,23 +12,25 @@ from typing import Any
 
 import pytest
 
-from d3 import images, records
-from d3.chain import MODEL_NAME, Chain
-from d3.cluster import defaults, machine, slurm_checks
-from d3.cluster.checks import Place
-from d3.cluster.inside import binds, variables
-from d3.cluster.jobs import Work, count_outputs, jobs
-from d3.cluster.needs import needs
-from d3.cluster.plan import plan
-from d3.cluster.status import survey
-from d3.config import Benchmark, Config, Engine, benchmark_kinds
-from d3.config_read import parse_config
-from d3.engine_kinds import ENGINE_KINDS
+from d3.audit.index import _kind
+from d3.audit.trace import rows
+from d3.audit.verify import verify
+from d3.config.engine_kinds import ENGINE_KINDS
+from d3.config.load import parse_config
+from d3.config.models import Benchmark, Config, Engine, benchmark_kinds
 from d3.evals.tasks import reader
-from d3.lineage import rows, verify
-from d3.lineage.index import _kind
+from d3.operate import cost_defaults
+from d3.operate.container_binds import binds, variables
+from d3.operate.doctor import machine, slurm
+from d3.operate.doctor.findings import Place
+from d3.operate.plan import plan
+from d3.operate.status import survey
+from d3.pipeline.job_list import Work, count_outputs, jobs
+from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.pipeline.registry import STAGES, before, position, stage_of_folder
+from d3.pipeline.resources import needs
 from d3.pipeline.stage import TARGETS, Cost, Output, Resources, Stage
+from d3.provenance import images
 from helpers.paths import WORKFLOW
 
 RULES = "\n".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
@@ -129,7 +131,7 @@ def test_the_launcher_picks_the_environment_of_every_stage() -> None:
 
 
 def test_the_registry_is_imported_without_libraries() -> None:
-    code = "import sys, d3.pipeline.registry; print(sorted({'pydantic', 'pyarrow', 'd3.config'} & set(sys.modules)))"
+    code = "import sys, d3.pipeline.registry; print(sorted({'pydantic', 'pyarrow', 'd3.config.models'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -215,7 +217,7 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     assert (needs(chain, stage).memory_mb > 140_000) == runs_it
     memory, gpus = machine.gpu_memory(chain)
     assert (memory > 30_000, gpus) == (runs_it, 4 if kind == "vllm" else 1)
-    assert machine.wants_gpus(chain) == ENGINE_KINDS[kind].needs_gpus == defaults.on_gpus(chain, stage)
+    assert machine.wants_gpus(chain) == ENGINE_KINDS[kind].needs_gpus == cost_defaults.on_gpus(chain, stage)
     assert machine.hub_models(chain) == ["somebody/judge-70B@abc"]
     assert "somebody--judge-70B@abc" in {work.name for work in jobs(chain, topics=True)}
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
@@ -248,14 +250,14 @@ def test_a_benchmark_is_as_large_as_its_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "tasks.jsonl.gz"
     item = Benchmark(path=str(path), tasks=None).model_copy(update={"kind": kind})
     chain = Chain(Config().model_copy(update={"benchmarks": {"mine": item}}))
-    assert defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
+    assert cost_defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
     path.write_bytes(gzip.compress(b'{"task_id": "a"}\n\n{"task_id": "b"}\n{"task_id": "c"}\n'))
-    assert defaults.tasks_of(chain, item) == 3
-    assert defaults.tasks_of(chain, item.model_copy(update={"tasks": 2})) == 2
+    assert cost_defaults.tasks_of(chain, item) == 3
+    assert cost_defaults.tasks_of(chain, item.model_copy(update={"tasks": 2})) == 2
     planned = {stage.stage: stage for stage in plan(chain).stages}
     assert planned["generate"].rows == planned["scores"].rows == 3 * len(chain.arms)
     path.write_bytes(b"torn")
-    assert defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
+    assert cost_defaults.tasks_of(chain, item) == reader(kind).SPEC.tasks_in_file
 
 
 # --- a stage that is added ------------------------------------------------------------------------------
@@ -304,8 +306,8 @@ def test_an_added_stage_is_taken_up_without_other_edits(added: Stage, monkeypatc
     assert planned[added.name].bytes == pytest.approx(1000 * planned[added.name].rows_out)
     assert planned[added.name].cpu_hours > planned["dataset"].cpu_hours
 
-    monkeypatch.setattr(slurm_checks, "ask", lambda words: (0, "all|infinite|123000|64|gpu:8|up"))
-    assert "decontaminated: no partition" in slurm_checks.partitions(Place(chain, {})).text
+    monkeypatch.setattr(slurm, "ask", lambda words: (0, "all|infinite|123000|64|gpu:8|up"))
+    assert "decontaminated: no partition" in slurm.partitions(Place(chain, {})).text
     monkeypatch.setattr(machine, "STAGES", {added.name: added})
     assert machine.environments_of(chain) == {"eval"}
 

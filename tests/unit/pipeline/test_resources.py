@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from d3.chain import Chain
-from d3.cluster.needs import needs, weights_mb
-from d3.config_read import load_config, parse_config
+from d3.config.load import load_config, parse_config
+from d3.pipeline.pipeline import Chain
+from d3.pipeline.resources import needs, weights_mb
 from helpers.paths import ROOT
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from d3 import provenance
-from d3.chain import STAGES, code_of
-from d3.provenance import (
+from d3.pipeline.pipeline import STAGES, code_of
+from d3.provenance import code_digest
+from d3.provenance.code_digest import (
     BESIDE_THE_POINT,
     code_digest,
     code_modules,
@@ -38,7 +38,7 @@ MODULES = {
     "inner/twice.py": "def double(x):\n    return x + x\n",
     "up.py": "ONE = 1\n",
     "other.py": "TWO = ONE = 1\n",
-    "foreign.py": "import d3.stage\nx = 1\n",
+    "foreign.py": "import d3.pipeline.job\nx = 1\n",
     "page.py": "from d3 import plain\nTEMPLATE = 'page.html.jinja'\nOTHER = 'absent.jinja'\n",
     "page.html.jinja": "<p>{{ x }}</p>\n",
     "errors.py": "from d3.silent import x\n",
@@ -49,7 +49,7 @@ Edit = Callable[[str, str, str], str]
 
 
 def forget() -> None:
-    provenance._outline.cache_clear()
+    code_digest._outline.cache_clear()
     modules_of.cache_clear()
 
 
@@ -60,7 +60,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         path = tmp_path / "d3" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "d3")
+    monkeypatch.setattr(code_digest, "PACKAGE", tmp_path / "d3")
 
     def change(name: str, old: str, new: str) -> str:
         path = tmp_path / "d3" / name
@@ -68,7 +68,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         assert old in code
         path.write_text(code.replace(old, new))
         forget()
-        return code_digest("d3.stage")
+        return code_digest("d3.pipeline.job")
 
     yield change
     forget()
@@ -119,17 +119,17 @@ def test_code_of_the_stage_and_of_what_it_imports_counts(edit: Edit, name: str, 
     if old:
         assert edit(name, old, new) != before
     else:
-        (provenance.PACKAGE / name).write_text(new)
+        (code_digest.PACKAGE / name).write_text(new)
         assert edit("stage.py", "", "") != before
 
 
 def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:
     before = edit("stage.py", "", "")
     assert edit("foreign.py", "x = 1", "x = 2") == before
-    (provenance.PACKAGE / "new.py").write_text("y = 1\n")
+    (code_digest.PACKAGE / "new.py").write_text("y = 1\n")
     assert edit("stage.py", "", "") == before
-    assert {name for name, _ in code_modules("d3.stage")} == {
-        "d3.stage", "d3.plain", "d3.late", "d3.inner.helper", "d3.inner.deep",
+    assert {name for name, _ in code_modules("d3.pipeline.job")} == {
+        "d3.pipeline.job", "d3.plain", "d3.late", "d3.inner.helper", "d3.inner.deep",
         "d3.up", "d3.started", "(imports)",
     }  # fmt: skip
 
@@ -160,14 +160,14 @@ def test_a_module_that_is_not_there_has_no_digest(edit: Edit) -> None:
 
 def test_the_digest_is_that_of_the_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
-    before = code_digest("d3.corpus.stage")
-    shutil.copytree(provenance.PACKAGE, tmp_path / "elsewhere")
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "elsewhere")
+    before = code_digest("d3.stages.corpus.stage")
+    shutil.copytree(code_digest.PACKAGE, tmp_path / "elsewhere")
+    monkeypatch.setattr(code_digest, "PACKAGE", tmp_path / "elsewhere")
     forget()
-    assert code_digest("d3.corpus.stage") == before
+    assert code_digest("d3.stages.corpus.stage") == before
     (tmp_path / "elsewhere" / "corpus" / "filters.py").open("a").write("\nX = 1\n")
     forget()
-    assert code_digest("d3.corpus.stage") != before
+    assert code_digest("d3.stages.corpus.stage") != before
     forget()
 
 
@@ -175,20 +175,20 @@ def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> Non
     import subprocess
     import sys
 
-    program = "import sys, d3.corpus.stage; print(*[name for name in sys.modules if name.split('.')[0] == 'd3'])"
+    program = "import sys, d3.stages.corpus.stage; print(*[name for name in sys.modules if name.split('.')[0] == 'd3'])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "d3.tables" in loaded
-    followed = {name for name, _, _ in provenance._decisive("d3.corpus.stage")}
-    beside = [provenance._outline(path) for name in BESIDE_THE_POINT if (path := module_path(name))]
+    assert "d3.core.tables" in loaded
+    followed = {name for name, _, _ in code_digest._decisive("d3.stages.corpus.stage")}
+    beside = [code_digest._outline(path) for name in BESIDE_THE_POINT if (path := module_path(name))]
     followed |= set(BESIDE_THE_POINT) | {name for found in beside for name in found.imported}
     assert set(loaded) <= followed | {name.rpartition(".")[0] for name in followed}
 
 
 def test_modules_are_found_as_files_and_as_packages() -> None:
-    assert module_path("d3") == provenance.PACKAGE / "__init__.py"
-    assert module_path("d3.corpus") == provenance.PACKAGE / "corpus" / "__init__.py"
-    assert module_path("d3.corpus.read") == provenance.PACKAGE / "corpus" / "read.py"
-    assert module_path("d3.corpus.read.Broken") is None
+    assert module_path("d3") == code_digest.PACKAGE / "__init__.py"
+    assert module_path("d3.stages.corpus") == code_digest.PACKAGE / "corpus" / "__init__.py"
+    assert module_path("d3.stages.corpus.read") == code_digest.PACKAGE / "corpus" / "read.py"
+    assert module_path("d3.stages.corpus.read.Broken") is None
 
 
 def test_the_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_the_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
 
 
 def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:
-    assert {"d3.lintseq.worker", "d3.lintseq.sampler", "d3.diffs"} <= {
-        name for name, _ in code_modules("d3.lintseq.stage")
+    assert {"d3.lintseq.worker", "d3.lintseq.sampler", "d3.core.unified_diff"} <= {
+        name for name, _ in code_modules("d3.stages.diffs")
     }
 
 
@@ -215,7 +215,7 @@ def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:
 
 def rename(old: str, new: str) -> None:
     """Move a module of the small package and change every line that imports it, as a pure rename does."""
-    package = provenance.PACKAGE
+    package = code_digest.PACKAGE
     (package / f"{new}.py").parent.mkdir(exist_ok=True)
     (package / f"{old}.py").rename(package / f"{new}.py")
     was, now = old.replace("/", "."), new.replace("/", ".")
@@ -237,10 +237,10 @@ def rename(old: str, new: str) -> None:
 )
 def test_a_renamed_module_changes_no_digest(edit: Edit, old: str, new: str) -> None:
     before = edit("stage.py", "", "")
-    names = set(modules_of("d3.stage"))
+    names = set(modules_of("d3.pipeline.job"))
     rename(old, new)
-    assert code_digest("d3.stage") == before
-    assert set(modules_of("d3.stage")) != names
+    assert code_digest("d3.pipeline.job") == before
+    assert set(modules_of("d3.pipeline.job")) != names
 
 
 def test_a_module_of_another_name_that_does_something_else_counts(edit: Edit) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from d3 import code_syntax
-from d3.code_syntax import Edge, outline
+from d3.provenance import code_syntax
+from d3.provenance.code_syntax import Edge, outline
 
 MODULES = {"d3.a", "d3.b", "d3.inner", "d3.inner.c"}
 
@@ -54,7 +54,7 @@ def test_other_interpreters_of_this_machine_agree(minor: int, tmp_path: Path) ->
     if found != 0:
         pytest.skip(f"no Python 3.{minor} on this machine")
     program = (
-        "import hashlib, sys; from d3.code_syntax import outline\n"
+        "import hashlib, sys; from d3.provenance.code_syntax import outline\n"
         f"text = outline({MANY_FORMS.encode()!r}, ('d3',), {MODULES!r}.__contains__).text\n"
         "print(hashlib.sha256(text.encode()).hexdigest()[:16])"
     )

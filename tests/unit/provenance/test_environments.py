@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from d3.chain import Chain
-from d3.config_read import parse_config
+from d3.config.load import parse_config
 from d3.errors import ConfigError
-from d3.images import RECIPES
+from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
+from d3.provenance.images import RECIPES
 from helpers.paths import ROOT
 
 SERVER = {"kind": "openai", "served_model": "judge"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from d3 import images
 from d3.errors import ConfigError, ToolError
+from d3.provenance import images
 
 ENVS = images.REPOSITORY / "envs"
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)

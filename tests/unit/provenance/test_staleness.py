@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from d3 import surroundings
-from d3.chain import code_of
-from d3.contents import Cache
-from d3.environments import Environment, venv
-from d3.provenance import digest_of_modules
-from d3.stage import Job
-from d3.stale import Judge, Wanted, statement_holds
-from d3.statement import statement_path
+from d3.pipeline.job import Job
+from d3.pipeline.pipeline import code_of
+from d3.provenance import runtime
+from d3.provenance.code_digest import digest_of_modules
+from d3.provenance.digest_cache import Cache
+from d3.provenance.environments import Environment, venv
+from d3.provenance.staleness import Judge, Wanted, statement_holds
+from d3.provenance.statement import statement_path
 
 OUTPUT = "results/grades/0123456789ab/a.jsonl"
 INPUT = "results/corpus/ba9876543210/a.jsonl"
@@ -43,8 +43,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with a finished job."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("D3_RUN", raising=False)
-    surroundings.run_facts.cache_clear()
-    surroundings.environment.cache_clear()
+    runtime.run_facts.cache_clear()
+    runtime.environment.cache_clear()
     Path("model").mkdir()
     Path("model/weights").write_text("w")
     Path("prompt.jinja").write_text("p")
@@ -98,18 +98,18 @@ def test_differences_in_words(run: Path, changes: dict[str, Any], words: list[st
 
 
 def test_modules_are_named(run: Path) -> None:
-    modules = {**code_of("grades"), "d3.identity": "0", "d3.new": "1", "d3/report/page.html.jinja": "2"}
-    del modules["d3.tables"]
+    modules = {**code_of("grades"), "d3.core.ids": "0", "d3.new": "1", "d3/report/page.html.jinja": "2"}
+    del modules["d3.core.tables"]
     assert reasons(modules=modules, code=digest_of_modules(modules)) == [
-        "module d3.identity changed",
+        "module d3.core.ids changed",
         "module d3.new is new",
-        "module d3.tables is gone",
+        "module d3.core.tables is gone",
         "template d3/report/page.html.jinja is new",
     ]
 
 
 def test_packages_are_named(run: Path) -> None:
-    here = surroundings.environment()
+    here = runtime.environment()
     same = Environment("venv", "x", here.identity, here.packages)
     assert reasons(environment=same) == []
     packages = {**here.packages, "pyarrow": "0.1", "brand-new": "1"}
@@ -162,7 +162,7 @@ def test_a_damaged_statement_is_a_reason(run: Path) -> None:
 def test_what_was_read_once_is_not_read_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.utime(INPUT)
     read = []
-    monkeypatch.setattr("d3.contents.file_digest", lambda path: read.append(path) or "0")
+    monkeypatch.setattr("d3.provenance.digest_cache.file_digest", lambda path: read.append(path) or "0")
     cache = Cache(Path("work/digests"))
     assert [cache.digest(Path(INPUT)) for _ in range(3)] == ["0"] * 3
     os.utime(INPUT)

@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from d3 import surroundings
-from d3.attempts import attempt, attempts_path, count_attempts, read_attempts
 from d3.errors import D3Error, InputError
-from d3.scrub import MARK, scrub
-from d3.stage import Job
-from d3.statement import FACTS, read_statement, settings_digest, shared_facts, statement_path
+from d3.pipeline.job import Job
+from d3.provenance import runtime
+from d3.provenance.attempts import attempt, attempts_path, count_attempts, read_attempts
+from d3.provenance.redact import MARK, scrub
+from d3.provenance.statement import FACTS, read_statement, settings_digest, shared_facts, statement_path
 
 SCHEMA = pa.schema([("id", pa.string())])
 SECRETS = {
@@ -34,11 +34,11 @@ def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     run = {"invocation": "i-1", "git": {"commit": "c" * 40, "dirty": True}}
     monkeypatch.setenv("D3_RUN", json.dumps(run))
     monkeypatch.chdir(tmp_path)
-    surroundings.run_facts.cache_clear()
-    surroundings.environment.cache_clear()
+    runtime.run_facts.cache_clear()
+    runtime.environment.cache_clear()
     yield tmp_path
-    surroundings.run_facts.cache_clear()
-    surroundings.environment.cache_clear()
+    runtime.run_facts.cache_clear()
+    runtime.environment.cache_clear()
 
 
 def job(name: str = "a", *, engine: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def test_what_jobs_share_is_kept_once(workflow: Path) -> None:
     facts = shared_facts(first, workflow)
     assert facts["git"] == {"commit": "c" * 40, "dirty": True}
     assert facts["packages"]["pyarrow"] == pa.__version__
-    assert {"d3.corpus.stage", "d3.tables"} <= set(facts["code"])
-    assert "d3.config" not in facts["code"]
+    assert {"d3.stages.corpus.stage", "d3.core.tables"} <= set(facts["code"])
+    assert "d3.config.models" not in facts["code"]
     (workflow / FACTS / f"{digest}.json").unlink()
     assert shared_facts(first, workflow) == {}
 
@@ -106,7 +106,7 @@ def test_a_command_that_runs_alone_leaves_nothing_but_its_files(
 ) -> None:
     monkeypatch.delenv("D3_RUN", raising=False)
     monkeypatch.chdir(tmp_path)
-    surroundings.run_facts.cache_clear()
+    runtime.run_facts.cache_clear()
     statement = job()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "source.jsonl"]
     assert sorted(path.name for path in tmp_path.glob("results/*/*/*")) == [
@@ -114,7 +114,7 @@ def test_a_command_that_runs_alone_leaves_nothing_but_its_files(
         "a.parquet",
         "a.parquet.prov.json",
     ]
-    assert "d3.corpus.stage" in shared_facts(statement)["code"]
+    assert "d3.stages.corpus.stage" in shared_facts(statement)["code"]
     assert not (tmp_path / FACTS).exists()
     statement["predicate"]["buildDefinition"]["internalParameters"]["shared"] = 5
     assert shared_facts(statement) == {}
@@ -195,7 +195,7 @@ def test_failed_and_killed_attempts_are_kept_and_counted(workflow: Path) -> None
     code = f"""
 import os
 from pathlib import Path
-from d3.attempts import attempt
+from d3.provenance.attempts import attempt
 with attempt("test", Path({str(output)!r})):
     os.kill(os.getpid(), 9)
 """

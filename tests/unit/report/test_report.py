@@ -14,24 +14,24 @@ from xml.etree import ElementTree
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.diffs import make_diff
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.unified_diff import make_diff
 from d3.errors import InputError
 from d3.evals import score
-from d3.identity import content_id
+from d3.pipeline.job import Job
 from d3.report import numbers as numbers_of
 from d3.report.page import attrition_table, excerpt, render, run, visible
 from d3.report.results import sign_test
-from d3.stage import Job
 
 ARMS = ("baseline", "d3")
 NASTY = "</pre><script>alert(1)</script> & \u202eevil $x$ \x07"
 
 
 def metadata():
-    return {field.name: None for field in records.METADATA}
+    return {field.name: None for field in schemas.METADATA}
 
 
 def write(path, stage, schema, rows, *, read=None, kept=None, dropped=None, more=()):
@@ -102,12 +102,12 @@ class Made:
         ]
         reasons = Counter({reason: self.draw.randrange(1, 60) for reason in ("too_few_lines", "syntax", "duplicate")})
         rejected = [
-            {**dict.fromkeys(records.REJECTED.names), "shard": name, "row": 1000 + place, "reason": reason}
+            {**dict.fromkeys(schemas.REJECTED.names), "shard": name, "row": 1000 + place, "reason": reason}
             for place, reason in enumerate(reasons.elements())
         ]
-        more = [(folder / f"rejected/{name}.parquet", records.REJECTED, rejected)]
+        more = [(folder / f"rejected/{name}.parquet", schemas.REJECTED, rejected)]
         self.paths["corpus"].append(
-            write(folder / f"corpus/{name}.parquet", "corpus", records.CORPUS, kept, dropped=reasons, more=more)
+            write(folder / f"corpus/{name}.parquet", "corpus", schemas.CORPUS, kept, dropped=reasons, more=more)
         )
         self.paths["rejected"].append(more[0][0])
         graded = []
@@ -124,7 +124,7 @@ class Made:
             )
         held = {"held_out": len(kept) - len(graded)}
         self.paths["grades"].append(
-            write(folder / f"grades/{name}.parquet", "grades", records.GRADES, graded, dropped=held)
+            write(folder / f"grades/{name}.parquet", "grades", schemas.GRADES, graded, dropped=held)
         )
         good = {row["id"] for row in graded if (row["score"] or 0) >= 1}
         diffs = []
@@ -138,7 +138,7 @@ class Made:
             diffs[0] |= {"status": "timeout", "detail": "120 s", "diffs": None, "edits": None}
         below = {"held_out": held["held_out"], "below_threshold": len(graded) - len(good)}
         self.paths["diffs"].append(
-            write(folder / f"diffs/{name}.parquet", "diffs", records.DIFFS, diffs, dropped=below)
+            write(folder / f"diffs/{name}.parquet", "diffs", schemas.DIFFS, diffs, dropped=below)
         )
         sequences = [row for row in diffs if row["status"] == "ok"]
         labels = []
@@ -153,7 +153,7 @@ class Made:
             write(
                 folder / f"labels/{name}.parquet",
                 "labels",
-                records.LABELS,
+                schemas.LABELS,
                 labels,
                 kept=len(sequences),
                 dropped={"timeout": len(diffs) - len(sequences)},
@@ -174,7 +174,7 @@ class Made:
         ]
         lost = {f"label_{label_status or 'unparsable'}": len(labels) - len(rows)}
         self.paths["dataset"].append(
-            write(folder / f"dataset/{name}.parquet", "dataset", records.DATASET, rows, dropped=lost)
+            write(folder / f"dataset/{name}.parquet", "dataset", schemas.DATASET, rows, dropped=lost)
         )
         manifest = folder / f"tokens/{name}.json"
         manifest.parent.mkdir(exist_ok=True)
@@ -222,7 +222,7 @@ class Made:
             row = {"task_id": f"HumanEval/{task}", "sample": 0}
             samples.append(
                 {
-                    **dict.fromkeys(records.SAMPLES.names),
+                    **dict.fromkeys(schemas.SAMPLES.names),
                     **row,
                     "status": status,
                     "program": "pass" if status == "ok" else None,
@@ -231,8 +231,8 @@ class Made:
             verdicts.append({**row, "verdict": verdict, "detail": None})
         key = ("humaneval", arm)
         place = self.folder / "evals" / arm
-        self.paths["samples"][key] = write(place / "samples.parquet", "generate", records.SAMPLES, samples)
-        self.paths["verdicts"][key] = write(place / "verdicts.parquet", "execute", records.VERDICTS, verdicts)
+        self.paths["samples"][key] = write(place / "samples.parquet", "generate", schemas.SAMPLES, samples)
+        self.paths["verdicts"][key] = write(place / "verdicts.parquet", "execute", schemas.VERDICTS, verdicts)
         out = place / "scores.json"
         score.run(
             self.config, self.paths["verdicts"][key], self.paths["samples"][key], out, benchmark="humaneval", arm=arm

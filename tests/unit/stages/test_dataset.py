@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.dataset import run
-from d3.diffs import apply_diffs, make_diff
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.example_format import written_diffs
+from d3.core.tables import Row, read_notes, read_rows
+from d3.core.unified_diff import apply_diffs, make_diff
 from d3.errors import InputError
-from d3.tables import Row, read_notes, read_rows
-from d3.trajectory import written_diffs
+from d3.stages.dataset import run
 from helpers.corpus_tables import STACK_COLUMNS, run_corpus, stack_row, write_rows, write_shard
 
 PROGRAMS = [
@@ -63,14 +63,14 @@ class Shard:
         self.files, _ = run_corpus(write_shard(folder / "a.parquet", rows))
         self.ids = [line["id"] for line in self.files]
         self.sequences = [sequence(line["id"], line["text"]) for line in self.files]
-        self.diffs = write_rows(folder / "diffs.parquet", records.DIFFS, self.sequences)
+        self.diffs = write_rows(folder / "diffs.parquet", schemas.DIFFS, self.sequences)
 
     def build(self, labels: list[Row], config: Config | None = None) -> tuple[list[Row], list[Row], list[Row]]:
         outputs = [self.folder / name for name in ("d3.parquet", "ids.parquet", "unused.parquet")]
-        labels_path = write_rows(self.folder / "labels.parquet", records.LABELS, labels)
+        labels_path = write_rows(self.folder / "labels.parquet", schemas.LABELS, labels)
         run(config or Config(), self.folder / "out" / "kept.parquet", self.diffs, labels_path, *outputs)
-        schemas = (records.DATASET, records.ROW_IDS, records.UNUSED)
-        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in zip(outputs, schemas, strict=True))
+        written = zip(outputs, (schemas.DATASET, schemas.ROW_IDS, schemas.UNUSED), strict=True)
+        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in written)
         return rows, ids, unused
 
 
@@ -133,7 +133,7 @@ def test_what_is_left_out_has_its_reason(shard: Shard, tmp_path: Path, changes: 
 def test_sequences_that_do_not_replay_are_left_out(shard: Shard) -> None:
     shard.sequences[0]["diffs"] = shard.sequences[0]["diffs"][:-1]
     shard.sequences[1]["diffs"] = ["nonsense"]
-    write_rows(shard.diffs, records.DIFFS, shard.sequences)
+    write_rows(shard.diffs, schemas.DIFFS, shard.sequences)
     _, _, unused = shard.build([label(identifier, 0, 0, 1) for identifier in shard.ids])
     assert {line["id"]: line["reason"] for line in unused} == dict(
         zip(shard.ids, ("not_replayed", "malformed_diff"), strict=True)

@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import records
 from d3.cli import main
-from d3.config import Diffs
-from d3.config_read import parse_config
-from d3.diffs import apply_diffs
+from d3.config.load import parse_config
+from d3.config.models import Diffs
+from d3.core import schemas
+from d3.core.ids import content_id, normalise
+from d3.core.unified_diff import apply_diffs
 from d3.errors import InputError, ToolError
-from d3.identity import content_id, normalise
-from d3.lintseq import pinned_versions, stage
+from d3.lintseq import pinned_versions
 from d3.lintseq.pool import Pool, Task, _epitaph, unfit
+from d3.stages import diffs
 from helpers.lintseq_programs import HOSTILE, real_files
 from helpers.paths import ROOT
 
@@ -50,7 +51,7 @@ def counts(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("expected")
-    stage.run(parse_config({}), [write(folder / "in.jsonl", FILES)], folder / "out.jsonl", workers=1)
+    diffs.run(parse_config({}), [write(folder / "in.jsonl", FILES)], folder / "out.jsonl", workers=1)
     return read(folder / "out.jsonl")
 
 
@@ -65,7 +66,7 @@ def test_rows_are_in_order_and_round_trip(expected: list[dict[str, Any]]) -> Non
 def test_workers_and_order_change_nothing(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
     shuffled = FILES[:]
     random.Random(1).shuffle(shuffled)
-    stage.run(parse_config({}), [write(tmp_path / "in.jsonl", shuffled)], tmp_path / "out.jsonl", workers=2)
+    diffs.run(parse_config({}), [write(tmp_path / "in.jsonl", shuffled)], tmp_path / "out.jsonl", workers=2)
     assert read(tmp_path / "out.jsonl") == expected
 
 
@@ -73,14 +74,14 @@ def test_seven_shards_change_nothing(tmp_path: Path, expected: list[dict[str, An
     rows = []
     for shard in range(7):
         path = write(tmp_path / f"{shard}.jsonl", FILES[shard::7])
-        stage.run(parse_config({}), [path], tmp_path / f"out{shard}.jsonl", workers=1)
+        diffs.run(parse_config({}), [path], tmp_path / f"out{shard}.jsonl", workers=1)
         rows += read(tmp_path / f"out{shard}.jsonl")
     assert sorted(rows, key=lambda row: str(row["id"])) == expected
 
 
 def test_more_samples_leave_the_first_as_it_was(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
     path = write(tmp_path / "in.jsonl", FILES[:4])
-    stage.run(parse_config({"diffs": {"samples": 2}}), [path], tmp_path / "out.jsonl", workers=1)
+    diffs.run(parse_config({"diffs": {"samples": 2}}), [path], tmp_path / "out.jsonl", workers=1)
     rows = read(tmp_path / "out.jsonl")
     assert [row["sample"] for row in rows] == [0, 1] * 4
     assert [row for row in rows if row["sample"] == 0] == [
@@ -92,11 +93,11 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path, expected: list[dict[s
     path = write(tmp_path / "in.jsonl", FILES)
     out, journal = tmp_path / "out.jsonl", tmp_path / "journal"
     program = (
-        "import sys; from pathlib import Path; from d3.config_read import parse_config; from d3.lintseq import stage\n"
+        "import sys; from pathlib import Path; from d3.config.load import parse_config; from d3.lintseq import stage\n"
         "stage.FLUSH_SECONDS = 0\n"
         "stage.run(parse_config({}), [Path(sys.argv[1])], Path(sys.argv[2]), journal=Path(sys.argv[3]))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(stage.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(diffs.__file__).parents[2])}
     job = subprocess.Popen([sys.executable, "-c", program, str(path), str(out), str(journal)], env=environment)
     deadline = time.monotonic() + 120
     while len(list(journal.glob("*.zst"))) < 3 and job.poll() is None and time.monotonic() < deadline:
@@ -116,15 +117,15 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path, expected: list[dict[s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pool, "run", run)
-        stage.run(parse_config({}), [path], out, journal=journal)
+        diffs.run(parse_config({}), [path], out, journal=journal)
         assert len(asked) == len(FILES) - kept
         assert read(out) == expected
         asked.clear()
         write(path, [*FILES[1:], FILES[0] + "\nx = 1"])
-        stage.run(parse_config({}), [path], out, journal=journal)
+        diffs.run(parse_config({}), [path], out, journal=journal)
         assert asked == [content_id(FILES[0] + "\nx = 1")]
         asked.clear()
-        stage.run(parse_config({"diffs": {"max_depth": 3}}), [path], out, journal=journal)
+        diffs.run(parse_config({"diffs": {"max_depth": 3}}), [path], out, journal=journal)
         assert len(asked) == len(FILES)
 
 
@@ -140,7 +141,7 @@ def test_what_is_not_sampled_is_counted(tmp_path: Path) -> None:
         )
     )
     config = parse_config({"grades": {"threshold": 2}})
-    stage.run(config, [path, held], tmp_path / "out.jsonl", grades=grades)
+    diffs.run(config, [path, held], tmp_path / "out.jsonl", grades=grades)
     assert [row["id"] for row in read(tmp_path / "out.jsonl")] == [content_id(FILES[0])]
     assert counts(tmp_path / "out.jsonl") == {
         "stage": "diffs",
@@ -153,7 +154,7 @@ def test_what_is_not_sampled_is_counted(tmp_path: Path) -> None:
 def test_a_row_without_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"id": "a", "text": null}\n')
     with pytest.raises(InputError, match="no text"):
-        stage.run(parse_config({}), [tmp_path / "in.jsonl"], tmp_path / "out.jsonl")
+        diffs.run(parse_config({}), [tmp_path / "in.jsonl"], tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -161,7 +162,7 @@ def test_hostile_files_each_end_in_a_row(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in HOSTILE.items()))
     config = parse_config({"diffs": {"max_cpu_seconds": 30, "max_memory_mb": 1500}})
-    stage.run(config, [path], tmp_path / "out.jsonl", workers=2)
+    diffs.run(config, [path], tmp_path / "out.jsonl", workers=2)
     rows = {row["id"]: row for row in read(tmp_path / "out.jsonl")}
     assert sorted(rows) == sorted(HOSTILE)
     refused = {name: row["status"] for name, row in rows.items() if row["status"] != "ok"}
@@ -261,7 +262,7 @@ def descendants(parent: int) -> set[int]:
 
 def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
     path = write(tmp_path / "in.jsonl", [big(300), big(301)])
-    environment = {**os.environ, "PYTHONPATH": str(Path(stage.__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(diffs.__file__).parents[2]), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "d3", "lintseq", "--in", str(path), "--out", str(tmp_path / "out.jsonl")]
     job = subprocess.Popen([*command, "--workers", "2"], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -308,7 +309,7 @@ def test_the_command_takes_settings_as_options_and_writes_parquet(tmp_path: Path
     options = ["--samples", "2", "--unresolved-imports", "ignore", "--max-lines", "10", "--seed", "3"]
     main(["lintseq", "--in", str(path), "--out", str(out), "--workers", "1", *options])
     table = pq.read_table(out)
-    assert table.column_names == records.DIFFS.names
+    assert table.column_names == schemas.DIFFS.names
     rows = table.to_pylist()
     assert [(row["id"], row["sample"], row["status"]) for row in rows] == [
         ("a", 0, "ok"),
@@ -341,7 +342,7 @@ def test_nothing_is_left_in_a_home_or_beside_the_files(tmp_path: Path) -> None:
         "in.jsonl", "out.jsonl", "out.jsonl.prov.json", "pylintrc",
     ]  # fmt: skip
     rows = {row["id"]: row for row in read(folder / "out.jsonl")}
-    stage.run(parse_config({}), [source], tmp_path / "here.jsonl", workers=1)
+    diffs.run(parse_config({}), [source], tmp_path / "here.jsonl", workers=1)
     assert [rows[row["id"]] for row in read(tmp_path / "here.jsonl")] == list(rows.values())
 
 
@@ -359,7 +360,7 @@ def test_a_lone_surrogate_is_refused() -> None:
 
 def test_the_linter_free_ablation(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
     path = write(tmp_path / "in.jsonl", FILES)
-    stage.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl", workers=2)
+    diffs.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl", workers=2)
     rows = read(tmp_path / "out.jsonl")
     assert [row["status"] for row in rows] == ["ok"] * len(FILES)
     assert sum(len(row["diffs"]) for row in rows) > sum(len(row["diffs"]) for row in expected)
@@ -369,7 +370,7 @@ def test_the_linter_free_ablation(tmp_path: Path, expected: list[dict[str, Any]]
 
 def test_imports_are_seen_at_a_glance() -> None:
     text = "import os, sys\nfrom xml.dom import minidom\n    import json as j\nfrom . import x\nimport numpy"
-    assert stage.imported_modules([text]) == {"os", "xml.dom", "json"}
+    assert diffs.imported_modules([text]) == {"os", "xml.dom", "json"}
 
 
 @pytest.mark.parametrize(
@@ -391,9 +392,9 @@ def test_other_versions_of_the_linter_are_refused(
     monkeypatch.setattr(pinned_versions, "version", version)
     path = write(tmp_path / "in.jsonl", FILES[:1])
     with pytest.raises(ToolError, match=re.escape(words) + ".*; install the environment again"):
-        stage.run(parse_config({}), [path], tmp_path / "out.jsonl")
+        diffs.run(parse_config({}), [path], tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
-    stage.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl")  # needs no linter
+    diffs.run(parse_config({"diffs": {"lint": False}}), [path], tmp_path / "out.jsonl")  # needs no linter
 
 
 def test_the_guarded_versions_are_those_of_every_lock() -> None:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from d3 import grade, records
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.corpus import duplicates
-from d3.corpus.choice import order_key
-from d3.corpus.duplicates import ids_elsewhere
-from d3.corpus.stage import run
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.tables import Row, read_notes, read_rows
 from d3.errors import InputError
-from d3.lintseq.stage import run as lintseq
-from d3.pairs import run as write_pairs
-from d3.stage import Job
-from d3.statement import read_statement, statement_path
-from d3.tables import Row, read_notes, read_rows
+from d3.pipeline.job import Job
+from d3.provenance.statement import read_statement, statement_path
+from d3.stages import duplicates
+from d3.stages.corpus.sampling import order_key
+from d3.stages.corpus.stage import run
+from d3.stages.diffs import run as lintseq
+from d3.stages.duplicates import ids_elsewhere
+from d3.stages.pairs import run as write_pairs
 from helpers.corpus_tables import OPEN, corpus_row, stack_row, write_rows, write_shard
 
 UNGRADED = {"grades": {"mode": "none"}, "diffs": {"lint": False}}
@@ -63,7 +63,7 @@ def chain(settings: Config, paths: Sequence[Path], size: int, folder: Path) -> d
     for name, corpus in zip(batches, corpora, strict=True):
         elsewhere = folders["duplicates"] / f"{name}.txt"
         grades = folders["grades"] / f"{name}.parquet"
-        grade.run(settings, corpus, grades, model=None, duplicates=elsewhere)
+        grades.run(settings, corpus, grades, model=None, duplicates=elsewhere)
         lintseq(settings, [corpus], folders["diffs"] / f"{name}.parquet", grades=grades, duplicates=elsewhere)
         write_pairs(settings, corpus, folders["pairs"] / f"{name}.parquet", duplicates=elsewhere)
     pairs = [folders["pairs"] / f"{name}.parquet" for name in batches]
@@ -96,7 +96,7 @@ def survivors(folders: dict[str, Path]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for path in sorted(folders["corpus"].glob("*.parquet")):
         elsewhere = set((folders["duplicates"] / f"{path.stem}.txt").read_text().split())
-        for line in read_rows(path, records.CORPUS):
+        for line in read_rows(path, schemas.CORPUS):
             if line["id"] not in elsewhere:
                 assert line["id"] not in found
                 found[line["id"]] = line
@@ -105,25 +105,25 @@ def survivors(folders: dict[str, Path]) -> dict[str, Row]:
 
 def test_one_of_equal_files_goes_on(alone: tuple[list[Path], dict[str, Path]]) -> None:
     _, folders = alone
-    corpus = rows_of(folders["corpus"], records.CORPUS)
+    corpus = rows_of(folders["corpus"], schemas.CORPUS)
     expected = {
         identifier: min((line for line in corpus if line["id"] == identifier), key=order_key)
         for identifier in {line["id"] for line in corpus}
     }
     assert survivors(folders) == expected
     assert (len(corpus), len(expected)) == (40, 22)
-    graded = [line["id"] for line in rows_of(folders["grades"], records.GRADES)]
+    graded = [line["id"] for line in rows_of(folders["grades"], schemas.GRADES)]
     midtrain = {identifier for identifier, line in expected.items() if line["split"] == "midtrain"}
     assert set(graded) == midtrain
     assert len(graded) == len(midtrain)
-    assert {line["id"] for line in rows_of(folders["diffs"], records.DIFFS)} == midtrain
-    pairs = rows_of(folders["pairs"], records.PAIRS)
+    assert {line["id"] for line in rows_of(folders["diffs"], schemas.DIFFS)} == midtrain
+    pairs = rows_of(folders["pairs"], schemas.PAIRS)
     assert {pair["file_id"] for pair in pairs} == set(expected) - midtrain
 
 
 def test_rows_that_go_on_elsewhere_are_counted(alone: tuple[list[Path], dict[str, Path]]) -> None:
     _, folders = alone
-    splits = {line["id"]: line["split"] for line in rows_of(folders["corpus"], records.CORPUS)}
+    splits = {line["id"]: line["split"] for line in rows_of(folders["corpus"], schemas.CORPUS)}
     for stage, split in (("grades", "midtrain"), ("diffs", "midtrain"), ("pairs", "sft")):
         for path in folders[stage].glob("*.parquet"):
             notes = read_notes(path)
@@ -140,7 +140,7 @@ def test_the_batches_decide_nothing(alone: tuple[list[Path], dict[str, Path]], t
     paths, folders = alone
     batched = chain(config(held_out=0.4), paths, size, tmp_path)
     assert survivors(batched) == survivors(folders)
-    for stage, schema in (("grades", records.GRADES), ("diffs", records.DIFFS), ("pair_diffs", records.DIFFS)):
+    for stage, schema in (("grades", schemas.GRADES), ("diffs", schemas.DIFFS), ("pair_diffs", schemas.DIFFS)):
         found, expected = (rows_of(chosen[stage], schema) for chosen in (batched, folders))
         assert sorted(found, key=lambda line: line["id"]) == sorted(expected, key=lambda line: line["id"])
 
@@ -174,10 +174,10 @@ def test_equal_functions_go_on_once(tmp_path: Path) -> None:
     rows = [stack_row(same + "\n\n\nprint(1)"), stack_row(same + "\n\n\nprint(2)")]
     paths = [write_shard(tmp_path / f"{n}.parquet", [line]) for n, line in enumerate(rows)]
     folders = chain(config(held_out=1.0), paths, 1, tmp_path / "results")
-    pairs = rows_of(folders["pairs"], records.PAIRS)
+    pairs = rows_of(folders["pairs"], schemas.PAIRS)
     assert len(pairs) == 2
     assert pairs[0]["id"] == pairs[1]["id"]
-    assert len(rows_of(folders["pair_diffs"], records.DIFFS)) == 1
+    assert len(rows_of(folders["pair_diffs"], schemas.DIFFS)) == 1
     loser = max(range(2), key=lambda number: str(pairs[number]["file_id"]))
     assert (folders["pair_duplicates"] / f"{loser}.txt").read_text() == f"{pairs[0]['id']}\n"
 
@@ -194,7 +194,7 @@ def test_null_names_are_ordered_as_in_a_batch(tmp_path: Path) -> None:
         run(config(), [shard], tables[-1], tmp_path / "rejected.parquet")
     duplicates.run(Config(), tables, tmp_path / "lists")
     kept = [path.stem for path in (tmp_path / "lists").glob("*.txt") if not path.read_text()]
-    corpus = [line for table in tables for line in read_rows(table, records.CORPUS)]
+    corpus = [line for table in tables for line in read_rows(table, schemas.CORPUS)]
     assert kept == [min(corpus, key=order_key)["shard"]]
 
 
@@ -228,12 +228,12 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str, reason: str) -> No
 
 def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:
     def rows(batch: int) -> Iterator[Row]:
-        metadata = dict.fromkeys(records.METADATA.names) | {"max_stars_repo_name": f"o/{batch}"}
+        metadata = dict.fromkeys(schemas.METADATA.names) | {"max_stars_repo_name": f"o/{batch}"}
         for number in range(20):
             identifier = f"{number if number < 2 else batch * 100 + number:064x}"
             yield corpus_row("x = 1", number, id=identifier, shard=f"{batch:03}", metadata=metadata)
 
-    tables = [write_rows(tmp_path / f"{batch:03}.parquet", records.CORPUS, rows(batch)) for batch in range(120)]
+    tables = [write_rows(tmp_path / f"{batch:03}.parquet", schemas.CORPUS, rows(batch)) for batch in range(120)]
     start = time.process_time()
     duplicates.run(Config(), tables, tmp_path / "lists")
     assert time.process_time() - start < 20

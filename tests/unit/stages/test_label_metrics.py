@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from d3.wording import VERBS, duplicate_key, duplicate_share, verb_first
+from d3.stages.label_metrics import VERBS, duplicate_key, duplicate_share, verb_first
 
 
 @pytest.mark.parametrize(

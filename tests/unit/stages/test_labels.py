@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from d3 import config, label, records
-from d3.diffs import make_diff
+from d3.config import models
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.tables import read_notes, read_rows
+from d3.core.unified_diff import make_diff
 from d3.errors import ConfigError, InputError
-from d3.identity import content_id
-from d3.label import clean
-from d3.label import run as label_run
-from d3.tables import read_notes, read_rows
+from d3.stages import labels
+from d3.stages.labels import clean
+from d3.stages.labels import run as label_run
 from helpers.corpus_tables import corpus_row, write_rows
 from helpers.tiny_models import chat_model, library_texts
 
@@ -93,10 +95,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(chat_model(tmp_path_factory.mktemp("label") / "model"))
 
 
-def small_config(**labels: Any) -> config.Config:
-    engine = config.Engine(batch=4, max_length=1200)
-    sampling = config.Sampling(max_tokens=6, temperature=1.0)
-    return config.Config(labels=config.Labels(**{"engine": engine, "sampling": sampling, **labels}))
+def small_config(**labels: Any) -> models.Config:
+    engine = models.Engine(batch=4, max_length=1200)
+    sampling = models.Sampling(max_tokens=6, temperature=1.0)
+    return models.Config(labels=models.Labels(**{"engine": engine, "sampling": sampling, **labels}))
 
 
 def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
@@ -111,15 +113,15 @@ def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
         grown = {"status": "ok", "edits": [[]] * len(steps), "diffs": steps}
         stuck = {"status": "timeout", "detail": "slow", "edits": [], "diffs": []}
         sequences.append({"id": content_id(text), "sample": 0, **(stuck if row == count else grown)})
-    corpus = write_rows(folder / "corpus.parquet", records.CORPUS, files)
-    return corpus, write_rows(folder / "diffs.parquet", records.DIFFS, sequences)
+    corpus = write_rows(folder / "corpus.parquet", schemas.CORPUS, files)
+    return corpus, write_rows(folder / "diffs.parquet", schemas.DIFFS, sequences)
 
 
-def labels_of(folder: Path, model: str, settings: config.Config, **options: Any) -> list[dict[str, Any]]:
+def labels_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
     corpus, diffs = write_inputs(folder)
     output = folder / "labels.parquet"
-    label.run(settings, corpus, diffs, output, model=model, **options)
-    return list(read_rows(output, records.LABELS))
+    labels.run(settings, corpus, diffs, output, model=model, **options)
+    return list(read_rows(output, schemas.LABELS))
 
 
 def test_every_part_gets_one_row(tmp_path: Path, model: str) -> None:
@@ -128,7 +130,7 @@ def test_every_part_gets_one_row(tmp_path: Path, model: str) -> None:
         (row["id"], 0, part) for row in rows[::5] for part in range(5)
     )
     assert len(rows) == 15
-    sequences = {row["id"]: row for row in read_rows(tmp_path / "diffs.parquet", records.DIFFS)}
+    sequences = {row["id"]: row for row in read_rows(tmp_path / "diffs.parquet", schemas.DIFFS)}
     for row in rows:
         length = len(sequences[row["id"]]["diffs"])
         assert 0 <= row["start"] < row["end"] <= length
@@ -158,17 +160,17 @@ def test_equal_runs_give_equal_bytes_and_the_journal_answers_the_second(
 def test_modes(tmp_path: Path, model: str) -> None:
     rows = labels_of(tmp_path, model, small_config(whole_program=False, sub_trajectories=2, ends="authors"))
     assert {row["part"] for row in rows} == {1, 2}
-    lengths = {row["id"]: len(row["diffs"]) for row in read_rows(tmp_path / "diffs.parquet", records.DIFFS)}
+    lengths = {row["id"]: len(row["diffs"]) for row in read_rows(tmp_path / "diffs.parquet", schemas.DIFFS)}
     assert all(row["end"] < lengths[row["id"]] for row in rows)
 
 
 @pytest.mark.parametrize(("mode", "label"), [("none", ""), ("constant", "Do what is missing.")])
 def test_modes_without_a_model_label_the_same_parts(tmp_path: Path, model: str, mode: str, label: str) -> None:
     rows = labels_of(tmp_path, model, small_config())
-    other = config.Config(labels=config.Labels(mode=mode, constant="Do what is missing."))
+    other = models.Config(labels=models.Labels(mode=mode, constant="Do what is missing."))
     plain = tmp_path / "plain.parquet"
     label_run(other, tmp_path / "corpus.parquet", tmp_path / "diffs.parquet", plain, model=None)
-    without = list(read_rows(plain, records.LABELS))
+    without = list(read_rows(plain, schemas.LABELS))
     names = ("id", "sample", "part", "start", "end")
     assert [[row[name] for name in names] for row in without] == [[row[name] for name in names] for row in rows]
     again = [row["status"] == "repeated" for row in rows]
@@ -182,35 +184,31 @@ def test_modes_without_a_model_label_the_same_parts(tmp_path: Path, model: str, 
 
 def test_a_writer_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model"):
-        label_run(config.Config(), *write_inputs(tmp_path), tmp_path / "labels.parquet", model=None)
+        label_run(models.Config(), *write_inputs(tmp_path), tmp_path / "labels.parquet", model=None)
 
 
 def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -> None:
-    short = small_config(engine=config.Engine(batch=4, max_length=700))
+    short = small_config(engine=models.Engine(batch=4, max_length=700))
     rows = labels_of(tmp_path, model, short)
     assert all(row["prompt_tokens"] <= 694 for row in rows if row["prompt_tokens"])
     assert max(row["prompt_tokens"] or 0 for row in rows) > 600  # something was cut to fit
-    whole = labels_of(tmp_path, model, small_config(engine=config.Engine(batch=4, max_length=2048)))
+    whole = labels_of(tmp_path, model, small_config(engine=models.Engine(batch=4, max_length=2048)))
     assert not any(row["truncated"] for row in whole)
     cut = [(row["prompt_tokens"] or 0) < (other["prompt_tokens"] or 0) for row, other in zip(rows, whole, strict=True)]
     cut = [was and row["status"] != "too_long" for was, row in zip(cut, rows, strict=True)]
     assert [row["truncated"] for row in rows] == cut
     assert any(cut)
-    none = small_config(engine=config.Engine(batch=4, max_length=100))
+    none = small_config(engine=models.Engine(batch=4, max_length=100))
     assert {row["status"] for row in labels_of(tmp_path, model, none)} <= {"too_long", "repeated"}
 
 
 @pytest.mark.parametrize("mode", ["model", "constant"])
 def test_diffs_in_another_order_are_refused(tmp_path: Path, model: str, mode: str) -> None:
     corpus, diffs = write_inputs(tmp_path)
-    rows = list(read_rows(diffs, records.DIFFS))
-    writer = TableWriter(diffs, records.DIFFS)
-    for row in reversed(rows):
-        writer.write(row)
-    writer.finish()
-    writer.publish()
+    rows = list(read_rows(diffs, schemas.DIFFS))
+    write_rows(diffs, schemas.DIFFS, reversed(rows))
     with pytest.raises(InputError, match=r"rows must be in the order of \(id, sample\)"):
-        label.run(small_config(mode=mode), corpus, diffs, tmp_path / "labels.parquet", model=model)
+        labels.run(small_config(mode=mode), corpus, diffs, tmp_path / "labels.parquet", model=model)
     assert not (tmp_path / "labels.parquet").exists()
 
 
@@ -219,5 +217,5 @@ def test_diffs_of_another_shard_are_refused(tmp_path: Path, model: str) -> None:
     corpus, _ = write_inputs(tmp_path / "other", count=1)
     _, diffs = write_inputs(tmp_path)
     with pytest.raises(InputError, match="no file of the corpus shard"):
-        label.run(small_config(), corpus, diffs, tmp_path / "labels.parquet", model=model)
+        labels.run(small_config(), corpus, diffs, tmp_path / "labels.parquet", model=model)
     assert not (tmp_path / "labels.parquet").exists()

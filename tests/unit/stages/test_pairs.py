@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.config import Config, Pairs
-from d3.config_read import parse_config
-from d3.diffs import make_diff
+from d3.config.load import parse_config
+from d3.config.models import Config, Pairs
+from d3.core import schemas
+from d3.core.example_format import written_diffs
+from d3.core.ids import content_id
+from d3.core.tables import Row, read_notes, read_rows
+from d3.core.unified_diff import make_diff
 from d3.errors import InputError
-from d3.identity import content_id
-from d3.pairs import compiles, pairs_of
-from d3.pairs import run as write_pairs
-from d3.pairs import sft_data as write_examples
-from d3.tables import Row, read_notes, read_rows
-from d3.trajectory import written_diffs
+from d3.stages.pairs import compiles, pairs_of
+from d3.stages.pairs import run as write_pairs
+from d3.stages.pairs import sft_data as write_examples
 from helpers.corpus_tables import open_config, run_corpus, stack_row, write_rows, write_shard
 
 DOC = '    """Give the area of a square."""\n'
@@ -36,7 +36,7 @@ def test_a_function_is_taken_without_its_docstring() -> None:
         "name": "area",
         "file_id": "file",
     }
-    assert list(pair) == records.PAIRS.names
+    assert list(pair) == schemas.PAIRS.names
 
 
 def test_imports_that_are_used_are_put_in_front() -> None:
@@ -172,7 +172,7 @@ def held_out_corpus(folder: Path) -> tuple[Path, dict[str, str]]:
 def test_only_held_out_files_give_pairs(tmp_path: Path) -> None:
     corpus, splits = held_out_corpus(tmp_path)
     write_pairs(parse_config({"pairs": {"sample": None}}), corpus, tmp_path / "pairs.parquet")
-    pairs = list(read_rows(tmp_path / "pairs.parquet", records.PAIRS))
+    pairs = list(read_rows(tmp_path / "pairs.parquet", schemas.PAIRS))
     assert {splits[pair["file_id"]] for pair in pairs} == {"sft"}
     assert [pair["id"] for pair in pairs] == sorted(content_id(pair["text"]) for pair in pairs)
     assert all(compiles(pair["text"]) and '"""' not in pair["text"] for pair in pairs)
@@ -182,7 +182,7 @@ def test_only_held_out_files_give_pairs(tmp_path: Path) -> None:
     assert notes["dropped"]["not_held_out"] == list(splits.values()).count("midtrain")
     sample = parse_config({"pairs": {"sample": 5}})
     write_pairs(sample, corpus, tmp_path / "few.parquet")
-    few = list(read_rows(tmp_path / "few.parquet", records.PAIRS))
+    few = list(read_rows(tmp_path / "few.parquet", schemas.PAIRS))
     assert len(few) == 5
     assert all(pair in pairs for pair in few)
     write_pairs(sample, corpus, tmp_path / "again.parquet")
@@ -200,12 +200,12 @@ def sequence(pair: Row, **changes: object) -> Row:
 
 def test_examples_replay_to_their_function(tmp_path: Path) -> None:
     pairs = list(pairs_of(f"def area(side):\n{DOC}    return side\n\ndef b(x):\n{DOC}    return -x\n", "f", Pairs()))
-    pairs_path = write_rows(tmp_path / "pairs.parquet", records.PAIRS, pairs)
+    pairs_path = write_rows(tmp_path / "pairs.parquet", schemas.PAIRS, pairs)
     rows = [sequence(pairs[0]), sequence(pairs[1], status="timeout", diffs=None)]
     write_examples(
-        Config(), pairs_path, write_rows(tmp_path / "diffs.parquet", records.DIFFS, rows), tmp_path / "o.jsonl"
+        Config(), pairs_path, write_rows(tmp_path / "diffs.parquet", schemas.DIFFS, rows), tmp_path / "o.jsonl"
     )
-    (example,) = read_rows(tmp_path / "o.jsonl", records.SFT)
+    (example,) = read_rows(tmp_path / "o.jsonl", schemas.SFT)
     assert example["prompt"].startswith(
         "<code>\n[start of area_solution.py]\n\n[end of area_solution.py]\n</code>\n\n<issue>\n"
     )
@@ -216,12 +216,12 @@ def test_examples_replay_to_their_function(tmp_path: Path) -> None:
 
 def test_foreign_or_wrong_sequences_are_refused(tmp_path: Path) -> None:
     (pair,) = pairs_of(f"def area(side):\n{DOC}    return side\n", "f", Pairs())
-    pairs_path = write_rows(tmp_path / "pairs.parquet", records.PAIRS, [pair])
+    pairs_path = write_rows(tmp_path / "pairs.parquet", schemas.PAIRS, [pair])
     for changes, words in (
         ({"id": "0" * 64}, "is not in"),
         ({"diffs": [make_diff("", "x = 1")]}, "do not give its text"),
     ):
-        diffs = write_rows(tmp_path / "diffs.parquet", records.DIFFS, [sequence(pair, **changes)])
+        diffs = write_rows(tmp_path / "diffs.parquet", schemas.DIFFS, [sequence(pair, **changes)])
         with pytest.raises(InputError, match=words) as caught:
             write_examples(Config(), pairs_path, diffs, tmp_path / "out.parquet")
         assert str(diffs) in str(caught.value)

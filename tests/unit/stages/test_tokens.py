@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d3 import records, tokens
-from d3.config import Config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
-from d3.identity import content_id
-from d3.vocabulary import Vocabulary
+from d3.stages import tokens
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_tokenizer
@@ -24,8 +25,8 @@ from helpers.tiny_models import library_texts, make_tokenizer
 CODE = """
 import sys
 from pathlib import Path
-from d3 import tokens
-from d3.config import Config
+from d3.stages import tokens
+from d3.config.models import Config
 from d3.errors import D3Error
 try:
     tokens.run(Config(), Path(sys.argv[1]), Path(sys.argv[2]), tokenizer=Path(sys.argv[3]))
@@ -40,7 +41,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_dataset(path: Path, texts: Sequence[str | None]) -> Path:
-    return write_rows(path, records.DATASET, [{"completion": text} for text in texts])
+    return write_rows(path, schemas.DATASET, [{"completion": text} for text in texts])
 
 
 def in_dolma_environment(dataset: Path, output: Path, tokenizer: Path) -> "subprocess.CompletedProcess[str]":

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from d3 import records, topics
-from d3.config import Config, Engine, Sampling, Topics
+from d3.config.models import Config, Engine, Sampling, Topics
+from d3.core import schemas
+from d3.core.tables import read_notes, read_rows
 from d3.errors import InputError
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
-from d3.tables import read_notes, read_rows
-from d3.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
+from d3.stages import topics
+from d3.stages.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
 from helpers.corpus_tables import write_rows
 from helpers.echo_engine import EchoEngine
 from helpers.tiny_models import chat_model
@@ -121,7 +122,7 @@ def test_choices_come_from_their_probabilities() -> None:
         **{"status": "ok", "detail": None, "raw": lines(), "finish_reason": "stop"},
         **{"prompt_tokens": 9, "answer_tokens": 3},
     }
-    assert set(row) == set(records.TOPICS.names)
+    assert set(row) == set(schemas.TOPICS.names)
 
 
 def test_every_failure_keeps_a_row_with_its_status() -> None:
@@ -132,14 +133,14 @@ def test_every_failure_keeps_a_row_with_its_status() -> None:
     row = topics_row([outcome(lines()), outcome(status="engine_error"), outcome(chances=TEST)])
     assert (row["status"], row["detail"], row["difficulty"]) == ("engine_error", "difficulty: why", None)
     row = topics_row([outcome(status="too_long")])
-    assert set(row) == set(records.TOPICS.names)
+    assert set(row) == set(schemas.TOPICS.names)
 
 
 # --- counting -----------------------------------------------------------------------------------------
 
 
 def row(status: str = "ok", **values: Any) -> dict[str, Any]:
-    base = {**dict.fromkeys(records.TOPICS.names), "id": "f", "sample": 0, "part": 0, "truncated": False}
+    base = {**dict.fromkeys(schemas.TOPICS.names), "id": "f", "sample": 0, "part": 0, "truncated": False}
     return {**base, "status": status, **(READ if status == "ok" else {}), **values}
 
 
@@ -181,7 +182,7 @@ def test_no_distribution_is_empty_when_rows_were_read() -> None:
     ) == 0
     assert all(sum(values[name].values()) == 30 for name in ("topics", "libraries", "tools", *CHOICES))
     assert sum(pair["instructions"] for pair in values["pairs"]) == 30
-    assert set(values["distinct"]) - {"pairs"} <= set(records.TOPICS.names)
+    assert set(values["distinct"]) - {"pairs"} <= set(schemas.TOPICS.names)
 
 
 def test_the_most_frequent_come_first_and_the_rest_is_counted() -> None:
@@ -213,7 +214,7 @@ def write_labels(folder: Path, step: int = 1) -> Path:
         {"id": "f", "sample": 0, "part": part, "label": text, "status": "ok" if text is not None else "unparsable"}
         for part, text in enumerate(LABELS)
     ]
-    return write_rows(folder / "labels.parquet", records.LABELS, rows[::step])
+    return write_rows(folder / "labels.parquet", schemas.LABELS, rows[::step])
 
 
 def small(**changes: Any) -> Config:
@@ -229,7 +230,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def rows_of(folder: Path, model: str, config: Config, **options: Any) -> list[dict[str, Any]]:
     output = folder / "topics.parquet"
     topics.run(config, write_labels(folder), output, model=model, **options)
-    return list(read_rows(output, records.TOPICS))
+    return list(read_rows(output, schemas.TOPICS))
 
 
 def test_labels_in_another_order_are_refused(tmp_path: Path, model: str) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d3.config import Midtrain, Optimizer, Training
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Midtrain, Optimizer, Training
+from d3.core.ids import content_id
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError
-from d3.identity import content_id
-from d3.train.answers import ENCODED, Answers, Encoded, Encoder
 from d3.train.checkpoints import last_complete, mark_complete
 from d3.train.data import IGNORED, Example, Stream, collate
-from d3.train.packing import PackedDocuments
+from d3.train.packed_data import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
-from d3.vocabulary import Vocabulary
+from d3.train.sft_data import ENCODED, Answers, Encoded, Encoder
 from helpers.corpus_tables import write_rows
 from helpers.tiny_models import library_texts, make_model, make_tokenizer
 

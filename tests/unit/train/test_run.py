@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d3 import records
-from d3.config import Config
-from d3.config_read import parse_config
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, D3Error, InputError, ToolError
-from d3.identity import content_id
-from d3.provenance import file_digest
+from d3.provenance.code_digest import file_digest
 from d3.train import run
-from d3.vocabulary import Vocabulary
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
@@ -32,7 +32,7 @@ from helpers.tiny_models import library_texts, make_model
 CODE = """
 import json, sys
 from pathlib import Path
-from d3.config_read import parse_config
+from d3.config.load import parse_config
 from d3.errors import D3Error
 from d3.train import run
 stage, data, output, model, work, config = sys.argv[1:]
@@ -146,7 +146,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_a_step(straight: Path, model: P
     import torch
     from transformers import AutoModelForCausalLM
 
-    from d3.train.packing import PackedDocuments
+    from d3.train.packed_data import PackedDocuments
 
     source = PackedDocuments([shard], sequence_length=64, seed=0, mask_documents=True)
     base = AutoModelForCausalLM.from_pretrained(model).eval()
@@ -191,7 +191,7 @@ def write_examples(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
         {"id": f"row{number}", "sample": 0, "prompt": prompt, "completion": completion}
         for number, (prompt, completion) in enumerate(rows)
     ]
-    return write_rows(path, records.SFT, examples)
+    return write_rows(path, schemas.SFT, examples)
 
 
 def test_fine_tuning_counts_what_follows_the_prompt(straight: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def lineage(
     """
     import sys
 
-    from d3.lineage.index import build
+    from d3.audit.index import build
 
     built = build(_working_folder(results), index)
     for reason in built.faulty:
@@ -50,10 +50,10 @@ def trace(
 
     Example: d3 trace pass@1/humaneval/d3 --short --limit 2
     """
+    from d3.audit.index import INDEX, build, newer_statements, open_index
+    from d3.audit.trace import tree
+    from d3.audit.trace.trace import Tracer
     from d3.errors import D3Error
-    from d3.lineage import nodes
-    from d3.lineage.index import INDEX, build, newer_statements, open_index
-    from d3.lineage.trace import Tracer
 
     if json_ and mermaid:
         raise D3Error("--json and --mermaid exclude each other", remedy="choose one")
@@ -67,11 +67,11 @@ def trace(
         connection = open_index(root)
     node = Tracer(root, connection, limit=limit).trace(target)
     if json_:
-        print(nodes.as_json(node))
+        print(tree.as_json(node))
     elif mermaid:
-        print(nodes.as_mermaid(node))
+        print(tree.as_mermaid(node))
     else:
-        print(nodes.as_text(node, depth, short=short))
+        print(tree.as_text(node, depth, short=short))
 
 
 def verify(
@@ -94,7 +94,7 @@ def verify(
     import sys
     from dataclasses import asdict
 
-    from d3.lineage import verify as checks
+    from d3.audit.verify import verify as checks
 
     root = _working_folder(results)
     verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
@@ -125,7 +125,7 @@ def diff(
 
     Example: d3 diff baseline more-samples
     """
-    from d3.lineage.compare import as_text, compare, read_side
+    from d3.audit.diff import as_text, compare, read_side
 
     found = compare(read_side(one, results), read_side(other, results))
     print(found.as_json() if json_ else as_text(found))
@@ -152,11 +152,11 @@ def forget(
     import subprocess
     import sys
 
-    from d3.chain import Chain
-    from d3.config_read import load_config
+    from d3.audit.forget.forget import forget as remove
+    from d3.config.load import load_config
     from d3.core.paths import REPOSITORY, SNAKEFILE
     from d3.errors import ToolError
-    from d3.lineage.forget import forget as remove
+    from d3.pipeline.pipeline import Chain
 
     line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
     profile = str(REPOSITORY / "profiles" / "default")
@@ -190,12 +190,12 @@ def export(
 
     Example: d3 export demo --crate crate --croissant croissant.json
     """
+    from d3.audit.diff import read_side
+    from d3.audit.export.croissant import write_croissant
+    from d3.audit.export.openlineage import write_openlineage
+    from d3.audit.export.ro_crate import Author, write_crate
+    from d3.audit.index import build, licences_of, open_index
     from d3.errors import D3Error
-    from d3.lineage.compare import read_side
-    from d3.lineage.crate import Author, write_crate
-    from d3.lineage.croissant import write_croissant
-    from d3.lineage.index import build, licences_of, open_index
-    from d3.lineage.openlineage import write_openlineage
 
     if not (crate or croissant or openlineage):
         raise D3Error("no output is named", remedy="set --crate PATH, --croissant PATH or --openlineage PATH")
@@ -225,7 +225,7 @@ def sign(
 
     Example: d3 sign --key ~/.ssh/id_ed25519
     """
-    from d3.lineage.sign import sign as sign_statements
+    from d3.audit.verify.signatures import sign as sign_statements
 
     print(sign_statements(_working_folder(results), key, name))
 
@@ -242,8 +242,8 @@ def journal(
 
     Example: d3 journal work/journal/grades/SHARD --compact
     """
+    from d3.core.journal import Journal
     from d3.errors import InputError
-    from d3.journal import Journal
 
     if not folder.is_dir():
         raise InputError("journal not found", where=str(folder), remedy="name a folder of work/journal")

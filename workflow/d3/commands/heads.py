@@ -21,7 +21,7 @@ EXAMPLE = "Example: "
 
 
 class Config:
-    """Stands for `d3.config.Config`, which takes longer to import than all of the help takes."""
+    """Stands for `d3.config.models.Config`, which takes longer to import than all of the help takes."""
 
 
 VOCABULARY: dict[str, Any] = {

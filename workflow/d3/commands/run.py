@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 if TYPE_CHECKING:
-    from d3.config import Config
+    from d3.config.models import Config
 
 
 def run(*words: str) -> int:
@@ -13,7 +13,7 @@ def run(*words: str) -> int:
 
     Example: d3 run --profile profiles/slurm --configfile config/d3.yaml
     """
-    from d3.cluster.run import main
+    from d3.operate.run import main
 
     return main(words)
 
@@ -25,9 +25,9 @@ def status(config: "Config", *, json_: bool = False, with_topics: bool = False) 
     """
     import json
 
-    from d3.chain import Chain
-    from d3.cluster.status import survey, table
     from d3.operate.slurm import read_queue
+    from d3.operate.status import survey, table
+    from d3.pipeline.pipeline import Chain
 
     found = survey(Chain(config), read_queue(), topics=with_topics)
     print(json.dumps(found.plain(), indent=1) if json_ else table(found))
@@ -47,16 +47,16 @@ def plan(
     """
     import json
 
-    from d3.chain import Chain
-    from d3.cluster import rates
-    from d3.cluster.pending import lines, pending
-    from d3.cluster.plan import plan as estimate
-    from d3.cluster.plan_table import table
-    from d3.why import job_states
+    from d3.operate import cost_model
+    from d3.operate.pending import lines, pending
+    from d3.operate.plan import plan as estimate
+    from d3.operate.plan_table import table
+    from d3.pipeline.pipeline import Chain
+    from d3.pipeline.why import job_states
 
     chain = Chain(config)
     folder = measured.absolute() if measured else None
-    found = estimate(chain, rates.measured(chain, folder / chain.results if folder else None), topics=with_topics)
+    found = estimate(chain, cost_model.measured(chain, folder / chain.results if folder else None), topics=with_topics)
     todo = None if quick else pending(job_states(["all", "topics"] if with_topics else [], config))
     if json_:
         plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
@@ -81,8 +81,8 @@ def doctor(
     """
     import json
 
-    from d3.chain import Chain
-    from d3.cluster.doctor import examine, line, place_of
+    from d3.operate.doctor.doctor import examine, line, place_of
+    from d3.pipeline.pipeline import Chain
 
     found = []
     for check, finding in examine(place_of(Chain(config), profile.absolute() if profile else None)):
@@ -108,15 +108,15 @@ def images(
 
     Example: d3 images data train --variant cpu
     """
-    from d3.cluster import build
+    from d3.operate import build_images
 
     if not check:
-        build.build_all(names, base=base, store=store, variant=variant, compression=compression)
+        build_images.build_all(names, base=base, store=store, variant=variant, compression=compression)
         return 0
-    states = build.survey(names)
+    states = build_images.survey(names)
     for name, state, text in states:
         print(f"{name:8}{state:12}{text}")
-    for name in build.leftovers():
+    for name in build_images.leftovers():
         print(f"{'':8}{'left over':12}{name} belongs to no definition and lock any more; it may be removed")
     return int(any(state != "ok" for _, state, _ in states))
 
@@ -130,7 +130,7 @@ def why(
 
     Example: d3 why results/runs/demo/report.html --config config/config.yaml
     """
-    from d3.why import elsewhere, explain, job_states
+    from d3.pipeline.why import elsewhere, explain, job_states
 
     for name in files:
         lines = elsewhere(config, name)
@@ -150,7 +150,7 @@ def config(
     """
     import yaml
 
-    from d3.config_files import write_config_files
+    from d3.config.generate_docs import write_config_files
 
     if write:
         write_config_files()
@@ -173,6 +173,6 @@ def topics_cost(config: "Config", *, labels: Sequence[Path], model: str, journal
 
     Example: d3 topics-cost --labels labels.parquet --model MODEL
     """
-    from d3.topics import estimate
+    from d3.stages.topics import estimate
 
     print(estimate(config, labels, model=model, journal=journal).text())

@@ -21,5 +21,5 @@ def _function(stage: Stage) -> str:
 
 def setting_flags(section: str) -> dict[str, str]:
     """Return the settings of a section and the run's seed by their path, with their help."""
-    texts = {f"{section}.{name}": text for name, text in fields("d3.config", section.capitalize()).items()}
+    texts = {f"{section}.{name}": text for name, text in fields("d3.config.models", section.capitalize()).items()}
     return texts | {"seed": "seed of the run"}

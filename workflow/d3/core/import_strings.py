@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from d3.core.ids import canonical_path
 from d3.errors import ConfigError
-from d3.identity import canonical_path
 
 
 def source_file(import_string: str, setting: str) -> Path:

@@ -6,17 +6,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 
-from d3 import records
-from d3.config import Config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.progress import Progress
+from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError
 
 # The two inner sides are text to the sandbox; imported here, they count as code of this stage.
 from d3.evals import program_side, sandbox, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
-from d3.progress import Progress
-from d3.stage import Job
-from d3.tables import Row
+from d3.pipeline.job import Job
 
 NO_PROGRAM = "no_program"
 TEST_PACKAGES = ("numpy",)
@@ -26,7 +26,7 @@ TEST_PACKAGES = ("numpy",)
 def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str, workers: int = 1) -> None:
     """Run the solutions of a benchmark against its tests inside bubblewrap.
 
-    Write a `records.VERDICTS` row for every `records.SAMPLES` row.
+    Write a `schemas.VERDICTS` row for every `schemas.SAMPLES` row.
     `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
     that programs miss their deadline. Raises ToolError when there is no working sandbox.
 
@@ -40,8 +40,8 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
         # All tasks: which of them were asked, and from which start, is the samples' business.
         whole = section.model_copy(update={"complete": False, "tasks": None})
         by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}
-        verdicts = job.table(out, records.VERDICTS)
-        rows = [_needed(row, by_id, samples) for row in job.rows(samples, records.SAMPLES)]
+        verdicts = job.table(out, schemas.VERDICTS)
+        rows = [_needed(row, by_id, samples) for row in job.rows(samples, schemas.SAMPLES)]
         limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
         progress = Progress(f"execute {benchmark}", len(rows), "programs")
         try:
@@ -127,10 +127,10 @@ def judge_all(
 
 def check(job: FinishedJob) -> Faults:
     """Check that the samples that were judged are those that were generated."""
-    samples = read_columns(job.inputs_of("generate"), records.SAMPLES, "task_id", "sample", "status")
+    samples = read_columns(job.inputs_of("generate"), schemas.SAMPLES, "task_id", "sample", "status")
     statuses = {(row["task_id"], row["sample"]): row["status"] for row in samples}
     seen: set[tuple[str, int]] = set()
-    for row in read_columns([job.path()], records.VERDICTS, "task_id", "sample", "verdict"):
+    for row in read_columns([job.path()], schemas.VERDICTS, "task_id", "sample", "verdict"):
         key = (row["task_id"], row["sample"])
         seen.add(key)
         if (statuses.get(key) == "ok") != (row["verdict"] != NO_PROGRAM):

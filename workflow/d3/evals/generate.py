@@ -14,20 +14,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from d3 import records
-from d3.config import Config
-from d3.diffs import DiffError, apply_diffs
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.example_format import CODE_END, example_prompt, written_diffs
+from d3.core.ids import derive_seed
+from d3.core.journal import Journal
+from d3.core.tables import Row
+from d3.core.unified_diff import DiffError, apply_diffs
 from d3.errors import ConfigError
 from d3.evals.tasks import Task, load_tasks
-from d3.identity import derive_seed
-from d3.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import plain_ids
-from d3.stage import Job
-from d3.tables import Row
-from d3.trajectory import CODE_END, example_prompt, written_diffs
+from d3.pipeline.job import Job
 
 STOP = (f"\n{CODE_END}",)
 
@@ -52,7 +52,7 @@ class Built(NamedTuple):
 def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
     """Write solutions for the tasks of a benchmark with a trained model.
 
-    Write `records.SAMPLES`: `generate.samples` rows for every task, in the tasks' order.
+    Write `schemas.SAMPLES`: `generate.samples` rows for every task, in the tasks' order.
     `model` is a folder or hub id; `journal` a folder in which finished answers are kept, so that a
     killed run pays only for what is left. Answers do not depend on the order of the questions beyond
     what the engine's batches do to floating-point sums.
@@ -65,7 +65,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
     with Job("generate", config=config) as job:
         todo = load_tasks(section, job.input(tasks), seed=config.seed)
         job.model(model, None)
-        samples = job.table(out, records.SAMPLES)
+        samples = job.table(out, schemas.SAMPLES)
         engine = open_engine(config.generate.engine, model)
         total = job.read = len(todo) * config.generate.samples
         questions = (

@@ -16,12 +16,12 @@ from math import comb, floor
 from pathlib import Path
 from typing import Any
 
-from d3 import records
-from d3.config import Config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import derive_seed
 from d3.errors import InputError
-from d3.identity import derive_seed
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
-from d3.stage import Job
+from d3.pipeline.job import Job
 
 
 def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: str, arm: str) -> None:
@@ -40,11 +40,11 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
-        for row in job.side_rows(samples, records.SAMPLES):
+        for row in job.side_rows(samples, schemas.SAMPLES):
             statuses[row["task_id"], row["sample"]] = row["status"]
         counts: dict[str, Counter[str]] = {}
         found: Counter[str] = Counter()
-        for row in job.rows(verdicts, records.VERDICTS):
+        for row in job.rows(verdicts, schemas.VERDICTS):
             status = statuses.pop((row["task_id"], row["sample"]), None)
             if status is None or (status == "ok") != (row["verdict"] != "no_program"):
                 reason = f"task {row['task_id']}, sample {row['sample']} is another or none in {samples.name}"
@@ -122,7 +122,7 @@ def check(job: FinishedJob) -> Faults:
     """Compute pass@k and all counts again from the verdicts."""
     score = json.loads(job.path().read_bytes())
     tasks: dict[str, Counter[str]] = {}
-    for row in read_columns(job.inputs_of("execute"), records.VERDICTS, "task_id", "verdict"):
+    for row in read_columns(job.inputs_of("execute"), schemas.VERDICTS, "task_id", "verdict"):
         tasks.setdefault(row["task_id"], Counter())[row["verdict"]] += 1
     for k, entry in score["pass_at_k"].items():
         mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in tasks.values()) / len(tasks)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from d3.core.tables import open_lines
 from d3.errors import InputError
 from d3.evals.solutions import parse, signature, supporting_code, trimmed
 from d3.evals.tasks import Task
-from d3.tables import open_lines
 
 
 def task_lines(path: Path) -> Iterator["TaskLine"]:

@@ -17,11 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from d3.config import BENCHMARKS, Benchmark
+from d3.config.models import BENCHMARKS, Benchmark
+from d3.core.example_format import holds_marker
+from d3.core.ids import derive_seed
 from d3.errors import InputError
 from d3.evals.completion import without_some_lines
-from d3.identity import derive_seed
-from d3.trajectory import holds_marker
 
 log = logging.getLogger(__name__)
 

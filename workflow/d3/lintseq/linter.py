@@ -40,8 +40,8 @@ from pylint.utils import FileState
 
 from d3.errors import ToolError
 from d3.lintseq.checkers import events, walk
-from d3.lintseq.environment import sealed
-from d3.lintseq.library import the_library
+from d3.lintseq.import_sandbox import sealed
+from d3.lintseq.module_cache import the_library
 from d3.lintseq.sampler import Trace
 
 ARGUMENTS = [

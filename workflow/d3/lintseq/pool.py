@@ -23,10 +23,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from d3.config import Diffs
+from d3.config.models import Diffs
+from d3.core.ids import LINE_BREAKS
 from d3.core.paths import IMPORT_ROOT
 from d3.errors import ToolError
-from d3.identity import LINE_BREAKS
 from d3.lintseq import worker
 from d3.lintseq.pinned_versions import check_versions
 from d3.lintseq.worker import Answer

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from d3.diffs import DiffError, make_diff, programs_of
+from d3.core.unified_diff import DiffError, make_diff, programs_of
 
 
 class Trace(NamedTuple):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d3.core.processes import die_with_parent, resident_mb
-from d3.lintseq.environment import link_packages, standard_library
+from d3.lintseq.import_sandbox import link_packages, standard_library
 from d3.lintseq.sampler import SampleError, forward_diffs, sample_edits
 
 if TYPE_CHECKING:

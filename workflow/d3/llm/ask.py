@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
-from d3 import usage
-from d3.identity import digest_of
-from d3.journal import Journal
+from d3.core.ids import digest_of
+from d3.core.journal import Journal
+from d3.core.progress import Progress
+from d3.llm.dispatch import InChunks, Rolling
 from d3.llm.engine import (
     NOT_IN_JOURNAL,
     Answer,
@@ -23,8 +24,7 @@ from d3.llm.engine import (
     room_needed,
 )
 from d3.llm.engine_log import record_engine
-from d3.llm.flight import InChunks, Rolling
-from d3.progress import Progress
+from d3.provenance import resource_usage
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Outcome(Generic[T]):
     answer: Answer | None = None
 
     def columns(self) -> dict[str, Any]:
-        """Give the columns of `d3.records.ANSWER`."""
+        """Give the columns of `d3.core.schemas.ANSWER`."""
         answer = self.answer
         return {
             "status": self.status,
@@ -158,7 +158,7 @@ def ask_all(
             where=what,
             remedy="mend the engine and run again",
         )
-    usage.count(
+    resource_usage.count(
         asked=tally.asked,
         journal=tally.journal,
         prompt_tokens=tally.prompt_tokens,

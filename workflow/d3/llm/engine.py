@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
+from d3.core.journal import Journal
 from d3.errors import D3Error
-from d3.journal import Journal
 
 NOT_IN_JOURNAL = "not in the journal"
 """Why a request has no answer where none is asked."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from d3.identity import digest_of
-from d3.journal import Journal
+from d3.core.ids import digest_of
+from d3.core.journal import Journal
 
 PREFIX = "engine "
 """What the keys of these entries begin with."""

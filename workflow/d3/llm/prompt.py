@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from d3.config import PROMPTS, prompt_path
+from d3.config.models import PROMPTS, prompt_path
 from d3.errors import ConfigError
 
 PLACEHOLDER = re.compile("\ue000(\\w+)\ue001")

@@ -1,1 +1,1 @@
-"""Operating a run: start it, watch it, report its progress, check the machine."""
+"""Overseeing a run: what will it cost, how far is it, what does the machine lack."""

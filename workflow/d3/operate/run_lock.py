@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from d3.cluster.logs import SNAKEMAKE_LOGS, snakemake_host
 from d3.core.processes import processes_in, start_time, writes_into
+from d3.operate.logs import SNAKEMAKE_LOGS, snakemake_host
 
 LOCK = Path(".snakemake", "d3-run.lock")
 LOCKS = Path(".snakemake", "locks")

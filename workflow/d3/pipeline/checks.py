@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3.tables import Row, read_rows
+from d3.core.tables import Row, read_rows
 
 Faults = Iterator[tuple[str, str]]
 """(name of the file, what is wrong with it)."""

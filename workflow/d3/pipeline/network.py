@@ -2,7 +2,7 @@
 
 import os
 
-from d3.offline import leave_network
+from d3.core.network import leave_network
 from d3.pipeline.registry import STAGES
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from d3.pipeline.stage import Cost, Output, Resources, Stage
 
 if TYPE_CHECKING:
-    from d3.config import Config
+    from d3.config.models import Config
 
 EMBEDDED_TASKS = "HumanEval.jsonl.gz"
 
@@ -33,7 +33,7 @@ def _any_midtrain(config: "Config") -> bool:
 
 
 def _any_embedded_benchmark(config: "Config") -> bool:
-    from d3.config import EMBEDDED
+    from d3.config.models import EMBEDDED
 
     return any(benchmark.path == EMBEDDED for benchmark in config.benchmarks.values())
 
@@ -41,7 +41,7 @@ def _any_embedded_benchmark(config: "Config") -> bool:
 _RECORDS = (
     Stage(
         name="source",
-        module="d3.embedded",
+        module="d3.stages.inputs",
         settings=("source.embedded_shards",),
         environment="main",
         over="once",
@@ -53,7 +53,7 @@ _RECORDS = (
     ),
     Stage(
         name="model",
-        module="d3.embedded",
+        module="d3.stages.inputs",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -62,7 +62,7 @@ _RECORDS = (
     ),
     Stage(
         name="hub_model",
-        module="d3.embedded",
+        module="d3.stages.inputs",
         environment="main",
         over="model",
         within="{resources}/models",
@@ -71,7 +71,7 @@ _RECORDS = (
     ),
     Stage(
         name="benchmark",
-        module="d3.embedded",
+        module="d3.stages.inputs",
         environment="main",
         over="once",
         within="{resources}/benchmarks",
@@ -81,7 +81,7 @@ _RECORDS = (
     ),
     Stage(
         name="corpus",
-        module="d3.corpus.stage",
+        module="d3.stages.corpus.stage",
         settings=("seed", "source", "corpus"),
         imports=("corpus.filters",),
         outputs=(
@@ -96,7 +96,7 @@ _RECORDS = (
     ),
     Stage(
         name="duplicates",
-        module="d3.corpus.duplicates",
+        module="d3.stages.duplicates",
         upstream=("corpus",),
         over="once",
         outputs=(Output("{shard}.txt"),),
@@ -104,7 +104,7 @@ _RECORDS = (
     ),
     Stage(
         name="grades",
-        module="d3.grade",
+        module="d3.stages.grades",
         settings=("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
         upstream=("corpus", "duplicates"),
         prompts=("grades.prompt",),
@@ -127,7 +127,7 @@ _RECORDS = (
     ),
     Stage(
         name="diffs",
-        module="d3.lintseq.stage",
+        module="d3.stages.diffs",
         settings=("seed", "diffs", "grades.mode", "grades.threshold"),
         upstream=("grades",),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
@@ -141,7 +141,7 @@ _RECORDS = (
     ),
     Stage(
         name="labels",
-        module="d3.label",
+        module="d3.stages.labels",
         settings=("seed", "labels"),
         upstream=("diffs",),
         prompts=("labels.program_prompt", "labels.change_prompt"),
@@ -165,7 +165,7 @@ _RECORDS = (
     ),
     Stage(
         name="dataset",
-        module="d3.dataset",
+        module="d3.stages.dataset",
         settings=("seed", "dataset"),
         upstream=("labels",),
         outputs=(
@@ -181,7 +181,7 @@ _RECORDS = (
     ),
     Stage(
         name="tokens",
-        module="d3.tokens",
+        module="d3.stages.tokens",
         settings=("tokens",),
         upstream=("dataset",),
         environment="dolma",
@@ -211,7 +211,7 @@ _RECORDS = (
     ),
     Stage(
         name="pairs",
-        module="d3.pairs",
+        module="d3.stages.pairs",
         settings=("seed", "pairs"),
         upstream=("corpus", "duplicates"),
         outputs=(Output("{name}.parquet", "PAIRS", ids="pairs"),),
@@ -221,7 +221,7 @@ _RECORDS = (
     ),
     Stage(
         name="pair_duplicates",
-        module="d3.corpus.duplicates",
+        module="d3.stages.duplicates",
         upstream=("pairs",),
         over="once",
         outputs=(Output("{shard}.txt"),),
@@ -229,7 +229,7 @@ _RECORDS = (
     ),
     Stage(
         name="pair_diffs",
-        module="d3.lintseq.stage",
+        module="d3.stages.diffs",
         settings=("seed", "diffs"),
         upstream=("pairs", "pair_duplicates"),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
@@ -241,7 +241,7 @@ _RECORDS = (
     ),
     Stage(
         name="sft_data",
-        module="d3.pairs",
+        module="d3.stages.pairs",
         settings=("seed",),
         upstream=("pair_diffs",),
         outputs=(Output("{name}.parquet", "SFT", ids="sequence"),),
@@ -307,7 +307,7 @@ _RECORDS = (
     ),
     Stage(
         name="topics",
-        module="d3.topics",
+        module="d3.stages.topics",
         settings=("seed", "topics.engine", "topics.sampling", "topics.prompt", "topics.read_out"),
         upstream=("labels",),
         prompts=("topics.prompt",),
@@ -330,7 +330,7 @@ _RECORDS = (
     ),
     Stage(
         name="topic_counts",
-        module="d3.topics",
+        module="d3.stages.topics",
         upstream=("topics",),
         over="once",
         outputs=(Output("counts.json"),),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from d3.config import Config
+    from d3.config.models import Config
 
 Over = Literal["once", "shard", "model", "arm", "evaluation"]
 """What one job of a stage covers: everything, a batch of source shards, a model, an arm, or a benchmark and arm."""
@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
     path: str
     schema: str = ""
-    """Name of the table's columns in `d3.records`."""
+    """Name of the table's columns in `d3.core.schemas`."""
     ids: Ids = ""
 
     @property
@@ -114,7 +114,7 @@ class Stage:
     scripts: tuple[str, ...] = ("d3",)
     """Scripts of `workflow/bin` that the rule starts."""
     environment: str = "data"
-    """Environment of `d3.images.RECIPES`, or `main`, that of the workflow itself. Where an engine runs the
+    """Environment of `d3.provenance.images.RECIPES`, or `main`, that of the workflow itself. Where an engine runs the
     language model in the job's own process, that engine's environment is used instead."""
     over: Over = "shard"
     outputs: tuple[Output, ...]

@@ -16,16 +16,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3 import records
-from d3.config import EMBEDDED, Config
-from d3.diffs import DiffError, programs_of
+from d3.config.models import EMBEDDED, Config
+from d3.core import schemas
+from d3.core.ids import derive_seed
+from d3.core.tables import Row, count_rows, read_notes
+from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
-from d3.identity import derive_seed
+from d3.pipeline.job import Job
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
-from d3.stage import Job
-from d3.tables import Row, count_rows, read_notes
-from d3.wording import duplicate_key, duplicate_share
+from d3.stages.label_metrics import duplicate_key, duplicate_share
 
 Numbers = dict[str, Any]
 
@@ -74,7 +74,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["training"] = list(training(job, files.midtrain, files.sft))
     numbers["attrition"] = list(_attrition(job, files, numbers["training"]))
     numbers["corpus"] = _corpus(job, files)
-    numbers["rejected"] = {"reasons": _counts(job, files.rejected, records.REJECTED, "reason")}
+    numbers["rejected"] = {"reasons": _counts(job, files.rejected, schemas.REJECTED, "reason")}
     numbers["grades"] = _grades(config, job, files)
     numbers["diffs"] = _diffs(job, files)
     numbers["labels"] = _labels(config, job, files)
@@ -168,7 +168,7 @@ def _corpus(job: Job, files: Files) -> Row:
         shards.append({"shard": path.name, "read": notes["read"], "kept": notes["kept"]})
     return {
         "rows": sum(shard["kept"] for shard in shards),
-        "splits": _counts(job, files.corpus, records.CORPUS, "split"),
+        "splits": _counts(job, files.corpus, schemas.CORPUS, "split"),
         "shards": shards,
     }
 
@@ -179,7 +179,7 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
     expected: list[float] = []
     missing = 0
     truncated = 0
-    for row in _rows(job, files.grades, records.GRADES, "score", "expected_score", "status", "truncated"):
+    for row in _rows(job, files.grades, schemas.GRADES, "score", "expected_score", "status", "truncated"):
         statuses[row["status"]] += 1
         truncated += row["truncated"]
         if row["score"] is None:
@@ -208,7 +208,7 @@ def _diffs(job: Job, files: Files) -> Row:
     statuses: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     diffed: set[str] = set()
-    for row in _rows(job, files.diffs, records.DIFFS, "id", "status", "diffs"):
+    for row in _rows(job, files.diffs, schemas.DIFFS, "id", "status", "diffs"):
         statuses[row["status"]] += 1
         if row["status"] == "ok":
             diffed.add(row["id"])
@@ -243,7 +243,7 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in EXAMPLE_KINDS}
     chosen: dict[str, tuple[int, Row]] = {}
     columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "status", "truncated")
-    for row in _rows(job, files.labels, records.LABELS, *columns):
+    for row in _rows(job, files.labels, schemas.LABELS, *columns):
         kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
         statuses[kind][row["status"]] += 1
         truncated += row["truncated"]
@@ -271,7 +271,7 @@ def _examples(job: Job, files: Files, chosen: Mapping[str, Row]) -> Iterator[Row
     """Yield some labels with the program before their diffs and the diffs themselves."""
     wanted = {(row["id"], row["sample"]) for row in chosen.values()}
     sequences = {}
-    for row in _rows(job, files.diffs if wanted else (), records.DIFFS, "id", "sample", "diffs"):
+    for row in _rows(job, files.diffs if wanted else (), schemas.DIFFS, "id", "sample", "diffs"):
         if (row["id"], row["sample"]) in wanted:
             sequences[row["id"], row["sample"]] = row["diffs"] or []
     for kind, row in chosen.items():
@@ -288,7 +288,7 @@ def _dataset(job: Job, files: Files) -> Row:
     changed: Counter[int] = Counter()
     programs: set[int] = set()
     empty = 0
-    for row in _rows(job, files.dataset, records.DATASET, "lines_changed", "source_program_id", "program_start"):
+    for row in _rows(job, files.dataset, schemas.DATASET, "lines_changed", "source_program_id", "program_start"):
         changed[row["lines_changed"]] += 1
         programs.add(row["source_program_id"])
         empty += not row["program_start"]

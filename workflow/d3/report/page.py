@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from d3.config import Config
+from d3.config.models import Config
 from d3.pipeline.checks import Faults, FinishedJob
+from d3.pipeline.job import Job
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
-from d3.stage import Job
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -150,10 +150,10 @@ def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
 
 def check(job: FinishedJob) -> Faults:
     """Compare the numbers with the scores and tables, and the page and the attrition table with the numbers."""
-    from d3.chain import code_of
-    from d3.provenance import digest_of_modules
-    from d3.statement import SHORT
-    from d3.tables import count_rows
+    from d3.core.tables import count_rows
+    from d3.pipeline.pipeline import code_of
+    from d3.provenance.code_digest import digest_of_modules
+    from d3.provenance.statement import SHORT
 
     names = {Path(name).suffix: name for name in job.outputs}
     texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}

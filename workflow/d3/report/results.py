@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3 import records
+from d3.core import schemas
+from d3.core.tables import Row
 from d3.errors import InputError
-from d3.stage import Job
-from d3.tables import Row
+from d3.pipeline.job import Job
 
 VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
 """Verdicts in the order in which figures show them; others follow."""
@@ -77,8 +77,8 @@ def benchmarks(
         arms: list[Row] = []
         solved: dict[str, dict[str, float]] = {}
         for arm in [arm for name, arm in lines if name == benchmark]:
-            statuses = _column(job, samples.get((benchmark, arm)), records.SAMPLES, "status")
-            judged = _column(job, verdicts.get((benchmark, arm)), records.VERDICTS, "verdict")
+            statuses = _column(job, samples.get((benchmark, arm)), schemas.SAMPLES, "status")
+            judged = _column(job, verdicts.get((benchmark, arm)), schemas.VERDICTS, "verdict")
             counts = Counter(verdict for _, verdict in judged)
             rates = solve_rates(judged)
             solved[arm] = rates

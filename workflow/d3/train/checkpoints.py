@@ -7,7 +7,7 @@ named `complete` is added; a folder without it is a torn checkpoint and is remov
 import os
 from pathlib import Path
 
-from d3.tables import remove
+from d3.core.tables import remove
 
 MARK = "complete"
 

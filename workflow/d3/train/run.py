@@ -19,20 +19,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from d3 import records
-from d3.config import Config, Training
-from d3.config_identity import deciding_part
+from d3.config.identity import deciding_part
+from d3.config.models import Config, Training
+from d3.core import schemas
+from d3.core.ids import digest_of
+from d3.core.progress import Progress
+from d3.core.tables import TableWriter, count_rows, remove, written_whole
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError, ToolError
-from d3.identity import digest_of
 from d3.pipeline.checks import Faults, FinishedJob
-from d3.progress import Progress
-from d3.provenance import code_digest, file_digest
-from d3.stage import Job
-from d3.tables import TableWriter, count_rows, remove, written_whole
+from d3.pipeline.job import Job
+from d3.provenance.code_digest import code_digest, file_digest
 from d3.train import worker
-from d3.train.nodes import Nodes, join, start
-from d3.train.packing import PackedDocuments
-from d3.vocabulary import Vocabulary
+from d3.train.launch import Nodes, join, start
+from d3.train.packed_data import PackedDocuments
 
 CODE = "d3.train.run"
 CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja")
@@ -71,8 +71,8 @@ def midtrain(config: Config, tokens: Sequence[Path], out: Path, *, model: str, w
 def sft(config: Config, examples: Sequence[Path], out: Path, *, model: str, work: Path) -> None:
     """Fine-tune a model on prompt -> completion examples.
 
-    `examples` are tables of prompts and completions (records.SFT), `out` is the folder of the tuned model.
-    Rows that cannot be trained on are dropped with a reason (see `d3.train.answers.Encoder`), which
+    `examples` are tables of prompts and completions (schemas.SFT), `out` is the folder of the tuned model.
+    Rows that cannot be trained on are dropped with a reason (see `d3.train.sft_data.Encoder`), which
     `training.json` lists. `model` and `work` as in `midtrain`.
 
     Example: d3 sft --examples examples.parquet --model MODEL --work work/sft --out model
@@ -92,7 +92,7 @@ def _encode(
     job: Job, tables: Sequence[Path], vocabulary: Vocabulary, settings: Training, work: Path
 ) -> tuple[Path, str, list[dict[str, Any]]]:
     """Tokenize all rows into a table in `work`; give it, its digest and the dropped rows."""
-    from d3.train.answers import ENCODED, Encoder
+    from d3.train.sft_data import ENCODED, Encoder
 
     encoder = Encoder(vocabulary, sequence_length=settings.sequence_length)
     dropped: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ def _encode(
     writer = TableWriter(work / "rows.parquet", ENCODED)
     try:
         for path in tables:
-            for row in job.rows(path, records.SFT):
+            for row in job.rows(path, schemas.SFT):
                 result = encoder.encode(row["prompt"], row["completion"])
                 if isinstance(result, str):
                     job.drop(result)

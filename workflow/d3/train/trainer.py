@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from d3.progress import Progress
+from d3.core.progress import Progress
 from d3.train.checkpoints import mark_complete
 from d3.train.data import Stream
 

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d3.config import Midtrain, Sft, Training
+from d3.config.models import Midtrain, Sft, Training
+from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
 from d3.errors import D3Error, InputError
-from d3.identity import derive_seed
-from d3.train.answers import Answers
 from d3.train.checkpoints import last_complete
 from d3.train.data import Source, Stream, collate
-from d3.train.packing import PackedDocuments
+from d3.train.packed_data import PackedDocuments
+from d3.train.sft_data import Answers
 
 SECTIONS: dict[str, type[Training]] = {"midtrain": Midtrain, "sft": Sft}
 RECORD = "steps.json"

@@ -10,12 +10,12 @@ import pytest
 import zstandard
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from d3 import records
-from d3.diffs import make_diff
+from d3.audit.forget.forget import add_entries, entry_of
+from d3.audit.forget.search import Probes, search
+from d3.core import schemas
+from d3.core.journal import Journal
+from d3.core.unified_diff import make_diff
 from d3.errors import InputError
-from d3.journal import Journal
-from d3.lineage.forget import add_entries, entry_of
-from d3.lineage.search import Probes, search
 from helpers.corpus_tables import write_rows
 
 LINE = 'return "the area of this very square"'
@@ -26,7 +26,7 @@ PROBES = Probes({"one": TEXT}, [OTHER])
 
 def write_table(path: Path, text: str) -> None:
     row = {"id": "x", "sample": 0, "status": "ok", "edits": [[1]], "diffs": [make_diff("", text)]}
-    write_rows(path, records.DIFFS, [row])
+    write_rows(path, schemas.DIFFS, [row])
 
 
 def write_journal(path: Path, text: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.engine_kinds import ENGINE_KINDS
-from d3.identity import content_id
-from d3.provenance import modules_of
-from d3.tables import read_rows
+from d3.config.engine_kinds import ENGINE_KINDS
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.tables import read_rows
+from d3.provenance.code_digest import modules_of
 from helpers.corpus_tables import write_corpus
 from helpers.paths import ROOT
 
@@ -61,7 +61,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("workflow", "config"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "workflow/d3/llm/engines/echo.py").write_text(ENGINE)
-    table = tree / "workflow/d3/engine_kinds.py"
+    table = tree / "workflow/d3/config/engine_kinds.py"
     assert table.read_text().count(END_OF_TABLE) == 1
     table.write_text(table.read_text().replace(END_OF_TABLE, ROW + END_OF_TABLE))
     return tree
@@ -86,7 +86,7 @@ def test_a_new_engine_grades_files(tree: Path, tiny_model: Path) -> None:
     done = python(tree, "-m", "d3", "grades", "--config", str(config), *options, "--journal", "journal")
     assert done.returncode == 0, done.stderr
     assert "grades: 5 asked" in done.stderr
-    rows = list(read_rows(tree / "grades.parquet", records.GRADES))
+    rows = list(read_rows(tree / "grades.parquet", schemas.GRADES))
     assert [row["id"] for row in rows] == sorted(map(content_id, TEXTS))
     assert {row["status"] for row in rows} == {"ok"}
     assert all(row["rationale"] and row["expected_score"] == 2 for row in rows)
@@ -94,19 +94,19 @@ def test_a_new_engine_grades_files(tree: Path, tiny_model: Path) -> None:
 
 def test_what_lists_kinds_lists_the_new_one(tree: Path) -> None:
     program = """
-from d3.chain import Chain
-from d3.cluster.needs import needs
-from d3.config import Config
-from d3.config_files import config_files
-from d3.config_read import parse_config
+from d3.pipeline.pipeline import Chain
+from d3.pipeline.resources import needs
+from d3.config.models import Config
+from d3.config.generate_docs import config_files
+from d3.config.load import parse_config
 from d3.errors import ConfigError
-from d3.provenance import modules_of
+from d3.provenance.code_digest import modules_of
 
 config = parse_config({"grades": {"engine": {"kind": "echo"}}})
 chain = Chain(config)
 assert chain.environment("grades") == "data"
 assert needs(chain, "grades").gpus == 0
-assert "d3.llm.engines.echo" in modules_of("d3.grade")
+assert "d3.llm.engines.echo" in modules_of("d3.stages.grades")
 (schema,) = [text for path, text in config_files().items() if path.suffix == ".json"]
 assert schema.count('"echo"') == 1 and "`echo`: repeats the prompt" in schema
 try:
@@ -119,6 +119,6 @@ except ConfigError as error:
     assert "given 'magic', allowed is 'transformers', 'vllm', 'openai', 'replay' or 'echo'" in done.stdout
 
 
-@pytest.mark.parametrize("stage", ["d3.grade", "d3.label", "d3.topics", "d3.evals.generate"])
+@pytest.mark.parametrize("stage", ["d3.stages.grades", "d3.stages.labels", "d3.stages.topics", "d3.evals.generate"])
 def test_the_code_of_every_engine_counts_for_the_stages_that_ask(stage: str) -> None:
     assert {kind.module for kind in ENGINE_KINDS.values()} <= modules_of(stage).keys()

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from d3 import config, records
-from d3.identity import digest_of
-from d3.journal import Journal
+from d3.config import models
+from d3.core import schemas
+from d3.core.ids import digest_of
+from d3.core.journal import Journal
+from d3.core.tables import read_rows
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
 from d3.llm.open_engine import open_engine
-from d3.tables import read_rows
 from helpers.echo_engine import EchoEngine
 from helpers.paths import PYTHONPATH
 from helpers.tiny_models import chat_model
@@ -28,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replay(model: Path, **options: Any) -> Engine:
-    return open_engine(config.Engine(kind="replay", **options), str(model))
+    return open_engine(models.Engine(kind="replay", **options), str(model))
 
 
 def ask(engine: Any, count: int, journal: Journal | None) -> list[Outcome[int]]:
@@ -96,7 +97,7 @@ def peak(model: Path, folder: Path, count: int) -> int:
         done = subprocess.run([*line, str(count)], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     rows = 0
-    for row in read_rows(folder / "grades.parquet", records.GRADES):
+    for row in read_rows(folder / "grades.parquet", schemas.GRADES):
         rows += row["status"] == "ok" and row["rationale"].startswith("The file shows how to make number ")
     assert rows == count
     return int(done.stdout.split()[-1])

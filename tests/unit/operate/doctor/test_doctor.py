@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from d3.chain import Chain
 from d3.cli import main
-from d3.cluster import checks, doctor, machine, slurm_checks
-from d3.cluster.checks import Finding, Place
-from d3.config import Config
-from d3.config_read import load_config, parse_config
+from d3.config.load import load_config, parse_config
+from d3.config.models import Config
 from d3.core import programs
 from d3.operate import slurm
+from d3.operate.doctor import doctor, findings, machine, slurm
+from d3.operate.doctor.findings import Finding, Place
+from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources
 from helpers.fake_programs import only_path, program
@@ -121,7 +121,7 @@ def test_ranges_of_subordinate_ids(tools: Path, tmp_path: Path) -> None:
     assert "newuidmap" in machine.subuids(place(), tmp_path).text
     for name in ("newuidmap", "newgidmap"):
         program(tools, name, "true")
-    name, number = checks.owner()
+    name, number = findings.owner()
     (tmp_path / "subuid").write_text(f"other:1:2\n{name}:200000:65536\n")
     assert machine.subuids(place(), tmp_path).text.endswith("no subgid")
     (tmp_path / "subgid").write_text(f"{number}:200000:65536\n")
@@ -129,8 +129,8 @@ def test_ranges_of_subordinate_ids(tools: Path, tmp_path: Path) -> None:
 
 
 def test_images_that_are_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("d3.images.IMAGES", tmp_path)
-    monkeypatch.setattr("d3.images.image_path", lambda name: tmp_path / f"{name}.sif")
+    monkeypatch.setattr("d3.provenance.images.IMAGES", tmp_path)
+    monkeypatch.setattr("d3.provenance.images.image_path", lambda name: tmp_path / f"{name}.sif")
     found = machine.images(place())
     assert (found.level, found.remedy) == ("warn", "run: make images")
     assert machine.images(place({"sdm": "apptainer"})).level == "fail"
@@ -172,7 +172,7 @@ def test_gpus(tools: Path, script: str | None, config: str, level: str, text: st
 
 def test_too_little_space(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.space(place()).level == "ok"
-    monkeypatch.setattr("d3.cluster.plan.expected_room", lambda chain: (10**18, 10**12))
+    monkeypatch.setattr("d3.operate.plan.expected_room", lambda chain: (10**18, 10**12))
     found = machine.space(place())
     assert found.level == "fail"
     assert "GB free, the run wants" in found.text
@@ -221,30 +221,30 @@ def cluster(
 
 
 def test_the_controller(tools: Path) -> None:
-    assert slurm_checks.controller(place()).level == "ok"
-    assert slurm_checks.controller(place(SLURM)).level == "fail"
+    assert slurm.controller(place()).level == "ok"
+    assert slurm.controller(place(SLURM)).level == "fail"
     cluster(tools)
-    assert slurm_checks.controller(place(SLURM)) == Finding("ok", "slurm 23.11.1 answers")
+    assert slurm.controller(place(SLURM)) == Finding("ok", "slurm 23.11.1 answers")
     cluster(tools, ping="Slurmctld(primary) at n is DOWN")
-    assert slurm_checks.controller(place(SLURM)).level == "fail"
-    assert slurm_checks.controller(place()).level == "warn"
+    assert slurm.controller(place(SLURM)).level == "fail"
+    assert slurm.controller(place()).level == "warn"
 
 
 def test_a_controller_that_hangs(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "ask", lambda words: programs.ask(words, 0.2))
     program(tools, "sbatch", "sleep 5")
-    assert "no answer" in slurm_checks.controller(place(SLURM)).text
+    assert "no answer" in slurm.controller(place(SLURM)).text
 
 
 def test_how_long_ended_jobs_are_remembered(tools: Path) -> None:
     cluster(tools)
-    assert slurm_checks.accounting(place(SLURM)).level == "ok"
+    assert slurm.accounting(place(SLURM)).level == "ok"
     cluster(tools, age=30)
-    found = slurm_checks.accounting(place(SLURM))
+    found = slurm.accounting(place(SLURM))
     assert (found.level, found.remedy) == ("fail", "set slurm-init-seconds-before-status-checks to 10 or less")
     cluster(tools, accounts=False)
-    assert "none are needed" in slurm_checks.accounting(place(SLURM)).text
-    assert slurm_checks.accounting(place(SLURM | {"slurm-status-command": "sacct"})).level == "fail"
+    assert "none are needed" in slurm.accounting(place(SLURM)).text
+    assert slurm.accounting(place(SLURM | {"slurm-status-command": "sacct"})).level == "fail"
 
 
 SINFO = """\
@@ -265,24 +265,24 @@ def test_partitions_are_read_at_their_best() -> None:
 
 def test_time_limits_and_sizes_of_partitions(tools: Path, tmp_path: Path) -> None:
     program(tools, "sinfo", f"cat <<'END'\n{SINFO}END")
-    assert slurm_checks.partitions(place(SLURM)).level == "ok"
+    assert slurm.partitions(place(SLURM)).level == "ok"
     slow = SLURM | {"set-resources": {"midtrain": {"runtime": 4320}}}
-    found = slurm_checks.partitions(place(slow))
+    found = slurm.partitions(place(slow))
     assert (found.level, found.text) == ("fail", "midtrain: takes up to 4,320 min, its partitions allow 1,440")
     large = SLURM | {"set-resources": {"grades": {"gres": "gpu:h100:16"}}}
-    assert "grades: no partition has 16 GPUs" in slurm_checks.partitions(place(large)).text
+    assert "grades: no partition has 16 GPUs" in slurm.partitions(place(large)).text
     wide = SLURM | {"set-threads": {"diffs": 500}}
-    assert "500 cores" in slurm_checks.partitions(place(wide)).text
+    assert "500 cores" in slurm.partitions(place(wide)).text
     (tmp_path / "partitions.yaml").write_text("partitions: {cpu: {}, gpu: {}, gone: {}}\n")
     named = place(SLURM | {"slurm-partition-config": "partitions.yaml"}, folder=tmp_path)
-    assert "no partition of this cluster: gone" in slurm_checks.partitions(named).text
+    assert "no partition of this cluster: gone" in slurm.partitions(named).text
     only = place(SLURM | {"default-resources": {"slurm_partition": "cpu"}})
-    assert "grades: no partition has 1 GPUs" in slurm_checks.partitions(only).text
+    assert "grades: no partition has 1 GPUs" in slurm.partitions(only).text
 
 
 def test_a_job_without_a_limit_fits() -> None:
     there = [slurm.Partition("long", None, 10**6, 64, 8, True)]
-    assert slurm_checks.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
+    assert slurm.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
 
 
 # --- the command -------------------------------------------------------------------------------------

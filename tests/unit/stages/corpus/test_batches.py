@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from d3 import records
-from d3.chain import Chain
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.corpus.stage import run
-from d3.identity import content_id
-from d3.pairs import run as write_pairs
-from d3.tables import Row, read_rows
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id
+from d3.core.tables import Row, read_rows
+from d3.pipeline.pipeline import Chain
+from d3.stages.corpus.stage import run
+from d3.stages.pairs import run as write_pairs
 from helpers.corpus_tables import OPEN, open_config, run_corpus, stack_row, write_shard
 
 
@@ -75,8 +75,8 @@ def corpora(settings: Config, paths: list[Path], size: int, folder: Path) -> tup
     for start in range(0, len(paths), size):
         here = folder / f"{start}"
         run(settings, paths[start : start + size], here / "kept.parquet", here / "rejected.parquet")
-        kept += read_rows(here / "kept.parquet", records.CORPUS)
-        rejected += read_rows(here / "rejected.parquet", records.REJECTED)
+        kept += read_rows(here / "kept.parquet", schemas.CORPUS)
+        rejected += read_rows(here / "rejected.parquet", schemas.REJECTED)
     return kept, rejected
 
 
@@ -142,6 +142,6 @@ def test_pairs_are_sampled_from_every_shard(tmp_path: Path) -> None:
             here = tmp_path / f"{size}-{start}"
             run(settings, paths[start : start + size], here / "kept.parquet", here / "rejected.parquet")
             write_pairs(settings, here / "kept.parquet", here / "pairs.parquet")
-            found[size] += read_rows(here / "pairs.parquet", records.PAIRS)
+            found[size] += read_rows(here / "pairs.parquet", schemas.PAIRS)
     assert len(found[1]) == 12
     assert sorted(found[1], key=lambda pair: str(pair["id"])) == found[4]

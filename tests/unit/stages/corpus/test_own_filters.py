@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.chain import Chain
-from d3.cluster.inside import inputs
-from d3.config import Config
-from d3.config_read import parse_config
-from d3.corpus.own_filters import own_filters
+from d3.config.load import parse_config
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.tables import read_notes, read_rows
 from d3.errors import ConfigError, InputError
-from d3.tables import read_notes, read_rows
+from d3.operate.container_binds import inputs
+from d3.pipeline.pipeline import Chain
+from d3.stages.corpus.own_filters import own_filters
 from helpers.corpus_tables import OPEN, open_config, run_corpus, stack_row, write_shard
 from helpers.paths import ROOT
 
@@ -60,9 +60,9 @@ def test_the_command_counts_and_writes_what_it_rejects(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line["row"] for line in read_rows(Path("kept.parquet"), records.CORPUS)] == [0]
+    assert [line["row"] for line in read_rows(Path("kept.parquet"), schemas.CORPUS)] == [0]
     rejected = [
-        (line["row"], line["reason"], line["detail"]) for line in read_rows(Path("rejected.parquet"), records.REJECTED)
+        (line["row"], line["reason"], line["detail"]) for line in read_rows(Path("rejected.parquet"), schemas.REJECTED)
     ]
     assert rejected[:2] == [(1, "has_tabs", "line 5"), (2, "other_license", "GPL-3.0")]
     assert read_notes(Path("kept.parquet"))["dropped"] == {"has_tabs": 1, "other_license": 1, "syntax_error": 1}

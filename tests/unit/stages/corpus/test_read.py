@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from d3 import records
+from d3.core import schemas
+from d3.core.tables import Row, count_rows, read_notes, read_rows
 from d3.errors import D3Error, InputError
-from d3.tables import Row, count_rows, read_notes, read_rows
 from helpers.corpus_tables import run_corpus, stack_row, write_lines, write_shard
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side\n"
@@ -147,13 +147,13 @@ def assert_refused(path: Path, *words: str) -> None:
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([stack_row(GOOD)], schema=records.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     pq.write_table(table.drop_columns(["content", "lang"]), tmp_path / "a.parquet")
     assert_refused(tmp_path / "a.parquet", "no column", "content", "lang", "README")
 
 
 def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([stack_row(GOOD)], schema=records.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     pq.write_table(table.append_column("content", table["content"]), tmp_path / "a.parquet")
     assert_refused(tmp_path / "a.parquet", "more than one column content")
 
@@ -171,18 +171,18 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrongly_typed_column_is_named_with_both_types(tmp_path: Path, name: str, values: pa.Array) -> None:
-    table = pa.Table.from_pylist([stack_row(GOOD)], schema=records.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     at = table.schema.names.index(name)
     pq.write_table(table.set_column(at, name, values), tmp_path / "a.parquet")
     assert_refused(
         tmp_path / "a.parquet",
         f"column {name} is {str(values.type).partition('<')[0]}",
-        f"not {records.STACK.field(name).type}",
+        f"not {schemas.STACK.field(name).type}",
     )
 
 
 def test_columns_that_mean_the_same_are_taken(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([stack_row(GOOD)], schema=records.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     wide = {
         "content": pa.large_string(),
         "lang": pa.dictionary(pa.int32(), pa.string()),
@@ -276,7 +276,7 @@ def test_an_empty_shard_is_an_empty_corpus(tmp_path: Path) -> None:
 def test_a_table_of_another_stage_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "a.parquet", [stack_row(GOOD)])
     with pytest.raises(InputError, match="no column id, text"):
-        list(read_rows(path, records.CORPUS))
+        list(read_rows(path, schemas.CORPUS))
     pq.write_table(pa.table({"id": ["a"], "score": ["high"]}), tmp_path / "b.parquet")
     schema = pa.schema([("id", pa.string()), ("score", pa.int8())])
     with pytest.raises(InputError, match="column score is string"):
@@ -311,7 +311,7 @@ def test_tables_that_cannot_be_read_are_named_when_counted(tmp_path: Path) -> No
     with pytest.raises(InputError, match="no such file"):
         count_rows(tmp_path / "b.jsonl")
     with pytest.raises(InputError, match="no such file"):
-        list(read_rows(tmp_path / "b.jsonl.zst", records.PAIRS))
+        list(read_rows(tmp_path / "b.jsonl.zst", schemas.PAIRS))
 
 
 def test_invalid_text_in_a_table_of_the_chain_is_damage(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from d3 import records
-from d3.config import Corpus
-from d3.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection, examine, reject_size
-from d3.identity import content_id, normalise
-from d3.tables import read_rows
+from d3.config.models import Corpus
+from d3.core import schemas
+from d3.core.ids import content_id, normalise
+from d3.core.tables import read_rows
+from d3.stages.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection, examine, reject_size
 from helpers.corpus_tables import open_config, run_corpus, stack_row, write_lines, write_shard
 from helpers.paths import REAL_DATA
 
@@ -157,16 +157,16 @@ def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_real_shards_lose_no_row(tmp_path: Path) -> None:
     """Without the project's shards, a part of the standard library stands in for them."""
     if SHARDS:
-        shard, raw = SHARDS[0], list(read_rows(SHARDS[0], records.STACK))
+        shard, raw = SHARDS[0], list(read_rows(SHARDS[0], schemas.STACK))
     else:
         raw = [stack_row(path.read_text("utf-8")) for path in sorted(Path(hashlib.__file__).parent.glob("*.py"))]
         shard = write_shard(tmp_path / "library.parquet", raw)
     kept, rejected = tmp_path / "kept.parquet", tmp_path / "rejected.parquet"
-    from d3.corpus.stage import run
+    from d3.stages.corpus.stage import run
 
     run(open_config(max_lines=200, sample=None), [shard], kept, rejected)
-    rows = list(read_rows(kept, records.CORPUS))
-    numbers = [line["row"] for line in rows] + [line["row"] for line in read_rows(rejected, records.REJECTED)]
+    rows = list(read_rows(kept, schemas.CORPUS))
+    numbers = [line["row"] for line in rows] + [line["row"] for line in read_rows(rejected, schemas.REJECTED)]
     assert sorted(numbers) == list(range(len(raw)))
     assert len(rows) > 20
     assert all(line["text"] == normalise(raw[line["row"]]["content"]) for line in rows)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from d3.config import Benchmark
+from d3.config.models import Benchmark
 from d3.evals.task_file import TaskLine, task_lines, to_write
 from d3.evals.tasks import Spec, Task
 

@@ -1,7 +1,7 @@
 """What all engines share: the tokenizer, the limit on lengths, the identity, and the check of every request.
 
 A new engine subclasses `BaseEngine`, or `RollingBase` if it takes requests while it answers others,
-writes the one or two methods that raise NotImplementedError here, and gets a row in `d3.engine_kinds`.
+writes the one or two methods that raise NotImplementedError here, and gets a row in `d3.config.engine_kinds`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from d3 import config
+from d3.config import models
 from d3.llm.engine import Answer, EngineError, Request, room_needed
-from d3.provenance import file_digest
+from d3.provenance.code_digest import file_digest
 
 
 class BaseEngine:
@@ -19,7 +19,7 @@ class BaseEngine:
 
     tries = 3
 
-    def __init__(self, settings: config.Engine, model: str) -> None:
+    def __init__(self, settings: models.Engine, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded.
 
         `model` is a folder or a hub id. Weights belong into a method that the first request calls.

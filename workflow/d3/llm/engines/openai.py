@@ -26,9 +26,9 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
-from d3 import config
+from d3.config import models
+from d3.core.ids import derive_seed
 from d3.errors import ConfigError
-from d3.identity import derive_seed
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
 from d3.llm.engines.base import BaseEngine, failed
 
@@ -51,7 +51,7 @@ class OpenaiEngine(BaseEngine):
 
     tries = 1  # it retries by itself
 
-    def __init__(self, settings: config.Engine, model: str) -> None:
+    def __init__(self, settings: models.Engine, model: str) -> None:
         """Load the tokenizer; raise EngineError if it cannot be loaded, ConfigError without a server."""
         import httpx2
 

@@ -7,8 +7,8 @@ weights are not: only tokenizer, chat template and the model's configuration are
 from collections.abc import Sequence
 from typing import Any
 
-from d3 import config
-from d3.journal import Journal
+from d3.config import models
+from d3.core.journal import Journal
 from d3.llm.engine import NOT_IN_JOURNAL, Answer, EngineError, Request
 from d3.llm.engine_log import recorded_engines
 from d3.llm.engines.base import BaseEngine, failed
@@ -19,7 +19,7 @@ class ReplayEngine(BaseEngine):
 
     tries = 0
 
-    def __init__(self, settings: config.Engine, model: str) -> None:
+    def __init__(self, settings: models.Engine, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
         super().__init__(settings, model)
         self.chunk = 256

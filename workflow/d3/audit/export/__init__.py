@@ -1,0 +1,1 @@
+"""Describe a run in the formats of others."""

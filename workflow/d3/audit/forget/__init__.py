@@ -1,0 +1,1 @@
+"""Take repositories, users and files out of every result."""

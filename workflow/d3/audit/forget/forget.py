@@ -1,0 +1,270 @@
+"""Forgetting: files, repositories or users leave everything that a run made of them.
+
+`forget` adds entries to the opt-out list, says which files of the results hold rows of theirs, lets the
+workflow make these again, removes what no run makes again (files of other configurations and of batches
+that are no more, entries of journals, leftovers, logs) and searches everything for lines of the files.
+
+What it cannot do: a model that was trained on a file cannot be cleaned. Models of this configuration are
+trained again, since their inputs change; those of other configurations are named. Source shards, and
+copies outside of the working folder, are the user's. Rejected rows keep hashes, place and repositories of
+what was opted out, so that the list can be obeyed and changed again.
+"""
+
+import json
+import os
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from d3.audit.forget.affected import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, other_texts
+from d3.audit.forget.search import Found, Probes, search, strings
+from d3.audit.statements import read_statement
+from d3.core.journal import Journal
+from d3.core.opt_out import OptOut, parse_entry, read_opt_out
+from d3.core.processes import exists
+from d3.core.tables import remove, table_name, written_whole
+from d3.errors import ConfigError, D3Error, InputError
+from d3.pipeline.pipeline import Chain
+from d3.pipeline.registry import STAGES
+from d3.provenance.statement import SUFFIX, statement_path
+
+WORK, LOGS = Path("work"), Path("logs")
+HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+PART = re.compile(r"\..+\.(?P<host>[^/]+)-(?P<pid>\d+)(-old)?\.part")
+HEADER = "# Rows of these repositories, users and files are in no artefact; see config/README.md.\n"
+
+
+def entry_of(name: str) -> str:
+    """Give the entry that a name on the command line means: OWNER/NAME, an id or hexsha, or a user.
+
+    Raises InputError for a name that is none of these.
+    """
+    if name.split(":")[0] in ("repo", "user", "file") and ":" in name:
+        text = name
+    elif "/" in name:
+        text = f"repo:{name}"
+    else:
+        text = f"file:{name}" if HEX.fullmatch(name) else f"user:{name}"
+    try:
+        return parse_entry(text)
+    except ValueError as error:
+        raise InputError(str(error), remedy="name OWNER/NAME, a user, or the id or hexsha of a file") from None
+
+
+def add_entries(path: Path, entries: Iterable[str]) -> list[str]:
+    """Add entries to a list, which is made if there is none; gives those that were not in it."""
+    known = read_opt_out(path).entries if path.exists() else frozenset()
+    new = sorted(set(entries) - known)
+    if new or not path.exists():
+        before = path.read_text(encoding="utf-8") if path.exists() else HEADER
+        before += "" if before.endswith("\n") else "\n"
+        with written_whole(path) as part:
+            part.write_text(before + "".join(f"{entry}\n" for entry in new), encoding="utf-8")
+    return new
+
+
+# --- cleaning -----------------------------------------------------------------------------------------
+
+
+class Now:
+    """Which files below the results the configuration makes: only those are made again."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.folders = {Path(chain.folder(stage)) for stage in STAGES}
+        self.batches = tuple(f"{name}." for name in chain.batches)
+        self.source = {os.path.abspath(path) for path in chain.shards.values()}
+        self.run = RESULTS / "runs" / chain.config.run
+
+    def makes(self, path: Path) -> bool:
+        """Tell whether a run of the configuration makes a file again."""
+        if self.run in path.parents:
+            return True
+        folder = Path(*path.parts[:3])
+        if folder not in self.folders:
+            return False
+        return path.parts[1] in (*TRAINED, *WRITTEN) or path.name.startswith(self.batches)
+
+
+@dataclass(kw_only=True, slots=True)
+class Cleaned:
+    """What was removed."""
+
+    files: list[Path] = field(default_factory=list)
+    entries: Counter[Path] = field(default_factory=Counter)
+    """Entries by journal."""
+
+
+def clean(now: Now, held: Held, probes: Probes, found: Found) -> Cleaned:
+    """Remove what no run of the configuration makes again; models stay."""
+    cleaned = Cleaned()
+    for folder in sorted({path.parent for path in WORK.glob("journal/**/*.journal.zst")}):
+        gone = Journal(folder).purge(held.ids, lambda text: _quotes(text, probes))
+        if gone:
+            cleaned.entries[folder] = gone
+    doomed = {path for path in (*held.rows, *found.hits) if path.parts[:1] == RESULTS.parts and not now.makes(path)}
+    doomed -= {path for path in doomed if os.path.abspath(path) in now.source or _inside_model(path)}
+    for path in sorted(doomed):
+        for output in _siblings(path):
+            remove(output)
+            cleaned.files.append(output)
+    leftovers = [path for folder in (RESULTS, WORK) for path in folder.rglob(".*.part") if _is_dead(path)]
+    caches = [path for stage in TRAINED for path in (WORK / stage).glob("*")] if held.models else []
+    texts = [path for path in found.hits if path.parts[:1] != RESULTS.parts and ".journal." not in path.name]
+    index = [path for path in (RESULTS / "lineage").glob("index.duckdb*") if held.rows]
+    for path in [*leftovers, *caches, *texts, *index]:
+        if path.exists():
+            remove(path)
+            cleaned.files.append(path)
+    return cleaned
+
+
+def _quotes(text: str, probes: Probes) -> bool:
+    return any(probes.in_lines(string) for string in strings(json.loads(text)))
+
+
+def _inside_model(path: Path) -> bool:
+    return len(path.parts) > 1 and path.parts[1] in TRAINED
+
+
+def _siblings(path: Path) -> list[Path]:
+    """Give all outputs of the job that wrote a file, with its statement."""
+    for candidate in [statement_path(path), *sorted(_job_folder(path).rglob(f"*{SUFFIX}"))]:
+        try:
+            outputs = [Path(item.path) for item in read_statement(Path(), candidate).outputs]
+        except InputError:
+            continue
+        if path in outputs:
+            return [*(output for output in outputs if output.exists()), candidate]
+    return [path]
+
+
+def _job_folder(path: Path) -> Path:
+    """Give the folder of the stage and key that a file lies in."""
+    return Path(*path.parts[:3]) if len(path.parts) > 3 else path.parent
+
+
+def _is_dead(path: Path) -> bool:
+    """Tell whether a temporary file is one that a dead process of this host left."""
+    match = PART.fullmatch(path.name)
+    return bool(match and match["host"].endswith(socket.gethostname()) and not exists(match["pid"]))
+
+
+# --- the whole ----------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """What `forget` did and found."""
+
+    new: list[str]
+    """Entries that were not in the list."""
+    files: Files
+    before: Held
+    after: Held
+    cleaned: Cleaned
+    probes: Probes
+    found: Found
+    """The search when everything was done."""
+    sources: list[Path]
+    """Source shards that hold the files: inputs, the user's to clean."""
+    now: Now
+
+    @property
+    def left(self) -> list[Path]:
+        """Give the files that still hold text or rows, and those that nobody could look into."""
+        return sorted({*self.found.hits, *self.found.unread, *self.after.rows})
+
+    def text(self) -> str:
+        """Give the report as text."""
+        return "\n".join(_lines(self))
+
+
+def forget(
+    chain: Chain, names: Sequence[str], *, rebuild: Callable[[], None] | None = None, more: Sequence[Path] = ()
+) -> Report:
+    """Forget what `names` mean; `rebuild` is called between finding and cleaning, `more` folders are searched too.
+
+    Paths are those of the working folder. Raises ConfigError without an opt-out list in the configuration.
+    """
+    if chain.config.source.opt_out is None:
+        remedy = "write `opt_out: config/opt-out.txt` below `source` into the configuration, so that every run obeys it"
+        raise ConfigError("names no opt-out list", where="source.opt_out", remedy=remedy)
+    entries = OptOut(frozenset(map(entry_of, names)))
+    new = add_entries(Path(chain.config.source.opt_out), entries.entries)
+    files = find_files(chain, entries)
+    before = find_held(files)
+    now = Now(chain)
+    if rebuild is not None:
+        rebuild()
+    probes = Probes(files.texts, other_texts(entries))
+    sources = [Path(path) for path in chain.shards.values()]
+    folders, tokenizer = [RESULTS, WORK, LOGS, *more], _tokenizer(chain)
+    first = search(folders, probes, leave_out=sources, tokenizer=tokenizer)
+    cleaned = clean(now, before, probes, first)
+    shards = {shard for shard, _ in files.rows}
+    return Report(
+        new=new,
+        files=files,
+        before=before,
+        after=find_held(files),
+        cleaned=cleaned,
+        probes=probes,
+        found=search(folders, probes, leave_out=sources, tokenizer=tokenizer),
+        sources=[path for path in sources if path.is_file() and table_name(path) in shards],
+        now=now,
+    )
+
+
+def _tokenizer(chain: Chain) -> Path | None:
+    try:
+        path = Path(chain.model_path(chain.config.tokens.tokenizer, chain.config.tokens.revision)) / "tokenizer.json"
+    except D3Error:
+        return None
+    return path if path.is_file() else None
+
+
+def _lines(report: Report) -> Iterator[str]:
+    files, before, cleaned, found = report.files, report.before, report.cleaned, report.found
+    yield f"added to the list: {', '.join(report.new) or 'nothing new'}"
+    yield f"rows of the source that match: {len(files.rows)}, different files: {len(files.ids)}"
+    if files.kept_elsewhere:
+        yield f"{len(files.kept_elsewhere)} of their files stay: they also lie in repositories that did not opt out"
+    if files.lacking:
+        yield f"of {len(files.lacking)} rows no text is to be had: they were looked for by their ids alone"
+    if report.probes.without:
+        count = len(report.probes.without)
+        yield f"{count} files have no line of their own: they were looked for by their ids alone"
+    if before.rows:
+        yield ""
+        yield f"{'stage':<16}{'files':>7}{'rows':>9}  made again by this configuration"
+        for (stage, again), (count, rows) in sorted(_by_stage(report).items()):
+            yield f"{stage:<16}{count:>7}{rows:>9}  {'yes' if again else 'no: removed'}"
+    for path, digest in sorted(before.models.items()):
+        state = "trained again" if report.after.models.get(path) != digest else "still the old one"
+        if not report.now.makes(path):
+            state = "of another configuration: delete it, or train it again"
+        yield f"model trained on them: {path} ({state})"
+    for path in report.sources:
+        yield f"source shard that holds them, an input of yours: {path}"
+    yield ""
+    removed = sum(cleaned.entries.values())
+    yield f"removed: {removed} entries of journals, {len(cleaned.files)} files that no run makes again"
+    lines = len(report.probes.lines)
+    yield f"searched {found.searched} files for {lines} lines; {len(found.weights)} files of weights cannot be searched"
+    for path in report.left:
+        counted = f", {report.after.rows[path]} rows" if report.after.rows[path] else ""
+        what = "could not be read: " + found.unread[path] if path in found.unread else f"still holds them{counted}"
+        yield f"LEFT {path}: {what}"
+    yield "nothing is left" if not report.left else f"{len(report.left)} files are left"
+
+
+def _by_stage(report: Report) -> dict[tuple[str, bool], tuple[int, int]]:
+    table: dict[tuple[str, bool], tuple[int, int]] = {}
+    for path, rows in report.before.rows.items():
+        name = path.parts[1], report.now.makes(path)
+        count, sum_of = table.get(name, (0, 0))
+        table[name] = count + 1, sum_of + rows
+    return table

@@ -1,0 +1,1 @@
+"""Trace a number, file or row back to its sources."""

@@ -1,0 +1,1 @@
+"""Verify that results are what their statements say."""

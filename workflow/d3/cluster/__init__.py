@@ -1,1 +1,0 @@
-"""Overseeing a run: what will it cost, how far is it, what does the machine lack."""

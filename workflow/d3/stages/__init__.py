@@ -1,0 +1,1 @@
+"""The stages that make the dataset, one module a stage."""

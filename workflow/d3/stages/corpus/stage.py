@@ -1,0 +1,176 @@
+"""The corpus stage: a batch of shards in, its kept rows and its rejected rows out.
+
+What is kept does not depend on the order of rows or on which shards share a batch. Files that pass
+the filters are put aside first; when all shards of the batch are read, the sample of every shard is
+known, and of rows with the same text the one with the smallest key stays (`d3.stages.corpus.sampling`).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from d3.config.models import Config
+from d3.core import schemas
+from d3.core.ids import content_id, normalise, unit_interval
+from d3.core.opt_out import NOBODY, OptOut, detail_of, read_opt_out, repositories_of
+from d3.core.opt_out import REASON as OPTED_OUT
+from d3.core.progress import track
+from d3.core.tables import (
+    FORMATS,
+    Row,
+    TableWriter,
+    count_rows,
+    open_parquet,
+    read_rows,
+    scratch_folder,
+    table_name,
+)
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
+from d3.pipeline.job import Job
+from d3.stages.corpus.filters import Rejection, examine, reject_size
+from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
+from d3.stages.corpus.read import Broken, read_shard
+from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
+
+PLACE = ("shard", "row", "id", "hexsha", "repositories")
+
+
+def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
+    """Filter source shards, one or a batch, into kept rows and rejected rows.
+
+    Write `schemas.CORPUS` to `out`, ordered as in the shards, and `schemas.REJECTED` with the reasons to
+    `rejected`. `opt_out` is a list as in `d3.core.opt_out`. Raise InputError if a shard cannot be read to
+    its end, if the list contains a malformed line or if a filter of the user fails; ConfigError if one
+    cannot be imported.
+
+    Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
+    """
+    with (
+        Job("corpus", config=config) as job,
+        scratch_folder(out, "candidates") as folder,
+        ExitStack() as stack,
+    ):
+        kept_table, rejected_table = job.table(out, schemas.CORPUS), job.table(rejected, schemas.REJECTED)
+        candidates = TableWriter(folder / "candidates.parquet", schemas.CORPUS)
+        stack.callback(candidates.discard)
+        choice = Choice(config)
+        entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
+        own = own_filters(config.corpus.filters)
+        for judge in own:
+            job.input(judge.path, role="filter", declared=False)
+            job.prompt(f"{SETTING} {judge.name}", judge.path)
+
+        def reject(row: Row, why: Rejection) -> None:
+            rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
+            job.drop(why.reason)
+
+        for path in shard:
+            name, total = table_name(path), count_rows(job.input(path))
+            job.read += total
+            for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
+                place = placed(name, number, row)
+                found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
+                if isinstance(found, Rejection):
+                    reject(place, found)
+                else:
+                    choice.add(found)
+                    candidates.write(found)
+        candidates.finish()
+        candidates.publish()
+        choice.close()
+        for row in read_rows(candidates.path, schemas.CORPUS):
+            why = choice.rejection(row)
+            if why is None:
+                kept_table.write(row)
+                job.keep()
+            else:
+                reject(
+                    {**row, "hexsha": row["metadata"]["hexsha"], "repositories": repositories_of(row["metadata"])}, why
+                )
+
+
+def placed(shard: str, number: int, row: Row | Broken) -> Row:
+    """Give the columns of `schemas.REJECTED` that say which row this is."""
+    if isinstance(row, Broken):
+        identifier, hexsha, repositories = None, row.hexsha, list(row.repositories)
+    else:
+        identifier, hexsha, repositories = _id_of(row["content"]), row["hexsha"], repositories_of(row)
+    return {"shard": shard, "row": number, "id": identifier, "hexsha": hexsha, "repositories": repositories}
+
+
+def _id_of(content: str | None) -> str | None:
+    try:
+        return None if content is None else content_id(normalise(content))
+    except UnicodeEncodeError:
+        return None
+
+
+def examined(
+    config: Config, entries: OptOut, place: Row, row: Row | Broken, own: Sequence[OwnFilter] = (), *, where: str = ""
+) -> Row | Rejection:
+    """Return the `schemas.CORPUS` row of a source row that passes all filters, or why it does not.
+
+    `own` are the user's filters; `where` names the row if one of them fails.
+    """
+    entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
+    if entry is not None:
+        return Rejection(OPTED_OUT, detail_of(entry))
+    if isinstance(row, Broken):
+        return Rejection(row.reason, row.detail)
+    text = examine(row, config.corpus)
+    if isinstance(text, Rejection):
+        return text
+    held_out = unit_interval(config.seed, "held-out", place["id"]) < config.corpus.held_out
+    why = None if held_out else reject_size(text, config.corpus)
+    why = why or next(filter(None, (judge.check(text, row, where) for judge in own)), None)
+    return why or {
+        "id": place["id"],
+        "text": text,
+        "split": SFT if held_out else MIDTRAIN,
+        "shard": place["shard"],
+        "row": place["row"],
+        "source": config.source.name,
+        "metadata": {name: value for name, value in row.items() if name != "content"},
+    }
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compare ids with texts, and kept and rejected rows with the rows of the shards."""
+    sources = {table_name(Path(name)): job.root / name for name in job.inputs if name.endswith(FORMATS)}
+    places: set[tuple[str, int]] = set()
+    for row in read_columns([job.path()], schemas.CORPUS, "id", "text", "shard", "row"):
+        if content_id(row["text"]) != row["id"] or normalise(row["text"]) != row["text"]:
+            yield job.name(), f"the text of {row['id'][:16]} is not the one that its id is the hash of"
+        if row["shard"] not in sources or (row["shard"], row["row"]) in places:
+            reason = f"{row['id'][:16]} is row {row['row']} of {row['shard']}, which is no input or comes twice"
+            yield job.name(), reason
+        places.add((row["shard"], row["row"]))
+    for row in read_columns([job.path(1)], schemas.REJECTED, "shard", "row"):
+        if row["shard"] not in sources or (row["shard"], row["row"]) in places:
+            yield job.name(1), f"row {row['row']} of {row['shard']} is no input's or comes twice"
+        places.add((row["shard"], row["row"]))
+    for shard, source in sources.items():
+        total = count_rows(source)
+        found = sum(1 for name, row in places if name == shard and 0 <= row < total)
+        if found != total:
+            yield job.name(), f"kept and rejected rows account for {found:,} of the {total:,} rows of {shard}"
+    yield from _check_sources(job, sources)
+
+
+def _check_sources(job: FinishedJob, sources: Mapping[str, Path]) -> Faults:
+    """Compare some kept rows with the rows of Parquet shards that they come from."""
+    wanted = {(row["shard"], row["row"]): row for row in job.sample_rows(job.path(), schemas.CORPUS)}
+    for shard, source in sources.items():
+        numbers = {row for name, row in wanted if name == shard}
+        if source.suffix != ".parquet" or not numbers:
+            continue
+        with open_parquet(source) as file:
+            rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
+            for number, row in enumerate(rows):
+                if number not in numbers:
+                    continue
+                kept, content = wanted[shard, number], row["content"]
+                text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+                metadata = {name: row.get(name) for name in kept["metadata"]}
+                if normalise(text) != kept["text"] or metadata != kept["metadata"]:
+                    yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"

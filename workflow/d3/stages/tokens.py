@@ -1,0 +1,333 @@
+"""Tokenization of a dataset shard with the Dolma toolkit, checked and put in the dataset's order.
+
+`dolma tokens` strips documents, drops what it cannot read without an error, writes gigabytes of
+zeros when there is nothing to write and orders documents differently at every run. So nothing is
+given to it that it would lose, everything that it wrote is checked, and its output is rewritten in
+the order of the dataset's rows. The same rows and tokenizer give the same bytes.
+
+A shard is three files, published together:
+
+- `NAME.npy`: token ids without a header (Dolma's format), every document closed by the end token;
+- `NAME.csv.gz`: start, end, id, src, line of each document; `start` and `end` count tokens, `id` is
+  the content id of the text, `src` the dataset file's name, `line` its row from 1;
+- `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, and the rows dropped.
+
+This stage runs in the Dolma toolkit's environment, so it imports little.
+"""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from d3.config.models import Config
+from d3.core.ids import content_id
+from d3.core.progress import Progress, clock
+from d3.core.schemas import DATASET
+from d3.core.tables import scratch_folder
+from d3.core.tokenizer_file import Vocabulary
+from d3.errors import InputError, ToolError
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
+from d3.pipeline.job import Job
+from d3.provenance.code_digest import file_digest
+
+MAX_DOCUMENT_BYTES = 2**29
+"""The Dolma toolkit never ends on a document of 2**30 tokens or more. No tokenizer makes more than
+two tokens of a byte, so a shorter text is safe."""
+BASE_SECONDS = 900
+BYTES_PER_SECOND = 20_000
+"""Time limit of `dolma tokens`: its start-up, and a thirtieth of the speed measured on one core."""
+TAIL_LINES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A text handed to the Dolma toolkit."""
+
+    line: int
+    """Row of the dataset, from 1."""
+    id: str
+    """Content id of the text."""
+
+
+def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
+    """Tokenize a dataset shard with the Dolma toolkit; needs the dolma environment.
+
+    The column `completion` becomes the memory map `out` (NAME.npy).
+    `tokenizer` is a model's folder. Rows that the Dolma toolkit would lose or change are dropped
+    with a reason: null, empty, outer_whitespace, not_unicode, too_long. A shard without documents
+    becomes an empty map. Raises InputError for what cannot be read and ToolError when the Dolma
+    toolkit fails or its output is not what it must be.
+
+    Example: d3 tokens --dataset data.parquet --tokenizer MODEL --out tokens.npy
+    """
+    if out.suffix != ".npy":
+        raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
+    vocabulary = Vocabulary.read(tokenizer)
+    with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
+        job.input(tokenizer / "tokenizer.json")
+        maps = job.file(out)
+        bounds = job.file(out.with_suffix(".csv.gz"))
+        manifest = job.file(out.with_suffix(".json"))
+        dropped: list[dict[str, Any]] = []
+        documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
+        if documents:
+            _tokenize(folder, vocabulary)
+        shards = _read_parts(folder / "out", vocabulary, len(documents))
+        tokens = _write_shard(documents, shards, dataset.name, maps, bounds)
+        notes = {
+            "documents": len(documents),
+            "tokens": tokens,
+            "dtype": vocabulary.dtype,
+            "eos_id": vocabulary.eos_id,
+            "vocabulary": vocabulary.size,
+            "tokenizer_sha256": vocabulary.sha256,
+            "sha256": file_digest(maps),
+            "dropped": dropped,
+        }
+        manifest.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    lost = f", {len(dropped)} rows dropped: {dict(sorted(job.dropped.items()))}" if dropped else ""
+    print(f"tokens: {len(documents)} documents, {tokens} tokens{lost}", file=sys.stderr)
+
+
+def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]]) -> Iterator[Document]:
+    """Write Dolma documents, whose id is their line, and yield what was written."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for line, row in enumerate(job.rows(dataset, pa.schema([DATASET.field("completion")])), start=1):
+            text = row["completion"]
+            reason = _unfit(text)
+            if reason:
+                job.drop(reason)
+                dropped.append({"line": line, "reason": reason})
+                continue
+            file.write(json.dumps({"id": str(line), "text": text}) + "\n")
+            job.keep()
+            yield Document(line=line, id=content_id(text))
+
+
+def _unfit(text: str | None) -> str | None:
+    """Say why the Dolma toolkit would lose or change a text, None if it would not."""
+    if text is None:
+        return "null"
+    if not text.strip():
+        return "empty"
+    if text != text.strip():
+        return "outer_whitespace"
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "not_unicode"
+    return "too_long" if size > MAX_DOCUMENT_BYTES else None
+
+
+def _tokenize(folder: Path, vocabulary: Vocabulary) -> None:
+    """Run `dolma tokens` on `documents.jsonl`; its files come to lie in `out`."""
+    command = Path(sys.executable).with_name("dolma")
+    if not command.exists():
+        raise ToolError(
+            "the Dolma toolkit is not in this environment",
+            where=str(command),
+            remedy="run this stage with the python of .venv-dolma",
+        )
+    settings = folder / "tokenizer.json"
+    settings.write_text(json.dumps(vocabulary.legacy(), ensure_ascii=False), encoding="utf-8")
+    # The toolkit looks for this folder when it is imported, and asks the network if it is missing.
+    (folder / "nltk" / "tokenizers" / "punkt").mkdir(parents=True)
+    (folder / "tmp").mkdir()
+    documents = folder / "documents.jsonl"
+    arguments = {
+        "documents": documents,
+        "destination": folder / "out",
+        "tokenizer.name_or_path": settings,
+        "tokenizer.eos_token_id": vocabulary.eos_id,
+        "tokenizer.pad_token_id": vocabulary.eos_id,
+        "tokenizer.encode_special_tokens": None,
+        "dtype": vocabulary.dtype,
+        "processes": 1,
+        "work_dir.input": folder / "tmp" / "input",
+        "work_dir.output": folder / "tmp" / "output",
+    }
+    options = [str(part) for name, value in arguments.items() for part in (f"--{name}", value) if part is not None]
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "NLTK_DATA": str(folder / "nltk"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    limit = BASE_SECONDS + documents.stat().st_size / BYTES_PER_SECOND
+    log = folder / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [str(command), "tokens", *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = _wait(process, log, limit)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if code is None:
+        raise ToolError(f"`dolma tokens` did not end in {clock(limit)}", remedy="make the shard smaller")
+    if code != 0:
+        raise ToolError(f"`dolma tokens` ended with {code}: {_tail(log)}", remedy="see the lines quoted here")
+
+
+def _wait(process: "subprocess.Popen[bytes]", log: Path, limit: float) -> int | None:
+    """Wait for the toolkit while showing its own count of documents; None when the limit is reached."""
+    start = time.monotonic()
+    shown = start
+    while True:
+        try:
+            return process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+        if now - start > limit:
+            return None
+        if now - shown >= 10:
+            shown = now
+            counts = re.findall(rb"documents: ([0-9.]+[kMG]?)d", log.read_bytes()[-4000:])
+            done = f"{counts[-1].decode()} documents, " if counts else ""
+            print(f"dolma tokens: {done}{clock(now - start)} so far", file=sys.stderr, flush=True)
+
+
+def _tail(log: Path) -> str:
+    """Give the last lines of a log as one line."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace"))]
+    return " | ".join([line for line in lines if line.strip("^~")][-TAIL_LINES:])
+
+
+# --- checking and rewriting -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What the Dolma toolkit wrote, checked."""
+
+    maps: list[np.ndarray[Any, Any]]
+    """Memory maps of token ids."""
+    places: dict[int, tuple[int, int, int]]
+    """Line of a document -> number of its map, first token, token after the last."""
+
+
+def _read_parts(folder: Path, vocabulary: Vocabulary, expected: int) -> Parts:
+    """Open and check the toolkit's output; raises ToolError for anything that is not as it must be."""
+    maps: list[np.ndarray[Any, Any]] = []
+    places: dict[int, tuple[int, int, int]] = {}
+    for path in sorted(folder.glob("*.npy")):
+        with gzip.open(path.with_suffix(".csv.gz"), "rt", newline="") as lines:
+            rows = [(int(start), int(end), int(name)) for start, end, name, _, _ in csv.reader(lines)]
+        size = path.stat().st_size
+        last = max((end for _, end, _ in rows), default=0)
+        if size != last * np.dtype(vocabulary.dtype).itemsize:
+            raise _broken(f"{path.name} has {size} bytes but its documents end at token {last}")
+        if not rows:
+            continue
+        tokens = np.memmap(path, dtype=vocabulary.dtype, mode="r")
+        at = 0
+        for start, end, line in sorted(rows):
+            if start != at or end - start < 2:  # at least one token and the end token
+                raise _broken(f"document {line} has the tokens {start} to {end}, after token {at}")
+            if line in places:
+                raise _broken(f"document {line} was written twice")
+            places[line] = (len(maps), start, end)
+            at = end
+        ends = np.fromiter((end for _, end, _ in rows), dtype=np.int64) - 1
+        closed = tokens == vocabulary.eos_id
+        if not closed[ends].all() or int(closed.sum()) != len(rows) or int(tokens.max()) >= vocabulary.size:
+            raise _broken(f"{path.name} holds foreign tokens, or end tokens elsewhere than at the ends of documents")
+        maps.append(tokens)
+    if len(places) != expected:
+        log = folder.parent / "log"
+        said = f"; its last lines: {_tail(log)}" if log.exists() else ""
+        raise _broken(f"{expected} documents were given and {len(places)} written{said}")
+    return Parts(maps=maps, places=places)
+
+
+def _broken(what: str) -> ToolError:
+    return ToolError(f"`dolma tokens` lost something: {what}", remedy="report this with the dataset's first rows")
+
+
+def _write_shard(documents: list[Document], parts: Parts, source: str, maps: Path, bounds: Path) -> int:
+    """Write the memory map and its table in the order of `documents`; gives the number of tokens."""
+    at = 0
+    progress = Progress("tokens", len(documents), "documents")
+    with maps.open("wb") as tokens, bounds.open("wb") as raw:
+        packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+        with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
+            table = csv.writer(text)
+            for document in documents:
+                number, start, end = parts.places[document.line]
+                tokens.write(parts.maps[number][start:end].tobytes())
+                table.writerow((at, at + end - start, document.id, source, document.line))
+                at += end - start
+                progress.advance()
+        for file in (tokens, raw):
+            file.flush()
+            os.fsync(file.fileno())
+    progress.close()
+    return at
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that documents cover the token map, and the tokens of a sample of them."""
+    maps, bounds, manifest = (job.name(place) for place in range(3))
+    notes = json.loads(job.path(2).read_bytes())
+    with gzip.open(job.path(1), "rt", newline="") as lines:
+        rows = [(int(start), int(end), name, int(line)) for start, end, name, _, line in csv.reader(lines)]
+    kind = np.dtype(notes["dtype"])
+    ends = [0, *(end for _, end, _, _ in rows)]
+    if [start for start, _, _, _ in rows] != ends[:-1] or job.path().stat().st_size != ends[-1] * kind.itemsize:
+        yield bounds, "its documents do not cover the token map"
+        return
+    if (notes["documents"], notes["tokens"], notes["sha256"]) != (len(rows), ends[-1], job.outputs[maps]):
+        yield manifest, "does not describe the token map beside it"
+    if (job.counts["kept"], sum(job.counts["dropped"].values())) != (notes["documents"], len(notes["dropped"])):
+        yield manifest, "counts other documents than the statement"
+    if not rows:
+        return
+    tokens = np.memmap(job.path(), dtype=kind, mode="r")
+    if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
+        yield maps, "contains ids outside of the vocabulary, or documents without an end token"
+    chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
+    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
+    for dataset in job.inputs_of("dataset"):
+        for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
+            if line not in chosen:
+                continue
+            start, end, name, _ = chosen[line]
+            if content_id(row["completion"]) != name:
+                yield bounds, f"document {line} is not row {line - 1} of {dataset.name}"
+            elif tokenizer is not None:
+                ids = tokenizer.encode(row["completion"], add_special_tokens=False).ids
+                if ids != tokens[start : end - 1].tolist():
+                    yield maps, f"the tokens of document {line} are not those of its text"
+
+
+def _check_tokenizer(job: FinishedJob, sha256: str) -> Any:
+    """Return the tokenizer that made the token map, or None when its file is lost."""
+    for name, digest in job.inputs.items():
+        path = job.root / name
+        if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer.encode_special_tokens = True
+            return tokenizer
+    return None

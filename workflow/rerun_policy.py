@@ -1,0 +1,210 @@
+"""The one place that teaches Snakemake's DAG our rule: a job runs when content changed, not when times did.
+
+Snakemake decides by modification times, by what it wrote into `.snakemake/metadata`, and runs every
+job after a job that ran. Here the statements beside the results decide (`d3.provenance.staleness`), and a job whose
+upstream came out with the same bytes is dropped in the same run. Four places of Snakemake are touched:
+
+- `_IOFile.is_newer` says no: times decide nothing.
+- `persistence.params_changed` gives our reasons; the other questions to the metadata are answered "no".
+- `DAG.update_needrun` is followed by a file of reasons, for `d3 why` and `d3 plan`.
+- `DAG.finish` is followed by dropping the jobs that are ready, were only queued because of the
+  finished job, and for which `d3.provenance.staleness` finds no reason.
+
+The names are those of Snakemake 9.27; with another version, or when the rerun trigger `params` is
+off, this steps aside with one warning. Then parameters and times decide: more reruns, never fewer. A
+process that runs one job on a node does what its head decided, and is left alone.
+"""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import snakemake
+from snakemake.dag import DAG
+from snakemake.io import _IOFile
+from snakemake.logging import logger
+from snakemake.persistence import ParamsChange
+from snakemake.settings.types import RerunTrigger
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+from d3.pipeline.pipeline import code_of
+from d3.pipeline.registry import STAGES
+from d3.provenance.code_digest import digest_of_modules
+from d3.provenance.environments import image, venv
+from d3.provenance.staleness import Judge, Wanted
+from d3.provenance.statement import more_packages
+
+VERSION = "9.27."
+REASONS = "D3_REASONS"
+"""Environment variable: file that the state of every job is written to, as JSON."""
+
+
+class Words(ParamsChange):
+    """Reasons in words, where Snakemake expects changed parameters."""
+
+    def __init__(self, words, files=()):
+        super().__init__(only_new=set(words), files=set(files))
+        self.words = list(words)
+
+    def __str__(self):
+        return "; ".join(self.words)
+
+
+def follow_content(workflow, chain, *, images):
+    """Let content decide in this workflow; `images`: the jobs run in images."""
+    if workflow.exec_mode != ExecMode.DEFAULT:
+        return
+    if snakemake.__version__.startswith(VERSION):
+        Content(workflow, chain, images).install()
+    else:
+        step_aside()
+
+
+def step_aside():
+    """Say that Snakemake's own rules hold."""
+    logger.warning(
+        f"Snakemake {snakemake.__version__}: parameters and times decide what runs again, not content. "
+        f"That needs version {VERSION}x and the rerun trigger `params`."
+    )
+
+
+class Content:
+    """The patched functions and what they share."""
+
+    def __init__(self, workflow, chain, images):
+        self.workflow, self.chain, self.images = workflow, chain, images
+        self.judge = Judge()
+        self.decides = False
+
+    def install(self):
+        """Put the patches in place; workflows of other Snakefiles in this process keep what they had."""
+        update_needrun, finish, is_newer = DAG.update_needrun, DAG.finish, _IOFile.is_newer
+
+        async def newer(file, time):
+            return False if self.decides else await is_newer(file, time)
+
+        async def update(dag, create_inventory=False):
+            if dag.workflow is self.workflow:
+                self.answer_for(dag)
+            await update_needrun(dag, create_inventory)
+            if dag.workflow is self.workflow and self.decides:
+                self.say_mixed()
+                self.write_reasons(dag)
+
+        async def finished(dag, job, *arguments, **options):
+            ready = await finish(dag, job, *arguments, **options)
+            if dag.workflow is self.workflow and self.decides and not self.workflow.dryrun:
+                ready |= self.drop(dag, list(job) if job.is_group() else [job])
+            return ready
+
+        _IOFile.is_newer, DAG.update_needrun, DAG.finish = newer, update, finished
+
+    def answer_for(self, dag):
+        """Answer the DAG's questions about what was recorded."""
+        self.decides = RerunTrigger.PARAMS in self.workflow.rerun_triggers
+        if not self.decides:
+            return step_aside()
+        persistence = self.workflow.persistence
+        persistence.has_metadata = lambda job: True
+        persistence.has_outdated_metadata = lambda job: False
+        persistence.params_changed = lambda job: Words(self.reasons(dag, job), job.output)
+        for question in ("input_changed", "code_changed", "software_stack_changed"):
+            setattr(persistence, question, lambda job, file=None: [])
+
+    def wanted(self, dag, job):
+        """Give what a job would be today, or None for a target without outputs."""
+        stale = job.params.get("stale")
+        if stale is None or not job.output:
+            return None
+        modules = code_of(stale["stage"], json.loads(stale["config"]))
+        opt_out = (job.params.get("opt_out") or [None])[-1]
+        makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
+        return Wanted(
+            stage=stale["stage"],
+            config=json.loads(stale["config"]) if STAGES[stale["stage"]].settings else None,
+            prompts=stale["prompts"],
+            modules=modules,
+            code=digest_of_modules(modules),
+            environment=self.environment(stale),
+            inputs={str(file): makers.get(str(file), []) for file in job.input},
+            outputs=list(map(str, job.output)),
+            opt_out=Path(opt_out) if opt_out else None,
+        )
+
+    def environment(self, stale):
+        """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
+        if self.images and stale["environment"] != "main":
+            return image(Path(stale["image"]))
+        return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
+
+    def reasons(self, dag, job):
+        """Give the reasons why a job must run."""
+        wanted = self.wanted(dag, job)
+        return [] if wanted is None else self.judge.reasons(wanted)
+
+    def drop(self, dag, jobs):
+        """Drop the jobs after `jobs` that are ready and for which nothing changed, and those after them."""
+        ready, waiting = False, list(jobs)
+        for job in jobs:
+            self.judge.forget(list(map(str, job.output)))
+        while waiting:
+            for job in dag.depending[waiting.pop()]:
+                if job not in dag._ready_jobs or not _only_follows(dag.reason(job)) or job.params.get("stale") is None:
+                    continue
+                words = self.reasons(dag, job)
+                if words:
+                    dag.reason(job).params_changed = Words(words, job.output)
+                    continue
+                logger.info(f"Unchanged inputs, not run: {job.rule.name} for {', '.join(map(str, job.output[:1]))}")
+                dag._ready_jobs.discard(job)
+                dag._needrun.discard(job)
+                dag.reason(job).mark_finished()
+                dag._len -= 1
+                after = [later for later in dag.depending[job] if dag.needrun(later)]
+                for later in after:
+                    dag._n_until_ready[later] -= 1
+                ready |= bool(dag.update_ready(after))
+                waiting.append(job)
+        return ready
+
+    def say_mixed(self):
+        """Say once that results were made in images and this run is without them, or the other way round."""
+        for kind, number in Counter(self.judge.mixed.values()).items():
+            made, now = ("in images", "without") if kind == "image" else ("without images", "in them")
+            logger.warning(
+                f"{number} results were made {made} and this run is {now}: they are taken as they are. "
+                f"{'Add --sdm apptainer' if kind == 'image' else 'Leave out --sdm apptainer'}, or use another "
+                "--directory, so that one folder does not mix both."
+            )
+        self.judge.mixed.clear()
+
+    def write_reasons(self, dag):
+        """Write the state of every job to the file that `D3_REASONS` names."""
+        if REASONS not in os.environ:
+            return
+        states = []
+        for job in dag.jobs:
+            before = [by for by in dag.dependencies[job] if dag.needrun(by)]
+            wanted = self.wanted(dag, job)
+            if wanted is not None:
+                words = self.judge.reasons(wanted)
+                state = "stale" if words else "forced" if dag.reason(job).forced else "follows"
+                states.append(
+                    {
+                        "rule": job.rule.name,
+                        "stage": wanted.stage,
+                        "outputs": list(wanted.outputs),
+                        "state": state if dag.needrun(job) else "fresh",
+                        "reasons": words,
+                        "after": [str(file) for by in before for file in by.output[:1]],
+                        "inputs": list(wanted.inputs),
+                    }
+                )
+        Path(os.environ[REASONS]).write_text(json.dumps(states), encoding="utf-8")
+
+
+def _only_follows(reason):
+    """Tell whether a job was queued for no other reason than that a job before it runs."""
+    others = set(reason.get_names()) - {"input files updated by another job"}
+    return not others and bool(reason.updated_input_run)
