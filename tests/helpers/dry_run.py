@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import yaml
 
-from d3.chain import Chain
-from d3.cluster.jobs import jobs
-from d3.config_read import load_config
+from d3.config.load import load_config
+from d3.pipeline.job_list import jobs
+from d3.pipeline.pipeline import Chain
 from helpers.paths import ROOT
 from helpers.workflow_run import command
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from d3.images import built_path, record_path
 
 from d3.core import schemas
 from d3.core.ids import content_id, digest_of
 from d3.core.tables import read_rows
+from d3.provenance.images import built_path, record_path
 from helpers.corpus_tables import MANY, stack_rows, write_shard, write_small_shards
 from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout

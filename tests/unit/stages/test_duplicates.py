@@ -62,9 +62,9 @@ def chain(settings: Config, paths: Sequence[Path], size: int, folder: Path) -> d
     duplicates.run(Config(), corpora, folders["duplicates"])
     for name, corpus in zip(batches, corpora, strict=True):
         elsewhere = folders["duplicates"] / f"{name}.txt"
-        grades = folders["grades"] / f"{name}.parquet"
-        grades.run(settings, corpus, grades, model=None, duplicates=elsewhere)
-        lintseq(settings, [corpus], folders["diffs"] / f"{name}.parquet", grades=grades, duplicates=elsewhere)
+        graded = folders["grades"] / f"{name}.parquet"
+        grades.run(settings, corpus, graded, model=None, duplicates=elsewhere)
+        lintseq(settings, [corpus], folders["diffs"] / f"{name}.parquet", grades=graded, duplicates=elsewhere)
         write_pairs(settings, corpus, folders["pairs"] / f"{name}.parquet", duplicates=elsewhere)
     pairs = [folders["pairs"] / f"{name}.parquet" for name in batches]
     duplicates.pair_duplicates(Config(), pairs, folders["pair_duplicates"])
