@@ -79,8 +79,8 @@ class Shard:
         outputs = [self.folder / name for name in ("d3.parquet", "ids.parquet", "unused.parquet")]
         labels_path = table(self.folder / "labels.parquet", schemas.LABELS, labels)
         run(config or Config(), self.folder / "out" / "kept.parquet", self.diffs, labels_path, *outputs)
-        schemas = (schemas.DATASET, schemas.ROW_IDS, schemas.UNUSED)
-        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in zip(outputs, schemas, strict=True))
+        kinds = (schemas.DATASET, schemas.ROW_IDS, schemas.UNUSED)
+        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in zip(outputs, kinds, strict=True))
         return rows, ids, unused
 
 
