@@ -8,13 +8,22 @@ import pytest
 from benchmarks.lineage import LABELS, make_run
 from d3.audit.index import INDEX, build, licences_of, newer_statements, open_index
 from d3.audit.job_graph import load
-from d3.audit.statements import group_of, read_statement, stage_of
+from d3.audit.statements import enclosing, group_of, name_below, read_finished, read_statement, stage_of
 from d3.audit.trace.trace import Tracer
 from d3.audit.trace.tree import Node, as_json, as_mermaid, as_text
 from d3.audit.verify.statements import check_links
 from d3.audit.verify.verify import rebuild
 from d3.errors import D3Error, InputError
+from d3.provenance.statement import STATEMENT_TYPE
 
+EMPTY = {
+    "_type": STATEMENT_TYPE,
+    "subject": [],
+    "predicate": {
+        "buildDefinition": {"externalParameters": {"stage": "corpus", "config": "", "prompts": {}}},
+        "runDetails": {},
+    },
+}
 FILES = 4
 SHARDS = 3
 JOBS = 7 * SHARDS + 1
@@ -111,7 +120,13 @@ def test_traces_of_rows_files_and_models(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "JSONDecodeError"), ("[]", "TypeError"), ('{"_type": "x"}', "_type is 'x'"), ("{}", "KeyError")],
+    [
+        ("", "damaged"),
+        ("[]", "damaged"),
+        ('{"_type": "x", "predicate": {"buildDefinition": {}}}', "is no statement of this version"),
+        (json.dumps(EMPTY), "no subject or no stage"),
+        (json.dumps(EMPTY | {"subject": [{"name": "a", "digest": {}}]}), "KeyError: 'sha256'"),
+    ],
 )
 def test_what_is_no_statement_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "a.prov.json"
@@ -126,6 +141,27 @@ def test_groups_and_stages_of_paths() -> None:
     assert group_of("resources/models/m@1") == "resources/models/m@1"
     assert stage_of("results/corpus/key/a.parquet") == "corpus"
     assert stage_of("/data/results/a.parquet") == ""
+
+
+@pytest.mark.parametrize("times", [{}, {"startedOn": "now", "finishedOn": "now"}])
+def test_a_statement_without_times_is_not_that_of_a_finished_job(run: Path, times: dict[str, str]) -> None:
+    path = statement(run, "grades")
+    assert read_finished(path, run) == read_statement(run, path)
+    body = json.loads(path.read_text())
+    body["predicate"]["runDetails"]["metadata"] = times
+    path.write_text(json.dumps(body))
+    assert read_finished(path, run) is None
+    assert read_finished(run / "absent", run) is None
+
+
+def test_names_of_files_are_those_of_statements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results/corpus").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "results")
+    for text in ("corpus", "results/corpus/", f"{tmp_path}/results/corpus", "../results/corpus"):
+        assert name_below(tmp_path, text) == "results/corpus"
+    assert name_below(tmp_path, f"{tmp_path}/results/lost/a") == "results/lost/a"
+    assert name_below(tmp_path, "/data/shards/") is None
+    assert list(enclosing("results/a/b")) == ["results/a/b", "results/a", "results"]
 
 
 def test_a_hostile_statement_removes_nothing_outside(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

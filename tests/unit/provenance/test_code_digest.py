@@ -41,6 +41,7 @@ MODULES = {
     "foreign.py": "import d3.stage\nx = 1\n",
     "page.py": "from d3 import plain\nTEMPLATE = 'page.html.jinja'\nOTHER = 'absent.jinja'\n",
     "page.html.jinja": "<p>{{ x }}</p>\n",
+    "pipeline/checks.py": "class FinishedJob: ...\n",
     "errors.py": "from d3.silent import x\n",
     "silent.py": "x = 1\n",
 }
@@ -121,6 +122,16 @@ def test_code_of_the_stage_and_of_what_it_imports_counts(edit: Edit, name: str, 
     else:
         (digests.PACKAGE / name).write_text(new)
         assert edit("stage.py", "", "") != before
+
+
+def test_what_checks_finished_files_does_not_count(edit: Edit) -> None:
+    """An edited check reruns no stage; a function of the same name that checks no finished job still counts."""
+    before = edit("stage.py", "", "")
+    check = "def check(job: FinishedJob):\n    from d3.silent import x\n    return x\n\n\ndef run(x)"
+    assert edit("stage.py", "def run(x)", f"from d3.pipeline.checks import FinishedJob\n\n\n{check}") == before
+    assert edit("stage.py", "return x\n\n\ndef", "return -x\n\n\ndef") == before
+    assert "d3.silent" not in dict(code_modules("d3.stage"))
+    assert edit("stage.py", "job: FinishedJob", "job: int") != before
 
 
 def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:

@@ -105,7 +105,11 @@ def code_modules(*modules: str) -> Iterator[tuple[str, str]]:
             beside = path.with_name(file)
             if beside.is_file():
                 yield f"d3/{beside.relative_to(PACKAGE).as_posix()}", data_digest(beside)
-        edges |= {(digest, edge.name, found[edge.module][2] if edge.module in found else "") for edge in seen.edges}
+        edges |= {
+            (digest, edge.name, found[edge.module][2] if edge.module in found else "")
+            for edge in seen.edges
+            if edge.module not in BESIDE_THE_POINT
+        }
     yield IMPORTS, text_digest("\n".join(map(" ".join, sorted(edges))))
 
 
