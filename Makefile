@@ -55,7 +55,7 @@ slurm-chain: setup .venv-vllm/.installed  ## the chain on a real SLURM on this m
 .PHONY: drills
 drills: setup  ## fault drills on a real SLURM on this machine (root, Debian); ARGS=NAME does one
 	tests/slurm/start-cluster.sh
-	$(VENV)/python tests/slurm/drills.py $(ARGS)
+	PYTHONPATH=tests $(VENV)/python tests/slurm/drills.py $(ARGS)
 
 .PHONY: bench-lintseq
 bench-lintseq: setup  ## LintSeq against the pylintseq command: CPU-seconds side by side, and equality
@@ -74,7 +74,7 @@ bench-lineage: setup  ## index and traces over a million made-up dataset rows: s
 KILLS ?= 50
 .PHONY: crash-drill
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true
-	PYTHONPATH=tests/unit:tests/workflow:workflow $(VENV)/python tests/workflow/drill.py --kills $(KILLS) $(ARGS)
+	PYTHONPATH=tests $(VENV)/python -m helpers.crash_drill --kills $(KILLS) $(ARGS)
 
 .PHONY: scorecard
 scorecard: setup  ## what must and must not rerun: twenty changes on a finished run, beside Snakemake alone

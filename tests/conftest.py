@@ -1,20 +1,17 @@
-"""Paths that tests import their helpers from, and what all tests share."""
+"""What all tests share."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "unit"), str(HERE / "workflow"), str(HERE / "slurm"), str(HERE / "apptainer")]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a tiny random Llama with its tokenizer and a chat template."""
-    from llm_models import chat_model
+    from helpers.tiny_models import chat_model
 
     return chat_model(tmp_path_factory.mktemp("model") / "tiny")
 
@@ -22,7 +19,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, Path]:
     """Give folder and configuration of a finished run of the whole workflow; tests leave its files alone."""
-    from running import run, tiny_config, write_config
+    from helpers.workflow_run import run, tiny_config, write_config
 
     folder = tmp_path_factory.mktemp("finished")
     config = write_config(folder, tiny_config(tiny_model))
@@ -34,9 +31,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
 @pytest.fixture(scope="session")
 def images() -> dict[str, Path]:
     """Give the files of all images by their names; builds what is missing, some minutes each (see `entering.STORE`)."""
-    from entering import build, require_apptainer
-
     from d3.images import RECIPES, image_path
+    from helpers.real_images import build, require_apptainer
 
     require_apptainer()
     done = build()

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from entering import Enter, entrance
+
+from helpers.real_images import Enter, entrance
 
 
 @pytest.fixture(scope="session")

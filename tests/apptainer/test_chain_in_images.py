@@ -4,12 +4,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from entering import require_apptainer
-
 from d3.cluster.build import write_record
 from d3.images import record, record_path
-from places import Place, copy_checkout
-from running import ROOT, command, digests, run, tiny_config, write_config
+from helpers.paths import ROOT
+from helpers.real_images import require_apptainer
+from helpers.run_folder import Place, copy_checkout
+from helpers.workflow_run import command, digests, run, tiny_config, write_config
 
 PROFILE = ("--profile", str(ROOT / "profiles" / "apptainer"))
 

@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from entering import build as build_images
-from entering import require_apptainer, standard_libraries
 
 from d3 import __version__
 from d3 import images as recipes
 from d3.environments import of_manifest
 from d3.images import ROOT, file_sha256, image_identity, lock_path, record, record_path
+from helpers.real_images import build as build_images
+from helpers.real_images import require_apptainer, standard_libraries
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

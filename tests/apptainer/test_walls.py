@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from entering import Enter
 
 from d3.config_read import parse_config
 from d3.images import ROOT
-from test_execute import table
+from helpers.benchmark_files import write_samples
+from helpers.real_images import Enter
 
 LAUNCHER = ROOT / "workflow" / "bin" / "d3"
 CONNECT = """
@@ -81,7 +81,7 @@ def test_the_sandbox_for_model_written_code_works_inside_the_image(enter: Enter,
     reach = "import socket\n    socket.create_connection(('127.0.0.1', 22), 1)"
     bodies = ["return x + 1", "return x", reach, "import os\n    return len(os.listdir('/opt/d3')) and x + 1"]
     rows = [("t/0", number, f"def f(x):\n    {body}\n", "ok") for number, body in enumerate(bodies)]
-    table(tmp_path / "samples.parquet", rows)
+    write_samples(tmp_path / "samples.parquet", rows)
     config = parse_config({"benchmarks": {"own": {"path": str(tmp_path / "tasks.jsonl"), "tasks": None}}})
     words = [LAUNCHER, "execute", "--config", config.model_dump_json(), "--benchmark", "own"]
     words += ["--tasks", tmp_path / "tasks.jsonl", "--samples", tmp_path / "samples.parquet"]

@@ -1,4 +1,4 @@
-"""Fault drills on the sandbox: `make drills`, or `python tests/slurm/drills.py NAME ...`.
+"""Fault drills on the sandbox: `make drills`, or `make drills ARGS=NAME`.
 
 Every drill takes the inputs of one stage from a finished local run, lets SLURM make the stage with
 `d3 run`, breaks something on the way, and compares the result with that of the undisturbed run. It ends
@@ -19,14 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "unit"), str(HERE.parent / "workflow"), str(HERE.parents[1] / "workflow")]
-
-# ruff: noqa: E402  (the tests' helpers lie in folders of their own)
 from d3.images import image_path
-from drive import drive, start
-from running import digests, run, tiny_config, write_config
-from sandbox import slurm, write_site
+from helpers.slurm_cluster import slurm, write_site
+from helpers.slurm_run import drive, start
+from helpers.workflow_run import digests, run, tiny_config, write_config
 
 BOX = Path(os.environ.get("SLURM_SANDBOX", "/var/tmp/slurm-sandbox"))
 TARGETS = {"grades": "results/grades", "midtrain": "results/midtrain"}
@@ -396,7 +392,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[[], *DRILLS], metavar="NAME", help=", ".join(DRILLS))
     parser.add_argument("--folder", type=Path, help="where the runs lie; what is there is used again")
     options = parser.parse_args()
-    from llm_models import chat_model
+    from helpers.tiny_models import chat_model
 
     place = (options.folder or Path(tempfile.mkdtemp(prefix="d3-drills-"))).resolve()
     reference = place / "reference"

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from entering import standard_libraries
 
 from d3.images import file_sha256
-from drive import drive
-from llm_models import chat_model
-from running import digests, run, tiny_config, write_config
-from sandbox import TWO_NODES, require_cluster, slurm, write_site
+from helpers.real_images import standard_libraries
+from helpers.slurm_cluster import TWO_NODES, require_cluster, slurm, write_site
+from helpers.slurm_run import drive
+from helpers.tiny_models import chat_model
+from helpers.workflow_run import digests, run, tiny_config, write_config
 
 GPU_RULES = ("grades", "labels", "midtrain", "sft", "generate")
 IMAGE_OF = {

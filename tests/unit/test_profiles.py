@@ -1,12 +1,12 @@
 """Profiles for SLURM keep the settings that the executor plugin's bugs ask for."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-PROFILES = Path(__file__).parents[2] / "profiles"
+from helpers.paths import PROFILES
+
 ON_SLURM = sorted(path.parent.name for path in PROFILES.glob("*/partitions.yaml"))
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from placeholders import Cost, dry_run, finish_everything, job_counts, paper_scale, planned
-from running import ROOT
+from helpers.paths import ROOT
+from helpers.placeholders import Cost, dry_run, finish_everything, job_counts, paper_scale, planned
 
 SECONDS = 10.0
 MEGABYTES = 500.0

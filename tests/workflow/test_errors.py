@@ -7,13 +7,14 @@ import yaml
 
 from d3.config_files import config_files
 from d3.config_read import load_config
-from running import ROOT, d3, run, tiny_config, write_config
+from helpers.paths import ROOT
+from helpers.workflow_run import d3, run, tiny_config, write_config
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"corpus": {"min_lnes": 3}}, "corpus.min_lnes: no such key, allowed are held_out"),
+        ({"corpus": {"min_lnes": 3}}, "corpus.min_lnes: no such key, allowed are filters"),
         ({"seed": -1}, "seed: given -1"),
         ({"grades": {"engine": {"kind": "magic"}}}, "grades.engine.kind: given 'magic'"),
         ({"source": {"shards": ["nowhere/*.parquet"]}}, "no file matches 'nowhere/*.parquet'"),

@@ -10,8 +10,8 @@ import pytest
 
 from d3.chain import Chain
 from d3.config_read import parse_config
-from running import d3, digests, run, tiny_config, write_config
-from stack_shards import row, write_parquet
+from helpers.corpus_tables import row, write_parquet
+from helpers.workflow_run import d3, digests, run, tiny_config, write_config
 
 SECRET = "ann/secret"
 

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from running import ROOT, SNAKEMAKE
+from helpers.paths import ROOT, SNAKEMAKE
 
 
 def rulegraph() -> str:

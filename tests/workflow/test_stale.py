@@ -17,10 +17,11 @@ from d3 import records
 from d3.identity import content_id, digest_of
 from d3.images import built_path, record_path
 from d3.tables import read_rows
-from llm_models import chat_model
-from places import Place, copy_checkout
-from running import ROOT, d3, digests
-from small_shards import MANY, rows_of, small_config, write_shard, write_shards
+from helpers.paths import ROOT
+from helpers.run_folder import Place, copy_checkout
+from helpers.small_shards import MANY, rows_of, small_config, write_shard, write_shards
+from helpers.tiny_models import chat_model
+from helpers.workflow_run import d3, digests
 
 STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
 EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from places import Place, copy_checkout
-from running import ROOT
-from small_shards import small_config, write_shards
+from helpers.paths import ROOT
+from helpers.run_folder import Place, copy_checkout
+from helpers.small_shards import small_config, write_shards
 
 EVERY = {"corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few", "dataset/few"}
 

@@ -8,8 +8,8 @@ import pytest
 
 from d3 import records
 from d3.tables import read_rows
-from llm_models import chat_model
-from running import run, tiny_config, write_config
+from helpers.tiny_models import chat_model
+from helpers.workflow_run import run, tiny_config, write_config
 
 
 def rows(folder: Path, stage: str, schema: Any) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import pytest
 from d3 import records
 from d3.diffs import apply_diffs
 from d3.tables import read_rows
-from drill import drill
-from running import run
+from helpers.crash_drill import drill
+from helpers.workflow_run import run
 
 KILLS = 6
 

@@ -289,7 +289,9 @@ def code_of(stage: str, settings: Mapping[str, Any] | None = None) -> dict[str, 
 @cache
 def _rule_of(stage: str) -> dict[str, str]:
     """Return the digests of the scripts that a stage's rule starts and of its shell text."""
-    found = {f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts}
+    found = {
+        f"workflow/bin/{name}": script_digest(BIN / name) for name in STAGES[stage].scripts if (BIN / name).is_file()
+    }
     rule = STAGES[stage].rule
     if rule in (shells := rule_shells()):
         found[f"rule {rule}"] = shell_digest(shells[rule])

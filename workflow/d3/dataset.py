@@ -4,6 +4,8 @@ A label says which steps of a diff sequence it describes; the row holds the prog
 the instruction and the steps. Every sequence is replayed first and must give its file exactly.
 """
 
+from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from d3 import records
@@ -11,19 +13,24 @@ from d3.config import Config
 from d3.diffs import DiffError, lines_changed, programs_of
 from d3.errors import InputError
 from d3.identity import program_number
+from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.progress import track
 from d3.stage import Job
-from d3.tables import Row, count_rows
+from d3.tables import Row, count_rows, read_rows
 from d3.trajectory import example_completion, example_prompt, holds_marker, random_name
 
 
-def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, row_ids: Path, unused: Path) -> None:
-    """Write `records.DATASET` with its sidecar `records.ROW_IDS`, and `records.UNUSED`, for one shard.
+def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows: Path, unused: Path) -> None:
+    """Assemble the dataset rows of a shard from its corpus, diffs and labels.
 
-    Rows are ordered by (file id, sample, part).
+    Write `records.DATASET` with its sidecar `records.ROW_IDS`, and `records.UNUSED`, ordered by (file id,
+    sample, part).
+
+    Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
+        --out data.parquet --rows rows.parquet --unused unused.parquet
     """
     with Job("dataset", config=config) as job:
-        rows, ids = job.table(output, records.DATASET), job.table(row_ids, records.ROW_IDS)
+        table, ids = job.table(out, records.DATASET), job.table(rows, records.ROW_IDS)
         left_out = job.table(unused, records.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, records.CORPUS)}
         sequences = {(row["id"], row["sample"]): row for row in job.side_rows(diffs, records.DIFFS)}
@@ -39,8 +46,8 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, output: Path, r
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
                 job.drop(built)
                 continue
-            ids.write({"row": rows.rows, **{name: label[name] for name in ("id", "sample", "part", "start", "end")}})
-            rows.write(built)
+            ids.write({"row": table.rows, **{name: label[name] for name in ("id", "sample", "part", "start", "end")}})
+            table.write(built)
             job.keep()
 
 
@@ -74,3 +81,47 @@ def build_row(config: Config, label: Row, file: Row, diffs: list[str]) -> Row | 
         "metadata": file["metadata"],
         "source": file["source"],
     }
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check row numbers and ids, that every label is used or not, and a sample of the rows by building them again."""
+    data, ids, unused = (job.name(place) for place in range(3))
+    key_of = itemgetter("id", "sample", "part")
+    places = list(read_rows(job.path(1), records.ROW_IDS))
+    if [row["row"] for row in places] != list(range(count_rows(job.path()))):
+        yield ids, "its row numbers are not those of the dataset file"
+        return
+    used = {key_of(row) for row in places}
+    left = [key_of(row) for row in read_rows(job.path(2), records.UNUSED)]
+    labeled = set(map(key_of, read_columns(job.inputs_of("labels"), records.LABELS, "id", "sample", "part")))
+    if used | set(left) != labeled or used & set(left) or len(left) + len(places) != len(labeled):
+        yield unused, "used and unused labels together are not the labels of its input"
+    for row, place in zip(read_columns([job.path()], records.DATASET, "source_program_id"), places, strict=True):
+        if row["source_program_id"] != program_number(place["id"]):
+            yield data, f"row {place['row']} is of another file than its id {place['id'][:16]}"
+    if job.config:  # lost facts are a finding of their own
+        yield from _check_sample(job, job.draw.sample(places, min(job.sample, len(places))))
+
+
+def _check_sample(job: FinishedJob, places: Sequence[Row]) -> Faults:
+    """Build some rows again from the corpus, the diffs and the labels."""
+    config = Config.model_validate({name: job.config[name] for name in ("seed", "dataset")})
+    keys = {place["row"]: (place["id"], place["sample"], place["part"]) for place in places}
+    labels = rows_by_key(job.inputs_of("labels"), records.LABELS, set(keys.values()), "id", "sample", "part")
+    sequences = select(records.DIFFS, "id", "sample", "diffs")
+    diffs = rows_by_key(job.inputs_of("diffs"), sequences, {key[:2] for key in keys.values()}, "id", "sample")
+    files = rows_by_key(job.inputs_of("corpus"), records.CORPUS, {key[0] for key in keys.values()}, "id")
+    steps = {place["row"]: (place["start"], place["end"]) for place in places}
+    for number, row in enumerate(read_rows(job.path(), records.DATASET)):
+        if number not in keys:
+            continue
+        key = keys[number]
+        label = labels[key]
+        if steps[number] != (label["start"], label["end"]):
+            yield job.name(1), f"row {number} names other steps than its label"
+        built = build_row(config, label, files[key[0]], diffs[key[:2]]["diffs"])
+        if isinstance(built, str):
+            yield job.name(), f"row {number} is of a label that is not used: {built}"
+            continue
+        for column in (name for name in built if row[name] != built[name]):
+            yield job.name(), f"row {number}: {column} is not what its file, diffs and label build"

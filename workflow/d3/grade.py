@@ -30,6 +30,7 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.spill import Spill
 from d3.stage import Job
 from d3.tables import Row, read_rows
@@ -43,24 +44,28 @@ SCORE_LINE = re.compile(r"final\s+score\W{0,5}([0-4])(?![0-9]|\.[0-9])", re.IGNO
 def run(
     config: Config,
     corpus: Path,
-    output: Path,
+    out: Path,
     *,
     model: str | None,
     journal: Path | None = None,
     duplicates: Path | None = None,
 ) -> None:
-    """Grade the files of a corpus shard that may be used for mid-training; rows in the order of ids.
+    """Grade the files of a corpus shard for mid-training with a language model.
+
+    Rows are in the order of ids.
 
     `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
     (`repeated`) or that the list `duplicates` says goes on in another batch. A file that cannot be
     graded keeps a row with its status. In the mode `none` nothing is opened or asked, and every row has
     the status `not_asked`. Raises D3Error.
+
+    Example: d3 grades --corpus kept.parquet --out grades.parquet --model MODEL --journal journal/grades
     """
     settings = config.grades
     if settings.mode == "none":
         with Job("grades", config=config) as job:
-            table = job.table(output, records.GRADES)
+            table = job.table(out, records.GRADES)
             for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
                 table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
         return
@@ -75,9 +80,9 @@ def run(
     ):
         job.prompt("grades.prompt", template)
         job.model(model, settings.engine.revision)
-        table = job.table(output, records.GRADES)
+        table = job.table(out, records.GRADES)
         questions = _questions(config, _files(job, corpus, duplicates), engine, prompt)
-        with Spill(output.parent, lambda row: row["id"]) as rows:
+        with Spill(out.parent, lambda row: row["id"]) as rows:
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
                 rows.add(grade_row(outcome, settings.read_out))
             for row in rows.rows():
@@ -159,3 +164,20 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     else:
         row |= {"status": "unparsable", "detail": "no final score"}
     return row
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that every file for mid-training has one grade."""
+    corpus = read_columns(job.inputs_of("corpus"), records.CORPUS, "id", "split")
+    files = {row["id"] for row in corpus if row["split"] == "midtrain"}
+    for duplicates in job.inputs_of("duplicates"):
+        files -= set(duplicates.read_text(encoding="ascii").split())
+    seen: set[str] = set()
+    for row in read_columns([job.path()], records.GRADES, "id", "score", "status"):
+        if row["id"] not in files or row["id"] in seen:
+            yield job.name(), f"grades {row['id'][:16]}, which is no file for mid-training or comes twice"
+        seen.add(row["id"])
+        if (row["status"] == "ok") != (row["score"] is not None) or (row["score"] or 0) not in range(5):
+            yield job.name(), f"{row['id'][:16]} has the score {row['score']} and the status {row['status']}"
+    if seen != files:
+        yield job.name(), f"{len(files - seen):,} files have no grade"

@@ -22,6 +22,7 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.stage import Job
 from d3.tables import Row, in_order, read_rows
 from d3.trajectory import Part, draw_parts, holds_marker
@@ -54,9 +55,11 @@ class Piece:
 
 
 def run(
-    config: Config, corpus: Path, diffs: Path, output: Path, *, model: str | None, journal: Path | None = None
+    config: Config, corpus: Path, diffs: Path, out: Path, *, model: str | None, journal: Path | None = None
 ) -> None:
-    """Label the diff sequences of a shard; rows in the order of (id, sample, part).
+    """Write instructions for whole programs and sub-trajectories with a language model.
+
+    Rows are in the order of (id, sample, part).
 
     Every sequence must belong to a file of `corpus` that is not held out, otherwise the two files
     are of different shards: InputError. Sequences without diffs are dropped with their status. A
@@ -64,10 +67,12 @@ def run(
     asked. Programs too long for the engine are cut at a line end; `too_long` is what has no room
     even then. In the modes `none` and `constant` the same parts get an empty or the same instruction
     and nothing is opened or asked.
+
+    Example: d3 labels --corpus kept.parquet --diffs diffs.parquet --out labels.parquet --model MODEL
     """
     settings = config.labels
     if settings.mode != "model":
-        _write_unasked(config, corpus, diffs, output)
+        _write_unasked(config, corpus, diffs, out)
         return
     if model is None:
         raise ConfigError("no model", where="labels", remedy="name one with --model, or set labels.mode")
@@ -82,7 +87,7 @@ def run(
         job.prompt("labels.program_prompt", templates[0])
         job.prompt("labels.change_prompt", templates[1])
         job.model(model, settings.engine.revision)
-        table = job.table(output, records.LABELS)
+        table = job.table(out, records.LABELS)
         files = _files(job, corpus)
         questions = _questions(config, job, diffs, files, engine, program, change)
         echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
@@ -274,3 +279,17 @@ def _bare(line: str) -> str:
 def _words(text: str) -> str:
     """Give a text's words in small letters with one space before and after each."""
     return f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that labels are about steps of the sequences, and that only those with the status `ok` have a text."""
+    sequences = read_columns(job.inputs_of("diffs"), records.DIFFS, "id", "sample", "diffs")
+    lengths = {(row["id"], row["sample"]): len(row["diffs"] or []) for row in sequences}
+    columns = ("id", "sample", "part", "start", "end", "label", "status")
+    for row in read_columns([job.path()], records.LABELS, *columns):
+        length = lengths.get((row["id"], row["sample"]), -1)
+        name = f"{row['id'][:16]}#{row['sample']}, part {row['part']}"
+        if not 0 <= row["start"] < row["end"] <= length:
+            yield job.name(), f"{name} is about steps {row['start']} to {row['end']} of {length}"
+        if (row["status"] == "ok") != (row["label"] is not None):
+            yield job.name(), f"{name} has the status {row['status']} and the label {row['label']!r:.40}"

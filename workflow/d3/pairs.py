@@ -20,6 +20,7 @@ from d3.corpus.duplicates import ids_elsewhere
 from d3.diffs import apply_diffs
 from d3.errors import InputError
 from d3.identity import content_id, normalise, unit_interval
+from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.progress import track
 from d3.stage import Job
 from d3.tables import Row, count_rows
@@ -28,16 +29,19 @@ from d3.trajectory import example_completion, example_prompt, holds_marker
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
 
-def write_pairs(config: Config, corpus: Path, output: Path, *, duplicates: Path | None = None) -> None:
-    """Write `records.PAIRS` for a batch of the corpus, ordered by id; only held-out files are used.
+def run(config: Config, corpus: Path, out: Path, *, duplicates: Path | None = None) -> None:
+    """Extract docstring -> function pairs from the held-out files of a corpus shard.
 
+    Write `records.PAIRS`, ordered by id.
     The sample is one of every source shard, so that it stays when shards are batched another way. Of
     equal functions the one out of the file with the smallest id stays. `duplicates` lists files that go on
     in another batch.
+
+    Example: d3 pairs --corpus kept.parquet --out pairs.parquet
     """
     settings = config.pairs
     with Job("pairs", config=config) as job:
-        table = job.table(output, records.PAIRS)
+        table = job.table(out, records.PAIRS)
         elsewhere = ids_elsewhere(job, duplicates)
         found: dict[str, dict[str, Row]] = {}
         for row in track(job.rows(corpus, records.CORPUS), f"pairs {corpus.name}", count_rows(corpus), "files"):
@@ -173,13 +177,16 @@ def instruction_of(docstring: str | None, min_words: int) -> str | None:
     return sentence if len(words) >= min_words and sentence.isprintable() else None
 
 
-def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> None:
-    """Write `records.SFT`: each pair's sequence of diffs, from the empty program, as one example.
+def sft_data(config: Config, pairs: Path, diffs: Path, out: Path) -> None:
+    """Turn pairs and their diffs into examples for supervised fine-tuning.
 
-    Raises InputError if a sequence does not lead to its function.
+    Write `records.SFT`: each pair's sequence of diffs, from the empty program, is one example. Raise
+    InputError if a sequence does not lead to its function.
+
+    Example: d3 sft-data --pairs pairs.parquet --diffs pair_diffs.parquet --out examples.parquet
     """
     with Job("sft_data", config=config) as job:
-        table = job.table(output, records.SFT)
+        table = job.table(out, records.SFT)
         by_id = {row["id"]: row for row in job.side_rows(pairs, records.PAIRS)}
         for row in job.rows(diffs, records.DIFFS):
             if row["status"] != "ok":
@@ -195,3 +202,28 @@ def write_examples(config: Config, pairs: Path, diffs: Path, output: Path) -> No
             completion = example_completion(prompt, row["diffs"])
             table.write({"id": row["id"], "sample": row["sample"], "prompt": prompt, "completion": completion})
             job.keep()
+
+
+def check_pairs(job: FinishedJob) -> Faults:
+    """Check the ids of pairs, and that the files that they come from are held out."""
+    files = read_columns(job.inputs_of("corpus"), records.CORPUS, "id", "split")
+    held_out = {row["id"] for row in files if row["split"] == "sft"}
+    for row in read_columns([job.path()], records.PAIRS, "id", "text", "file_id"):
+        if content_id(row["text"]) != row["id"]:
+            yield job.name(), f"the text of {row['id'][:16]} is not the one that its id is the hash of"
+        if row["file_id"] not in held_out:
+            yield job.name(), f"{row['id'][:16]} comes from {row['file_id'][:16]}, which is no held-out file"
+
+
+def check_sft_data(job: FinishedJob) -> Faults:
+    """Make a sample of the examples again from their pairs and diffs."""
+    rows = job.sample_rows(job.path(), records.SFT)
+    wanted = {(row["id"], row["sample"]) for row in rows}
+    sequences = select(records.DIFFS, "id", "sample", "diffs")
+    diffs = rows_by_key(job.inputs_of("pair_diffs"), sequences, wanted, "id", "sample")
+    pairs = rows_by_key(job.inputs_of("pairs"), records.PAIRS, {row["id"] for row in rows}, "id")
+    for row in rows:
+        pair, steps = pairs[row["id"]], diffs[row["id"], row["sample"]]["diffs"]
+        prompt = example_prompt(f"{pair['name']}_solution.py", "", pair["instruction"])
+        if (row["prompt"], row["completion"]) != (prompt, example_completion(prompt, steps)):
+            yield job.name(), f"{row['id'][:16]}#{row['sample']} is not what its pair and diffs build"

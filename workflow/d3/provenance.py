@@ -32,6 +32,7 @@ BESIDE_THE_POINT = {
     "d3.config_read": "as d3.config; it only says what is wrong with a file",
     "d3.errors": "texts for the user; a job that fails leaves no result",
     "d3.progress": "lines for the user",
+    "d3.pipeline.checks": "what `d3 verify` compares finished files with",
     "d3.statement": "written beside the results, never read by a stage",
     "d3.surroundings": "as d3.statement",
     "d3.attempts": "as d3.statement",
@@ -82,7 +83,7 @@ def _outline(path: Path) -> Outline:
     return outline(path.read_bytes(), package, lambda name: module_path(name) is not None)
 
 
-def _decisive(modules: tuple[str, ...]) -> Iterator[tuple[str, Path, Outline]]:
+def _decisive(*modules: str) -> Iterator[tuple[str, Path, Outline]]:
     """Yield (name, path, outline) of modules and all that they import, without those beside the point."""
     seen = set(BESIDE_THE_POINT)
     waiting = list(modules)
@@ -104,7 +105,7 @@ def code_modules(*modules: str) -> Iterator[tuple[str, str]]:
     A module without code is left out. Data files of the package that a module names, such as templates,
     come with it, named by their path. The last digest, named `IMPORTS`, is that of who uses what of whom.
     """
-    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(modules)}
+    found = {name: (path, seen, text_digest(seen.text)) for name, path, seen in _decisive(*modules)}
     edges = set()
     for name, (path, seen, digest) in found.items():
         if seen.text:

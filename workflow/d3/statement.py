@@ -157,7 +157,7 @@ def read_statement(path: Path) -> dict[str, Any]:
         reason = "is no statement of this version of the pipeline"
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         reason = "is no statement: damaged"
     raise InputError(reason, where=str(path), remedy="run the job again")
 

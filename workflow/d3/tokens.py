@@ -36,6 +36,7 @@ import pyarrow as pa
 from d3.config import Config
 from d3.errors import InputError, ToolError
 from d3.identity import content_id
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.progress import Progress, clock
 from d3.provenance import file_digest
 from d3.records import DATASET
@@ -62,22 +63,25 @@ class Document:
     """Content id of the text."""
 
 
-def run(config: Config, dataset: Path, output: Path, *, tokenizer: Path) -> None:
-    """Tokenize the `completion` column of a dataset shard into the memory map `output` (NAME.npy).
+def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
+    """Tokenize a dataset shard with the Dolma toolkit; needs the dolma environment.
 
+    The column `completion` becomes the memory map `out` (NAME.npy).
     `tokenizer` is a model's folder. Rows that the Dolma toolkit would lose or change are dropped
     with a reason: null, empty, outer_whitespace, not_unicode, too_long. A shard without documents
     becomes an empty map. Raises InputError for what cannot be read and ToolError when the Dolma
     toolkit fails or its output is not what it must be.
+
+    Example: d3 tokens --dataset data.parquet --tokenizer MODEL --out tokens.npy
     """
-    if output.suffix != ".npy":
-        raise InputError("the output must be named NAME.npy", where=str(output), remedy="rename it")
+    if out.suffix != ".npy":
+        raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
     vocabulary = Vocabulary.read(tokenizer)
-    with Job("tokens", config=config) as job, scratch_folder(output, "dolma") as folder:
+    with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
-        maps = job.file(output)
-        bounds = job.file(output.with_suffix(".csv.gz"))
-        manifest = job.file(output.with_suffix(".json"))
+        maps = job.file(out)
+        bounds = job.file(out.with_suffix(".csv.gz"))
+        manifest = job.file(out.with_suffix(".json"))
         dropped: list[dict[str, Any]] = []
         documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
         if documents:
@@ -279,3 +283,51 @@ def _write_shard(documents: list[Document], parts: Parts, source: str, maps: Pat
             os.fsync(file.fileno())
     progress.close()
     return at
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that documents cover the token map, and the tokens of a sample of them."""
+    maps, bounds, manifest = (job.name(place) for place in range(3))
+    notes = json.loads(job.path(2).read_bytes())
+    with gzip.open(job.path(1), "rt", newline="") as lines:
+        rows = [(int(start), int(end), name, int(line)) for start, end, name, _, line in csv.reader(lines)]
+    kind = np.dtype(notes["dtype"])
+    ends = [0, *(end for _, end, _, _ in rows)]
+    if [start for start, _, _, _ in rows] != ends[:-1] or job.path().stat().st_size != ends[-1] * kind.itemsize:
+        yield bounds, "its documents do not cover the token map"
+        return
+    if (notes["documents"], notes["tokens"], notes["sha256"]) != (len(rows), ends[-1], job.outputs[maps]):
+        yield manifest, "does not describe the token map beside it"
+    if (job.counts["kept"], sum(job.counts["dropped"].values())) != (notes["documents"], len(notes["dropped"])):
+        yield manifest, "counts other documents than the statement"
+    if not rows:
+        return
+    tokens = np.memmap(job.path(), dtype=kind, mode="r")
+    if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
+        yield maps, "contains ids outside of the vocabulary, or documents without an end token"
+    chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
+    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
+    for dataset in job.inputs_of("dataset"):
+        for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
+            if line not in chosen:
+                continue
+            start, end, name, _ = chosen[line]
+            if content_id(row["completion"]) != name:
+                yield bounds, f"document {line} is not row {line - 1} of {dataset.name}"
+            elif tokenizer is not None:
+                ids = tokenizer.encode(row["completion"], add_special_tokens=False).ids
+                if ids != tokens[start : end - 1].tolist():
+                    yield maps, f"the tokens of document {line} are not those of its text"
+
+
+def _check_tokenizer(job: FinishedJob, sha256: str) -> Any:
+    """Return the tokenizer that made the token map, or None when its file is lost."""
+    for name, digest in job.inputs.items():
+        path = job.root / name
+        if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
+            from tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer.encode_special_tokens = True
+            return tokenizer
+    return None

@@ -58,12 +58,15 @@ class Instruction:
     """How the template began the answer."""
 
 
-def run(config: Config, labels: Path, output: Path, *, model: str, journal: Path | None = None) -> None:
-    """Ask about every instruction of a shard's labels; rows of `d3.records.TOPICS` in the order of (id, sample, part).
+def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | None = None) -> None:
+    """Classify the instructions of a shard by topic, library, difficulty and task type.
 
+    Rows of `d3.records.TOPICS` are in the order of (id, sample, part).
     What the requests cost at most is printed before the first one. Labels without an instruction are
     dropped as `label_STATUS`, empty instructions as `no_instruction`. Equal instructions make equal
     requests, so a journal answers all but the first. Raises D3Error.
+
+    Example: d3 topics --labels labels.parquet --out topics.parquet --model MODEL
     """
     settings = config.topics
     engine = open_engine(settings.engine, model)
@@ -77,7 +80,7 @@ def run(config: Config, labels: Path, output: Path, *, model: str, journal: Path
         job.model(model, settings.engine.revision)
         cost = asker.estimate([labels], kept)
         print(cost.text(), file=sys.stderr, flush=True)
-        table = job.table(output, records.TOPICS)
+        table = job.table(out, records.TOPICS)
         outcomes = ask_all(engine, asker.questions(_labelled(job, labels)), kept, what="topics", total=cost.questions)
         while group := list(islice(outcomes, asker.per_instruction)):
             table.write(topics_row(group))
@@ -302,20 +305,29 @@ def _items(value: Any) -> list[str] | str:
 # --- counting ----------------------------------------------------------------------------------------
 
 
-def count(config: Config, tables: Sequence[Path], output: Path, *, most: int = 1000) -> None:
-    """Write `summary` of some tables of topics as JSON."""
+MOST = 1000
+"""Entries of each count that are kept [authors' code]."""
+
+
+def topic_counts(config: Config, topics: Sequence[Path], out: Path) -> None:
+    """Count topics, libraries, tools, difficulties, task types and topic-library pairs.
+
+    Write `summary` of some tables of topics as JSON.
+
+    Example: d3 topic-counts --topics topics.parquet --out counts.json
+    """
     with Job("topic_counts", config=config) as job:
-        part = job.file(output)
-        values = summary((row for path in tables for row in job.side_rows(path, records.TOPICS)), most=most)
+        part = job.file(out)
+        values = summary(row for path in topics for row in job.side_rows(path, records.TOPICS))
         part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def summary(rows: Iterable[Row], *, most: int = 1000) -> Row:
+def summary(rows: Iterable[Row], *, most: int = MOST) -> Row:
     """Count what the instructions are about, over the rows that have it, the `most` frequent first.
 
     A topic, library or tool counts once for every instruction. `pairs` are topics and libraries of
     the same instruction. The names of the counts are those of the columns, so that none can be
-    looked for in a place where nothing is; `most` is 1,000 [authors' code].
+    looked for in a place where nothing is; see `MOST`.
     """
     from collections import Counter
 

@@ -21,7 +21,7 @@ rule diffs:
         stale=stale_when("diffs"),
     shell:
         """
-        d3 lintseq --settings {params.stale[settings]:q} \
+        d3 diffs --settings {params.stale[settings]:q} \
             --in {input.corpus:q} \
             --grades {input.grades:q} \
             --duplicates {input.duplicates:q} \

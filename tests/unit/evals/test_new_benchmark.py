@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,40 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3 import records
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
-
-MBPP = '''\
-"""MBPP as published: write a function from one sentence."""
-
-from collections.abc import Iterator
-from pathlib import Path
-
-from d3.config import Benchmark
-from d3.evals.task_file import task_lines
-from d3.evals.tasks import Spec, Task
-
-SPEC = Spec(
-    title="MBPP",
-    source="https://github.com/google-research/google-research/tree/master/mbpp (mbpp.jsonl)",
-    license="CC-BY-4.0",
-    format="task_id, text, code, test_setup_code, test_list",
-    tasks_in_file=974,
-)
-
-
-def read(path: Path, settings: Benchmark) -> Iterator[Task]:
-    """Yield a synthesis task a line; the entry point is what the first test calls."""
-    for line in task_lines(path):
-        tests = [line.text("test_setup_code"), *line.texts("test_list")]
-        yield line.task(
-            task_id=line.identifier("task_id"),
-            instruction=line.text("text"),
-            entry_point=tests[1].removeprefix("assert ").partition("(")[0],
-            canonical=line.text("code"),
-            tests="\\n".join(tests) + "\\n",
-        )
-'''
+EXAMPLE = re.compile(r"```python\n# workflow/d3/evals/benchmarks/mbpp\.py\n(.*?)```", re.DOTALL)
+MBPP = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text())[0]
+"""The worked example of the documentation."""
 ROWS = [
     {
         "task_id": number,

@@ -21,7 +21,7 @@ from d3.cluster.jobs import Work, count_outputs, jobs
 from d3.cluster.needs import needs
 from d3.cluster.plan import plan
 from d3.cluster.status import survey
-from d3.config import Benchmark, Config, benchmark_kinds
+from d3.config import Benchmark, Config, Engine, benchmark_kinds
 from d3.config_read import parse_config
 from d3.engine_kinds import ENGINE_KINDS
 from d3.evals.tasks import reader
@@ -29,8 +29,8 @@ from d3.lineage import rows, verify
 from d3.lineage.index import _kind
 from d3.pipeline.registry import STAGES, before, position, stage_of_folder
 from d3.pipeline.stage import TARGETS, Cost, Output, Resources, Stage
+from helpers.paths import WORKFLOW
 
-WORKFLOW = Path(__file__).parents[3] / "workflow"
 RULES = "\n".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
 HUB = {"path": "somebody/large-7B", "revision": "abc"}
 ASKING = [stage.name for stage in STAGES.values() if stage.asks]
@@ -101,6 +101,11 @@ def test_a_stage_has_one_rule_of_its_name(stage: Stage) -> None:
     assert stage.local or f'needs(CHAIN, "{stage.name}").of_rule()' in found[2]
     assert f"DIR['{stage.name}']" in found[2] or stage.name in ("source", "report")
     assert (f"journal/{stage.name}/" in found[2]) == stage.journal
+    wildcards = {"shard": "{{shard}}", "arm": "{{arm}}", "evaluation": "{{benchmark}}/{{arm}}"}
+    if stage.over in wildcards:
+        for output in stage.outputs:
+            path = output.path.rstrip("/").replace("{name}", wildcards[stage.over])
+            assert f"{{DIR['{stage.name}']}}/{path}\"" in found[2]
     others = {"midtrain", "sft", "generate", "execute", "scores"}  # what reruns them depends on the wildcards
     assert stage.name in others or f'stale_when("{stage.name}"' in found[2]
 

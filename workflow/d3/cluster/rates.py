@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3.chain import Chain
-from d3.cluster.finished import Finished, read_finished
+from d3.lineage.statements import Statement as Finished
+from d3.lineage.statements import read_finished
 from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.pipeline.stage import Stage
 from d3.statement import SUFFIX

@@ -34,7 +34,7 @@ DONE, FAILED, NOT_STARTED, OTHER_HEAD, SILENT, FORGETFUL, INTERRUPTED = 0, 1, 2,
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the driver's own options; all others go to Snakemake."""
     options = argparse.ArgumentParser(
-        prog="python -m d3 run",
+        prog="d3 run",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(__doc__ or "").strip(),

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from d3.attempts import read_attempts
 from d3.chain import Chain
-from d3.cluster.finished import Finished, read_finished, seconds_of
 from d3.cluster.jobs import Work, jobs
 from d3.cluster.logs import Progress, failed_outputs, last_progress, reason_of, tail
 from d3.cluster.processes import Here, look
 from d3.cluster.queue import FAILED, Queue, QueuedJob
 from d3.cluster.source import SourceRows, source_rows
+from d3.lineage.statements import Statement as Finished
+from d3.lineage.statements import read_finished, seconds_of
 from d3.pipeline.registry import STAGES, position
 
 SLURM_LOGS = Path("logs/slurm")

@@ -1,1 +1,1 @@
-"""The commands of `python -m d3`, by what they are for."""
+"""The commands of `d3`, in three groups; their parsers are derived from the functions that they call."""

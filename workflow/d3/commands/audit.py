@@ -1,70 +1,63 @@
-"""Looking at what a run left behind: the lineage of its files and numbers, and whether it is whole."""
+"""Commands on what a run left behind: the lineage of its files and numbers, and whether they are intact."""
 
-import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-
-from d3.commands.registry import Arguments, command
-
-
-def results_option(parser: argparse.ArgumentParser) -> None:
-    """Add the folder of results that a command looks at."""
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results; default: results")
+from typing import Annotated
 
 
-def working_folder(arguments: Arguments) -> Path:
-    """Give the folder that the paths in statements are relative to; raises D3Error if there are no results in it."""
+def _working_folder(results: Path) -> Path:
+    """Return the folder that the paths in statements are relative to; raise D3Error if it has no results."""
     from d3.errors import D3Error
 
-    if not arguments.results.is_dir():
-        raise D3Error("no such folder", where=str(arguments.results), remedy="run the workflow, or give --results")
-    return Path(arguments.results).absolute().parent
+    if not results.is_dir():
+        raise D3Error("folder not found", where=str(results), remedy="run the workflow, or set --results")
+    return results.absolute().parent
 
 
-# --- index and trace ----------------------------------------------------------------------------------
+def lineage(
+    *,
+    results: Path = Path("results"),
+    index: Annotated[Path | None, "output: index file; default: results/lineage/index.duckdb"] = None,
+) -> None:
+    """Bring the index of the lineage up to date with the statements of all jobs.
 
+    Example: d3 lineage
+    """
+    import sys
 
-def lineage_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `lineage`."""
-    results_option(parser)
-    parser.add_argument("--index", type=Path, help="where the index goes; default: results/lineage/index.duckdb")
-
-
-@command("lineage", more=lineage_options)
-def lineage(arguments: Arguments) -> None:
-    """Bring the index of the lineage up to date with the statements of all jobs."""
     from d3.lineage.index import build
 
-    built = build(working_folder(arguments), arguments.index)
+    built = build(_working_folder(results), index)
     for reason in built.faulty:
         print(f"left out: {reason}", file=sys.stderr)
     print(f"{built.jobs:,} jobs ({built.new:,} new, {built.gone:,} gone), {built.rows:,} rows")
 
 
-def trace_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `trace`."""
-    parser.add_argument("target", help="a file, FILE#ROW, file id, Stack hexsha, model folder, or number of a report")
-    results_option(parser)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="nodes and their children as JSON")
-    form.add_argument("--html", action="store_true", help="one page with a drawing and the tree")
-    form.add_argument("--svg", action="store_true", help="the drawing alone")
-    parser.add_argument("--depth", type=int, help="levels of the tree that are printed; default: all")
-    parser.add_argument("--limit", type=int, default=5, help="source files that are named; default: 5")
-    parser.add_argument("--short", action="store_true", help="one line for each step, without code and prompts")
+def trace(
+    target: Annotated[str, "a file, FILE#ROW, file id, Stack hexsha, model folder, or number of a report"],
+    /,
+    *,
+    results: Path = Path("results"),
+    json_: Annotated[bool, "print nodes and their children as JSON"] = False,
+    mermaid: Annotated[bool, "print a Mermaid flowchart, which GitHub and Jupyter draw"] = False,
+    depth: Annotated[int | None, "levels of the tree that are printed; default: all"] = None,
+    limit: Annotated[int, "source files that are named"] = 5,
+    short: Annotated[bool, "print one line for each step, without code and prompts"] = False,
+) -> None:
+    """Trace a file, a row, a model or a number of the report back to its sources.
 
+    A missing or outdated index is built first.
 
-@command("trace", more=trace_options)
-def trace(arguments: Arguments) -> None:
-    """Follow a file, a row, a model or a number of the report back to its sources.
-
-    The index is made if there is none, and brought up to date when statements changed.
+    Example: d3 trace pass@1/humaneval/d3 --short --limit 2
     """
+    from d3.errors import D3Error
     from d3.lineage import nodes
     from d3.lineage.index import INDEX, build, newer_statements, open_index
     from d3.lineage.trace import Tracer
 
-    root = working_folder(arguments)
+    if json_ and mermaid:
+        raise D3Error("--json and --mermaid exclude each other", remedy="choose one")
+    root = _working_folder(results)
     if not (root / INDEX).is_file():
         build(root)
     connection = open_index(root)
@@ -72,49 +65,41 @@ def trace(arguments: Arguments) -> None:
         connection.close()
         build(root)
         connection = open_index(root)
-    node = Tracer(root, connection, limit=arguments.limit).trace(arguments.target)
-    if arguments.json:
+    node = Tracer(root, connection, limit=limit).trace(target)
+    if json_:
         print(nodes.as_json(node))
-    elif arguments.html:
-        print(nodes.as_html(node), end="")
-    elif arguments.svg:
-        print(nodes.as_svg(node), end="")
+    elif mermaid:
+        print(nodes.as_mermaid(node))
     else:
-        print(nodes.as_text(node, arguments.depth, short=arguments.short))
+        print(nodes.as_text(node, depth, short=short))
 
 
-# --- verify and sign ----------------------------------------------------------------------------------
+def verify(
+    target: Annotated[str | None, "check only this file and what it was made of; default: everything"] = None,
+    /,
+    *,
+    results: Path = Path("results"),
+    rows: Annotated[int, "rows of each table that are computed again"] = 100,
+    allowed_signers: Annotated[Path | None, "file of the keys that may sign; see ssh-keygen(1)"] = None,
+    json_: Annotated[bool, "print the findings as JSON lines"] = False,
+    rebuild: Annotated[bool, "remove what is damaged, so that the next run builds it again"] = False,
+) -> int:
+    """Read everything again and list what was changed, cut off, lost or added.
 
+    Exit 1: something was.
 
-def verify_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `verify`, and what it does not cover."""
-    from d3.lineage.told import help_text
-
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = help_text()
-    parser.add_argument("target", nargs="?", help="check only this file and what it was made of; default: everything")
-    results_option(parser)
-    parser.add_argument("--rows", type=int, default=100, help="rows of each table that are made again; default: 100")
-    parser.add_argument("--allowed-signers", type=Path, help="whose keys may sign; see ssh-keygen(1)")
-    parser.add_argument("--json", action="store_true", help="the findings as JSON lines")
-    parser.add_argument(
-        "--rebuild", action="store_true", help="remove what is damaged, so that the next run makes it again"
-    )
-
-
-@command("verify", more=verify_options)
-def verify(arguments: Arguments) -> int:
-    """Read everything again and say what was changed, cut off, lost or added; exit code 1 if anything was."""
+    Example: d3 verify --rows 1000
+    """
     import json
+    import sys
     from dataclasses import asdict
 
-    from d3.lineage.verify import rebuild
-    from d3.lineage.verify import verify as run
+    from d3.lineage import verify as checks
 
-    root = working_folder(arguments)
-    verified = run(root, arguments.target, sample=arguments.rows, allowed=arguments.allowed_signers)
+    root = _working_folder(results)
+    verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
     for finding in verified.findings:
-        if arguments.json:
+        if json_:
             print(json.dumps(asdict(finding), ensure_ascii=False))
         else:
             print(f"{'note' if finding.note else 'WRONG'}  {finding}")
@@ -122,141 +107,88 @@ def verify(arguments: Arguments) -> int:
         print(f"signed by {signer}", file=sys.stderr)
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
     print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
-    if arguments.rebuild and verified.wrong:
-        for path in rebuild(root, verified.wrong):
+    if rebuild and verified.wrong:
+        for path in checks.rebuild(root, verified.wrong):
             print(f"removed {path}", file=sys.stderr)
     return 1 if verified.wrong else 0
 
 
-def sign_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `sign`."""
-    results_option(parser)
-    parser.add_argument("--key", type=Path, required=True, help="SSH key that signs")
-    parser.add_argument("--name", default="signer", help="name of the signature's file; default: signer")
+def diff(
+    one: Annotated[str, "a run: its name, a folder of results, or RESULTS:NAME"],
+    other: Annotated[str, "the other run"],
+    /,
+    *,
+    results: Path = Path("results"),
+    json_: Annotated[bool, "print the comparison as JSON"] = False,
+) -> None:
+    """Compare two runs: what differs, and which cause explains which result.
 
-
-@command("sign", more=sign_options)
-def sign(arguments: Arguments) -> None:
-    """Sign the statements of all jobs with an SSH key, so that `verify` can also say who stands for them."""
-    from d3.lineage.sign import sign as run
-
-    print(run(working_folder(arguments), arguments.key, arguments.name))
-
-
-# --- diff and export ----------------------------------------------------------------------------------
-
-
-def diff_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `diff`."""
-    parser.add_argument("one", help="a run: its name, a folder of results, or RESULTS:NAME")
-    parser.add_argument("other", help="the other run")
-    results_option(parser)
-    parser.add_argument("--json", action="store_true", help="the comparison as JSON")
-
-
-@command("diff", more=diff_options)
-def diff(arguments: Arguments) -> None:
-    """Say what differs between two runs, and which cause explains which result."""
+    Example: d3 diff baseline more-samples
+    """
     from d3.lineage.compare import as_text, compare, read_side
 
-    found = compare(*(read_side(text, arguments.results) for text in (arguments.one, arguments.other)))
-    print(found.as_json() if arguments.json else as_text(found))
+    found = compare(read_side(one, results), read_side(other, results))
+    print(found.as_json() if json_ else as_text(found))
 
 
-# --- forget -------------------------------------------------------------------------------------------
+def forget(
+    names: Annotated[Sequence[str], "OWNER/NAME, a user, or the id or hexsha of a file"],
+    /,
+    *,
+    config: Annotated[Path, "configuration file of the run"],
+    run: Annotated[bool, "run the workflow; default: print the command that does"] = False,
+    target: Annotated[Sequence[str], "targets that are built again; default: the report"] = (),
+    search: Annotated[Sequence[Path], "more folders to search, such as a release"] = (),
+) -> int:
+    """Put repositories, users or files on the opt-out list and prove that their text is gone.
 
+    List the artifacts that contain rows of theirs, let the workflow build these again (with --run), remove
+    what no run builds again, and search results/, work/ and logs/ for their lines. The exit code is 1 while
+    anything is left: run it again after the workflow.
 
-def forget_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `forget`."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help="OWNER/NAME, a user, or the id or hexsha of a file")
-    parser.add_argument("--run", action="store_true", help="run the workflow; default: print the command that does")
-    parser.add_argument("--target", nargs="+", default=[], help="what is to be made again; default: the report")
-    parser.add_argument(
-        "--search", nargs="+", type=Path, default=[], metavar="FOLDER", help="more to search, such as a release"
-    )
-
-
-@command("forget", more=forget_options)
-def forget(arguments: Arguments) -> int:
-    """Put repositories, users or files on the opt-out list and prove that nothing of their text is left.
-
-    Says which artefacts hold rows of theirs, lets the workflow make these again (with --run), removes
-    what no run makes again, and searches results/, work/ and logs/ for their lines. Give the run's
-    configuration file with --config. The exit code is 1 while anything is left: run it again after the
-    workflow.
+    Example: d3 forget octocat/hello --config config/d3.yaml --run
     """
     import shlex
     import subprocess
+    import sys
 
     from d3.chain import Chain
-    from d3.commands.registry import read_config
-    from d3.errors import ConfigError, ToolError
+    from d3.config_read import load_config
+    from d3.errors import ToolError
     from d3.images import ROOT
-    from d3.lineage.forget import forget as run
+    from d3.lineage.forget import forget as remove
 
-    file = arguments.config
-    if not file or file.startswith("{") or arguments.set:
-        raise ConfigError("not a file of its own", where="--config", remedy="give the run's configuration file alone")
     line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-    line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", file, "--", *arguments.target]
+    line += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", str(config), "--", *target]
 
-    def rebuild() -> None:
+    def build_again() -> None:
         if subprocess.run(line, stdout=sys.stderr, check=False).returncode:
-            raise ToolError("the workflow failed", remedy="mend what it says above, and run `d3 forget` again")
+            raise ToolError("the workflow failed", remedy="fix what it reports above, and run `d3 forget` again")
 
-    report = run(
-        Chain(read_config(arguments)),
-        arguments.names,
-        rebuild=rebuild if arguments.run else None,
-        more=arguments.search,
-    )
+    report = remove(Chain(load_config(config)), names, rebuild=build_again if run else None, more=search)
     print(report.text())
-    if report.left and not arguments.run:
+    if report.left and not run:
         print(f"run the workflow, then this command again: {shlex.join(line)}")
     return 1 if report.left else 0
 
 
-# --- staleness ----------------------------------------------------------------------------------------
+def export(
+    run: Annotated[str, "a run: its name, or RESULTS:NAME; default: the only one"] = "",
+    /,
+    *,
+    results: Path = Path("results"),
+    crate: Annotated[Path | None, "output: new folder for a Workflow Run RO-Crate"] = None,
+    croissant: Annotated[Path | None, "output: description of the dataset in Croissant"] = None,
+    openlineage: Annotated[Path | None, "output: events of all jobs as JSON lines"] = None,
+    code_url: Annotated[str, "address of the pipeline's code, for the crate"] = "",
+    author: Annotated[str | None, "author of the crate"] = None,
+    affiliation: Annotated[str, "affiliation of the author"] = "",
+    affiliation_url: Annotated[str, "page of the affiliation"] = "",
+) -> None:
+    """Describe a run in standard formats: RO-Crate, Croissant, OpenLineage.
 
-
-def why_options(parser: argparse.ArgumentParser) -> None:
-    """Add the files of `why`."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="files below results/, or anything in their folders")
-
-
-@command("why", more=why_options)
-def why(arguments: Arguments) -> None:
-    """Say of files whether a run would make them again, and why: setting, prompt, module, package, image or input.
-
-    Give the run's configuration with --config.
+    Example: d3 export demo --crate crate --croissant croissant.json
     """
-    from d3.commands.registry import read_config
-    from d3.why import elsewhere, explain, job_states
-
-    config = read_config(arguments)
-    for name in arguments.files:
-        lines = elsewhere(config, name)
-        if lines is None:
-            lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
-        print("\n".join(lines))
-
-
-def export_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `export`."""
-    parser.add_argument("run", nargs="?", default="results", help="a run: its name, or RESULTS:NAME; default: the only")
-    results_option(parser)
-    parser.add_argument("--crate", type=Path, metavar="DIR", help="write a Workflow Run RO-Crate into a new folder")
-    parser.add_argument("--croissant", type=Path, metavar="FILE", help="describe the dataset in Croissant")
-    parser.add_argument("--openlineage", type=Path, metavar="FILE", help="write the events of all jobs as JSON lines")
-    parser.add_argument("--code-url", default="", help="address of the pipeline's code, for the crate")
-    parser.add_argument("--author", help="who stands for the crate")
-    parser.add_argument("--affiliation", default="", help="of the author")
-    parser.add_argument("--affiliation-url", default="", help="page of the affiliation")
-
-
-@command("export", more=export_options)
-def export(arguments: Arguments) -> None:
-    """Describe a run in the words of others: RO-Crate, Croissant, OpenLineage."""
     from d3.errors import D3Error
     from d3.lineage.compare import read_side
     from d3.lineage.crate import Author, write_crate
@@ -264,19 +196,61 @@ def export(arguments: Arguments) -> None:
     from d3.lineage.index import build, licences_of, open_index
     from d3.lineage.openlineage import write_openlineage
 
-    wanted = (arguments.crate, arguments.croissant, arguments.openlineage)
-    if not any(wanted):
-        raise D3Error("nothing to write", remedy="give --crate DIR, --croissant FILE or --openlineage FILE")
-    name = str(arguments.results) if arguments.run == "results" else arguments.run
-    side = read_side(name, arguments.results)
+    if not (crate or croissant or openlineage):
+        raise D3Error("no output is named", remedy="set --crate PATH, --croissant PATH or --openlineage PATH")
+    side = read_side(run or str(results), results)
     build(side.root)
     with open_index(side.root) as connection:
         licences = licences_of(connection, [item.path for item in side.run.statements.values()])
-    if arguments.crate:
-        author = Author(name=arguments.author, affiliation=arguments.affiliation, url=arguments.affiliation_url)
-        print(write_crate(side, arguments.crate, licences, author if arguments.author else None, arguments.code_url))
-    if arguments.croissant:
-        write_croissant(side, licences, arguments.croissant)
-        print(arguments.croissant)
-    if arguments.openlineage:
-        print(f"{arguments.openlineage}: {write_openlineage(side, arguments.openlineage)} events")
+    if crate:
+        person = Author(name=author, affiliation=affiliation, url=affiliation_url) if author else None
+        print(write_crate(side, crate, licences, person, code_url))
+    if croissant:
+        write_croissant(side, licences, croissant)
+        print(croissant)
+    if openlineage:
+        print(f"{openlineage}: {write_openlineage(side, openlineage)} events")
+
+
+def sign(
+    *,
+    key: Annotated[Path, "SSH key that signs"],
+    name: Annotated[str, "name of the signature's file"] = "signer",
+    results: Path = Path("results"),
+) -> None:
+    """Sign the statements of all jobs with an SSH key.
+
+    `verify` then also checks who vouches for them.
+
+    Example: d3 sign --key ~/.ssh/id_ed25519
+    """
+    from d3.lineage.sign import sign as sign_statements
+
+    print(sign_statements(_working_folder(results), key, name))
+
+
+def journal(
+    folder: Annotated[Path, "a folder of work/journal"],
+    /,
+    *,
+    compact: Annotated[bool, "rewrite it as full chunks, without damaged ones"] = False,
+) -> int:
+    """Check a journal of finished work, or compact it.
+
+    Exit 1: a chunk of it is damaged.
+
+    Example: d3 journal work/journal/grades/SHARD --compact
+    """
+    from d3.errors import InputError
+    from d3.journal import Journal
+
+    if not folder.is_dir():
+        raise InputError("journal not found", where=str(folder), remedy="name a folder of work/journal")
+    kept = Journal(folder)
+    if compact:
+        kept.compact()
+    health = kept.verify()
+    for path in health.damaged:
+        print(f"damaged, its entries are computed again: {path}")
+    print(f"{folder}: {health.entries:,} entries in {health.chunks:,} sound chunks")
+    return 1 if health.damaged else 0

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d3.config import Config
 from d3.errors import InputError
 from d3.stage import Job
 from d3.tables import damage_named, open_parquet, part_name, remove, table_name
@@ -48,25 +49,42 @@ LOSERS = """
 """Two passes, so that only the keys of ids that occur twice are ever sorted."""
 
 
-def run(tables: Sequence[Path], folder: Path, *, kind: str) -> None:
-    """Write `folder/NAME.txt` for every table NAME of corpus rows (`kind` is `corpus`) or of `pairs`.
+def run(config: Config, corpus: Sequence[Path], out: Path) -> None:
+    """List for each batch the files that another batch contains too and that are kept there.
 
-    Ids are unique in each table. Memory is bounded, whatever the number of rows. Raises InputError for a
-    table that cannot be read or two that share a name.
+    Write `out/NAME.txt` for every table NAME. Ids are unique in each table. Memory is bounded, whatever
+    the number of rows. Raise InputError if a table cannot be read or two share a name.
+
+    Example: d3 duplicates --corpus a.parquet b.parquet --out duplicates
     """
+    _list_losers("duplicates", config, corpus, ["id", "metadata", "shard", "row"], ORDERS["corpus"], out)
+
+
+def pair_duplicates(config: Config, pairs: Sequence[Path], out: Path) -> None:
+    """List for each batch the functions that another batch contains too and that are kept there.
+
+    See `run`.
+
+    Example: d3 pair-duplicates --pairs a.parquet b.parquet --out pair_duplicates
+    """
+    _list_losers("pair_duplicates", config, pairs, ["id", "file_id"], ORDERS["pairs"], out)
+
+
+def _list_losers(
+    stage: str, config: Config, tables: Sequence[Path], columns: list[str], order: str, folder: Path
+) -> None:
     outputs: dict[str, Path] = {}
     for path in tables:
         output = folder / f"{table_name(path)}.txt"
         if output in outputs.values():
             raise InputError("two tables share this name", where=str(path), remedy="rename one")
         outputs[str(path)] = output
-    columns = ["id", "metadata", "shard", "row"] if kind == "corpus" else ["id", "file_id"]
-    with Job("duplicates" if kind == "corpus" else "pair_duplicates", config=None) as job:
+    with Job(stage, config=config) as job:
         for path in tables:
             with open_parquet(job.input(path), columns) as file:
                 job.read += file.metadata.num_rows
         lists = {name: job.file(output) for name, output in outputs.items()}
-        losers = _losers(list(outputs), ORDERS[kind], folder)
+        losers = _losers(list(outputs), order, folder)
         name, identifier = next(losers, ("", ""))
         for table, path in sorted(lists.items()):
             with path.open("w", encoding="ascii", newline="\n") as lines:

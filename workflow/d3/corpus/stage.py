@@ -5,7 +5,7 @@ the filters are put aside first; when all shards of the batch are read, the samp
 known, and of rows with the same text the one with the smallest key stays (`d3.corpus.choice`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,26 +18,39 @@ from d3.corpus.optout import REASON as OPTED_OUT
 from d3.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.corpus.read import Broken, read_shard
 from d3.identity import content_id, normalise, unit_interval
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.progress import track
 from d3.stage import Job
-from d3.tables import Row, TableWriter, count_rows, read_rows, scratch_folder, table_name
+from d3.tables import (
+    FORMATS,
+    Row,
+    TableWriter,
+    count_rows,
+    open_parquet,
+    read_rows,
+    scratch_folder,
+    table_name,
+)
 
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
 
-def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
-    """Write `records.CORPUS`, rows ordered as in the shards, and `records.REJECTED` for a batch of shards.
+def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
+    """Filter source shards, one or a batch, into kept rows and rejected rows.
 
-    `opt_out` is a list as in `d3.corpus.optout`. Raises InputError for a shard that cannot be read as a
-    whole, a list with a line that is no entry, or a filter of the user that fails, ConfigError for one
-    that cannot be imported.
+    Write `records.CORPUS` to `out`, ordered as in the shards, and `records.REJECTED` with the reasons to
+    `rejected`. `opt_out` is a list as in `d3.corpus.optout`. Raise InputError if a shard cannot be read to
+    its end, if the list contains a malformed line or if a filter of the user fails; ConfigError if one
+    cannot be imported.
+
+    Example: d3 corpus --shard shard.parquet --out kept.parquet --rejected rejected.parquet
     """
     with (
         Job("corpus", config=config) as job,
-        scratch_folder(kept, "candidates") as folder,
+        scratch_folder(out, "candidates") as folder,
         ExitStack() as stack,
     ):
-        kept_table, rejected_table = job.table(kept, records.CORPUS), job.table(rejected, records.REJECTED)
+        kept_table, rejected_table = job.table(out, records.CORPUS), job.table(rejected, records.REJECTED)
         candidates = TableWriter(folder / "candidates.parquet", records.CORPUS)
         stack.callback(candidates.discard)
         choice = Choice(config)
@@ -51,11 +64,11 @@ def run(config: Config, shards: Sequence[Path], kept: Path, rejected: Path, *, o
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
             job.drop(why.reason)
 
-        for path in shards:
-            shard, total = table_name(path), count_rows(job.input(path))
+        for path in shard:
+            name, total = table_name(path), count_rows(job.input(path))
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
-                place = placed(shard, number, row)
+                place = placed(name, number, row)
                 found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
@@ -119,3 +132,45 @@ def examined(
         "source": config.source.name,
         "metadata": {name: value for name, value in row.items() if name != "content"},
     }
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compare ids with texts, and kept and rejected rows with the rows of the shards."""
+    sources = {table_name(Path(name)): job.root / name for name in job.inputs if name.endswith(FORMATS)}
+    places: set[tuple[str, int]] = set()
+    for row in read_columns([job.path()], records.CORPUS, "id", "text", "shard", "row"):
+        if content_id(row["text"]) != row["id"] or normalise(row["text"]) != row["text"]:
+            yield job.name(), f"the text of {row['id'][:16]} is not the one that its id is the hash of"
+        if row["shard"] not in sources or (row["shard"], row["row"]) in places:
+            reason = f"{row['id'][:16]} is row {row['row']} of {row['shard']}, which is no input or comes twice"
+            yield job.name(), reason
+        places.add((row["shard"], row["row"]))
+    for row in read_columns([job.path(1)], records.REJECTED, "shard", "row"):
+        if row["shard"] not in sources or (row["shard"], row["row"]) in places:
+            yield job.name(1), f"row {row['row']} of {row['shard']} is no input's or comes twice"
+        places.add((row["shard"], row["row"]))
+    for shard, source in sources.items():
+        total = count_rows(source)
+        found = sum(1 for name, row in places if name == shard and 0 <= row < total)
+        if found != total:
+            yield job.name(), f"kept and rejected rows account for {found:,} of the {total:,} rows of {shard}"
+    yield from _check_sources(job, sources)
+
+
+def _check_sources(job: FinishedJob, sources: Mapping[str, Path]) -> Faults:
+    """Compare some kept rows with the rows of Parquet shards that they come from."""
+    wanted = {(row["shard"], row["row"]): row for row in job.sample_rows(job.path(), records.CORPUS)}
+    for shard, source in sources.items():
+        numbers = {row for name, row in wanted if name == shard}
+        if source.suffix != ".parquet" or not numbers:
+            continue
+        with open_parquet(source) as file:
+            rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
+            for number, row in enumerate(rows):
+                if number not in numbers:
+                    continue
+                kept, content = wanted[shard, number], row["content"]
+                text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+                metadata = {name: row.get(name) for name in kept["metadata"]}
+                if normalise(text) != kept["text"] or metadata != kept["metadata"]:
+                    yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"

@@ -13,6 +13,7 @@ from d3.errors import ConfigError, InputError, ToolError
 # The two inner sides are text to the sandbox; imported here, they count as code of this stage.
 from d3.evals import program_side, sandbox, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.progress import Progress
 from d3.stage import Job
 from d3.tables import Row
@@ -22,11 +23,15 @@ TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
 
-def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: str, workers: int = 1) -> None:
-    """Write a `records.VERDICTS` row for every `records.SAMPLES` row.
+def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str, workers: int = 1) -> None:
+    """Run the solutions of a benchmark against its tests inside bubblewrap.
 
+    Write a `records.VERDICTS` row for every `records.SAMPLES` row.
     `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
     that programs miss their deadline. Raises ToolError when there is no working sandbox.
+
+    Example: d3 execute --benchmark humaneval --tasks tasks.jsonl.gz --samples samples.parquet
+        --out verdicts.parquet --workers 8
     """
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
@@ -35,7 +40,7 @@ def run(config: Config, tasks: Path, samples: Path, output: Path, *, benchmark: 
         # All tasks: which of them were asked, and from which start, is the samples' business.
         whole = section.model_copy(update={"complete": False, "tasks": None})
         by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}
-        verdicts = job.table(output, records.VERDICTS)
+        verdicts = job.table(out, records.VERDICTS)
         rows = [_needed(row, by_id, samples) for row in job.rows(samples, records.SAMPLES)]
         limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
         progress = Progress(f"execute {benchmark}", len(rows), "programs")
@@ -118,3 +123,18 @@ def judge_all(
         pool.shutdown(cancel_futures=True)
         for place in opened:
             place.close()
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check that the samples that were judged are those that were generated."""
+    samples = read_columns(job.inputs_of("generate"), records.SAMPLES, "task_id", "sample", "status")
+    statuses = {(row["task_id"], row["sample"]): row["status"] for row in samples}
+    seen: set[tuple[str, int]] = set()
+    for row in read_columns([job.path()], records.VERDICTS, "task_id", "sample", "verdict"):
+        key = (row["task_id"], row["sample"])
+        seen.add(key)
+        if (statuses.get(key) == "ok") != (row["verdict"] != NO_PROGRAM):
+            reason = f"{key[0]}, sample {key[1]}: {row['verdict']} for a sample with the status {statuses.get(key)}"
+            yield job.name(), reason
+    if seen != set(statuses):
+        yield job.name(), "judges other samples than were generated"

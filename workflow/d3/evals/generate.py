@@ -49,12 +49,15 @@ class Built(NamedTuple):
     program: str | None
 
 
-def run(config: Config, tasks: Path, output: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
-    """Write `records.SAMPLES`: `generate.samples` rows for every task, in the tasks' order.
+def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
+    """Write solutions for the tasks of a benchmark with a trained model.
 
+    Write `records.SAMPLES`: `generate.samples` rows for every task, in the tasks' order.
     `model` is a folder or hub id; `journal` a folder in which finished answers are kept, so that a
     killed run pays only for what is left. Answers do not depend on the order of the questions beyond
     what the engine's batches do to floating-point sums.
+
+    Example: d3 generate --benchmark humaneval --tasks tasks.jsonl.gz --model MODEL --out samples.parquet
     """
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
@@ -62,7 +65,7 @@ def run(config: Config, tasks: Path, output: Path, *, benchmark: str, model: str
     with Job("generate", config=config) as job:
         todo = load_tasks(section, job.input(tasks), seed=config.seed)
         job.model(model, None)
-        samples = job.table(output, records.SAMPLES)
+        samples = job.table(out, records.SAMPLES)
         engine = open_engine(config.generate.engine, model)
         total = job.read = len(todo) * config.generate.samples
         questions = (

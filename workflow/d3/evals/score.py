@@ -20,17 +20,23 @@ from d3 import records
 from d3.config import Config
 from d3.errors import InputError
 from d3.identity import derive_seed
+from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.stage import Job
 
 
-def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmark: str, arm: str) -> None:
-    """Write the scores as JSON; equal inputs give equal bytes.
+def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: str, arm: str) -> None:
+    """Compute pass@k with intervals from the verdicts of an arm.
+
+    Write the scores as JSON; equal inputs give equal bytes.
 
     Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
     `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
     and `statuses`; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
     `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
     fewer samples than the largest k.
+
+    Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
+        --out scores.json
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
@@ -57,7 +63,7 @@ def run(config: Config, verdicts: Path, samples: Path, output: Path, *, benchmar
         result = scores(config, counts, benchmark)
         result |= {"benchmark": benchmark, "arm": arm, "built": built(found)}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        job.file(output).write_text(text, encoding="utf-8")
+        job.file(out).write_text(text, encoding="utf-8")
 
 
 def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> dict[str, Any]:
@@ -110,3 +116,20 @@ def quantile(ordered: list[float], share: float) -> float:
     below = floor(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compute pass@k and all counts again from the verdicts."""
+    score = json.loads(job.path().read_bytes())
+    tasks: dict[str, Counter[str]] = {}
+    for row in read_columns(job.inputs_of("execute"), records.VERDICTS, "task_id", "verdict"):
+        tasks.setdefault(row["task_id"], Counter())[row["verdict"]] += 1
+    for k, entry in score["pass_at_k"].items():
+        mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in tasks.values()) / len(tasks)
+        if abs(mean - entry["value"]) > 1e-12 or not entry["low"] <= entry["value"] <= entry["high"]:
+            yield job.name(), f"pass@{k} is {entry['value']}, computed from the verdicts it is {mean}"
+    counted = {row["task_id"]: (row["samples"], row["passed"]) for row in score["per_task"]}
+    if counted != {name: (found.total(), found["passed"]) for name, found in tasks.items()}:
+        yield job.name(), "its counts by task are not those of the verdicts"
+    if score["verdicts"] != sum(tasks.values(), Counter()):
+        yield job.name(), "its verdicts are not those of the verdict table"

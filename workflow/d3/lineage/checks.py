@@ -2,8 +2,8 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from d3.chain import key_of, own_settings
@@ -15,6 +15,7 @@ from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.provenance import FOREIGN, digest_of_modules, file_digest
 from d3.statement import FACTS, SHORT, SUFFIX, settings_digest
 
+DAY = 86400
 OPT_OUT = "opt_out"
 """Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
@@ -41,14 +42,13 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     if counts and counts.get("stage") != statement.stage:
         yield wrong(f"counts the rows of {counts.get('stage')}, not of {statement.stage}")
     try:
-        started, finished = (datetime.fromisoformat(statement.metadata[name]) for name in ("startedOn", "finishedOn"))
-        if started > finished or finished > datetime.now(UTC) + timedelta(days=1):
-            yield wrong(f"says that it ran from {started} to {finished}")
-    except (KeyError, ValueError, TypeError):
+        if statement.started > statement.ended or statement.ended > time.time() + DAY:
+            yield wrong(f"names impossible times: from {statement.started_on} to {statement.finished_on}")
+    except ValueError:
         yield wrong("names no time at which it ran")
     seed = statement.config.get("seed")
-    if seed is not None and statement.internal.get("seed") != seed:
-        yield wrong(f"seed {statement.internal.get('seed')} is not that of its configuration, {seed}")
+    if seed is not None and statement.seed != seed:
+        yield wrong(f"seed {statement.seed} is not that of its configuration, {seed}")
     if statement.facts:  # else `check_facts` says that they are lost
         yield from (wrong(what) for what in _facts_differ(statement))
         yield from (wrong(what) for what in _key_differs(statement))
@@ -59,9 +59,9 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
 def _facts_differ(statement: Statement) -> Iterator[str]:
     facts = statement.facts
     if _is_short_of(statement.internal.get("facts"), digest_of(facts)) and isinstance(facts.get("code"), dict):
-        if not _is_short_of(statement.internal.get("code"), digest_of_modules(facts["code"])):
+        if not _is_short_of(statement.code, digest_of_modules(facts["code"])):
             yield "names another digest of the code than the modules in its facts have"
-        if statement.external.get("config") != settings_digest(facts.get("config")):
+        if statement.settings != settings_digest(facts.get("config")):
             yield "names another digest of the settings than those in its facts have"
     elif "shared" in statement.internal:
         yield "its shared facts do not have the digest that it names"

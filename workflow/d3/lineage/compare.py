@@ -177,7 +177,7 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
         facts = statement.facts
         found["setting"] |= _flat(statement.config)
         found["prompt"] |= {name: digest[:12] for name, digest in statement.prompts.items()}
-        code = facts.get("code") or {"(all)": statement.internal.get("code")}
+        code = facts.get("code") or {"(all)": statement.code}
         found["code"] |= {name: str(digest)[:12] for name, digest in code.items()}
         found["package"] |= facts.get("packages") or {}
         environment = statement.environment
@@ -187,9 +187,8 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
             found["environment"]["image"] = str(environment.get("identity") or environment.get("sha256"))[:12]
         found["input"] |= {_plain(item.path): item.sha256[:12] for item in statement.inputs
                            if side.run.producer(item.path) is None}  # fmt: skip
-        counts = statement.counts
-        for name, count in {**{n: counts.get(n, 0) for n in ("read", "kept")}, **counts.get("dropped", {})}.items():
-            label = name if name in ("read", "kept") else f"dropped as {name}"
+        dropped = {f"dropped as {reason}": count for reason, count in statement.dropped.items()}
+        for label, count in {"read": statement.read, "kept": statement.kept, **dropped}.items():
             found["rows"][label] = found["rows"].get(label, 0) + count
         found["output"] |= {_plain(item.path): item.sha256 for item in statement.outputs}
     return found

@@ -164,7 +164,7 @@ class Crate:
             "SoftwareApplication",
             name=f"d3 {stage}",
             url=self.code or SNAKEFILE,
-            softwareVersion=str(statements[0].internal.get("code")),
+            softwareVersion=statements[0].code,
             softwareRequirements=f"Python {(facts.get('interpreter') or {}).get('python', '')}".strip(),
         )
         step = self.add(f"#step-{stage}", "HowToStep", name=stage, position=str(place), workExample=tool)
@@ -181,8 +181,8 @@ class Crate:
             agent=self._agent(),
             object=[*self.files(f"{stage}-inputs", inputs), *self._settings(stage, statements[0])],
             result=self.files(f"{stage}-outputs", outputs),
-            startTime=min(_time(statement, "startedOn") for statement in statements),
-            endTime=max(_time(statement, "finishedOn") for statement in statements),
+            startTime=min(_time(statement.started_on) for statement in statements),
+            endTime=max(_time(statement.finished_on) for statement in statements),
             actionStatus="http://schema.org/CompletedActionStatus",
             containerImage=self._image(statements[0]),
         )
@@ -195,8 +195,8 @@ class Crate:
         values: dict[str, Any] = {
             "config": json.dumps(statement.config, sort_keys=True),
             **{f"prompt {name}": f"sha256 {digest}" for name, digest in statement.prompts.items()},
-            "code": statement.internal.get("code"),
-            "seed": statement.internal.get("seed"),
+            "code": statement.code or None,
+            "seed": statement.seed,
         }
         return [
             self.add(f"#{stage}-{quote(name)}", "PropertyValue", name=name, value=value)
@@ -272,8 +272,8 @@ class Crate:
             agent=self._agent(),
             object=[{"@id": "#sources"}],
             result=[{"@id": name} for name in ("numbers.json", "report.html", "attrition.tsv")],
-            startTime=min(_time(statement, "startedOn") for statement in statements),
-            endTime=max(_time(statement, "finishedOn") for statement in statements),
+            startTime=min(_time(statement.started_on) for statement in statements),
+            endTime=max(_time(statement.finished_on) for statement in statements),
             actionStatus="http://schema.org/CompletedActionStatus",
         )
         return "#run"
@@ -341,9 +341,9 @@ def _single(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _time(statement: Statement, name: str) -> str:
-    """Give a time with the offset that the validator knows, which is not `Z`."""
-    return str(statement.metadata.get(name)).replace("Z", "+00:00")
+def _time(time: str) -> str:
+    """Return a time with the offset that the validator accepts, which is not `Z`."""
+    return time.replace("Z", "+00:00")
 
 
 README = """# D3 run {run}
@@ -360,11 +360,8 @@ def _unique(items: Iterable[Artefact]) -> list[Artefact]:
 
 
 def _added(statements: Iterable[Statement]) -> dict[str, int]:
-    counts = {"read": 0, "kept": 0}
-    for statement in statements:
-        for name in counts:
-            counts[name] += statement.counts.get(name, 0)
-    return counts
+    several = list(statements)
+    return {"read": sum(item.read for item in several), "kept": sum(item.kept for item in several)}
 
 
 def write_crate(

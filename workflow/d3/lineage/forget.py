@@ -24,9 +24,10 @@ from d3.corpus.optout import OptOut, parse_entry, read_opt_out
 from d3.errors import ConfigError, D3Error, InputError
 from d3.journal import Journal
 from d3.lineage.search import Found, Probes, search, strings
+from d3.lineage.statements import read_statement
 from d3.lineage.tracks import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, other_texts
 from d3.pipeline.registry import STAGES
-from d3.statement import SUFFIX, read_statement, statement_path
+from d3.statement import SUFFIX, statement_path
 from d3.tables import remove, table_name, written_whole
 
 WORK, LOGS = Path("work"), Path("logs")
@@ -131,7 +132,7 @@ def _siblings(path: Path) -> list[Path]:
     """Give all outputs of the job that wrote a file, with its statement."""
     for candidate in [statement_path(path), *sorted(_job_folder(path).rglob(f"*{SUFFIX}"))]:
         try:
-            outputs = [Path(item["name"]) for item in read_statement(candidate)["subject"]]
+            outputs = [Path(item.path) for item in read_statement(Path(), candidate).outputs]
         except InputError:
             continue
         if path in outputs:

@@ -21,8 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from d3.errors import D3Error
-from d3.lineage.statements import Statement, StatementError, find_statements, group_of, read_statement, stage_of
+from d3.errors import D3Error, InputError
+from d3.lineage.statements import Statement, find_statements, group_of, read_statement, stage_of
 from d3.pipeline.registry import STAGES
 from d3.tables import written_whole
 
@@ -185,7 +185,7 @@ def _readings(root: Path, paths: Iterable[Path], faulty: list[str]) -> Iterator[
         try:
             stat = path.stat()
             yield read_statement(root, path), stat.st_mtime_ns, stat.st_size
-        except (StatementError, OSError) as error:
+        except (InputError, OSError) as error:
             faulty.append(str(error))
 
 
@@ -266,12 +266,12 @@ def _job(number: int, item: Statement, mtime_ns: int, size: int) -> dict[str, An
         "size": size,
         "sha256": item.digest,
         "stage": item.stage,
-        "started": str(item.metadata.get("startedOn", "")),
-        "finished": str(item.metadata.get("finishedOn", "")),
+        "started": item.started_on,
+        "finished": item.finished_on,
         "read": counts.get("read"),
         "kept": counts.get("kept"),
         "dropped": json.dumps(counts.get("dropped", {}), sort_keys=True),
-        "code": item.internal.get("code"),
+        "code": item.code or None,
         "facts": item.internal.get("facts"),
         "environment": f"{environment.get('name', '')} {environment.get('identity', '')}".strip(),
     }

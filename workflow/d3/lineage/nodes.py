@@ -1,14 +1,12 @@
-"""A trace as a tree of nodes, and how it is shown: as text, JSON, or a drawing."""
+"""A trace as a tree of nodes, and how it is shown: as text, JSON, or a Mermaid flowchart."""
 
-import html
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-BOX = (300, 46)
-GAP = (40, 26)
-SHOWN_LETTERS = 44
+PLAIN = " .,:/@_-()…"
+"""Characters of a label, besides letters and digits, that mean nothing to Mermaid."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -77,61 +75,22 @@ def as_json(root: Node) -> str:
     return json.dumps({"root": root.name, "nodes": nodes}, indent=1, ensure_ascii=False)
 
 
-def as_svg(root: Node) -> str:
-    """Give a drawing: every node once, in a column as far right as its longest way from the root."""
+def as_mermaid(root: Node) -> str:
+    """Return the tree as a Mermaid flowchart, from what is traced to its sources, with every node once.
+
+    GitHub, GitLab, Jupyter and https://mermaid.live draw it.
+    """
     nodes = dict(_all(root))
-    level = {root.name: 0}
-    for _ in nodes:  # longest paths settle after as many rounds as there are nodes
-        moved = False
-        for name, node in nodes.items():
-            for child in node.children:
-                if name in level and level.get(child.name, -1) < level[name] + 1 <= len(nodes):
-                    level[child.name], moved = level[name] + 1, True
-        if not moved:
-            break
-    rows: dict[int, int] = {}
-    places = {}
-    for name in nodes:
-        column = level[name]
-        row = rows[column] = rows.get(column, -1) + 1
-        places[name] = (GAP[0] + column * (BOX[0] + GAP[0] * 2), GAP[1] + row * (BOX[1] + GAP[1]))
-    width = max(x for x, _ in places.values()) + BOX[0] + GAP[0]
-    height = max(y for _, y in places.values()) + BOX[1] + GAP[1]
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="11">',
-        "<style>rect{fill:#fff;stroke:#456;rx:5}path{fill:none;stroke:#9ab}.n{fill:#567;font-size:10px}"
-        "@media(prefers-color-scheme:dark){svg{background:#16191d}rect{fill:#22272e}text{fill:#dde}.n{fill:#9ab}}"
-        "</style>",
-    ]
+    number = {name: f"n{place}" for place, name in enumerate(nodes)}
+    lines = ["flowchart LR"]
     for name, node in nodes.items():
-        for child in node.children:
-            (x1, y1), (x2, y2) = places[name], places[child.name]
-            x1, y1, y2 = x1 + BOX[0], y1 + BOX[1] // 2, y2 + BOX[1] // 2
-            parts.append(f'<path d="M{x1} {y1} C{x1 + 40} {y1} {x2 - 40} {y2} {x2} {y2}"/>')
+        label = "<br/>".join(map(_escaped, [node.text, *node.notes[:1]]))
+        lines.append(f'    {number[name]}["{label}"]')
     for name, node in nodes.items():
-        x, y = places[name]
-        title = html.escape("\n".join([node.text, *node.notes]))
-        note = node.notes[0] if node.notes else str(node.data.get("path", ""))
-        parts.append(
-            f'<g><title>{title}</title><rect x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}"/>'
-            f'<text x="{x + 8}" y="{y + 19}">{_short(node.text)}</text>'
-            f'<text class="n" x="{x + 8}" y="{y + 36}">{_short(note)}</text></g>'
-        )
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        lines += [f"    {number[name]} --> {number[child.name]}" for child in node.children]
+    return "\n".join(lines)
 
 
-def as_html(root: Node) -> str:
-    """Give a page without scripts or outside resources: the drawing, and the tree as text."""
-    title = html.escape(root.text)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        "<style>:root{color-scheme:light dark}body{font-family:sans-serif;margin:2em}div{overflow:auto}"
-        "pre{overflow:auto}</style></head>\n"
-        f"<body><h1>{title}</h1>\n<div>{as_svg(root)}</div>\n<pre>{html.escape(as_text(root))}</pre></body></html>\n"
-    )
-
-
-def _short(text: str) -> str:
-    cut = text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"
-    return html.escape("".join(letter if letter.isprintable() else " " for letter in cut))
+def _escaped(text: str) -> str:
+    """Write every character that Mermaid or a browser may interpret as the code of a character."""
+    return "".join(letter if letter.isalnum() or letter in PLAIN else f"#{ord(letter)};" for letter in text)

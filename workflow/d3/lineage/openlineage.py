@@ -20,17 +20,17 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 def events(side: Side) -> Iterator[dict[str, Any]]:
     """Yield START and COMPLETE of every job, in the order in which they started."""
     space = f"d3/{side.numbers['run']}"
-    ordered = sorted(side.run.statements.values(), key=lambda item: (str(item.metadata.get("startedOn")), item.path))
+    ordered = sorted(side.run.statements.values(), key=lambda item: (item.started_on, item.path))
     for statement in ordered:
         run = {"runId": str(uuid.uuid5(NAMESPACE, statement.digest)), "facets": _run_facets(statement)}
         job = {"namespace": space, "name": statement.path.removesuffix(SUFFIX)}
         base = {"producer": PRODUCER, "schemaURL": EVENT, "run": run, "job": job}
         inputs = [_dataset(space, item, "inputFacets", "inputStatistics") for item in statement.inputs]
         outputs = [_dataset(space, item, "outputFacets", "outputStatistics") for item in statement.outputs]
-        yield base | {"eventType": "START", "eventTime": statement.metadata.get("startedOn"), "inputs": inputs}
+        yield base | {"eventType": "START", "eventTime": statement.started_on, "inputs": inputs}
         yield base | {
             "eventType": "COMPLETE",
-            "eventTime": statement.metadata.get("finishedOn"),
+            "eventTime": statement.finished_on,
             "inputs": inputs,
             "outputs": outputs,
         }
@@ -38,19 +38,16 @@ def events(side: Side) -> Iterator[dict[str, Any]]:
 
 def _run_facets(statement: Statement) -> dict[str, Any]:
     """Give what decided the job, as a facet of our own."""
-    environment = statement.environment
     return {
-        "processing_engine": _facet(
-            "1-1-1/ProcessingEngineRunFacet", name="d3", version=str(statement.internal.get("code"))[:12]
-        ),
+        "processing_engine": _facet("1-1-1/ProcessingEngineRunFacet", name="d3", version=statement.code[:12]),
         "d3_statement": {
             "_producer": PRODUCER,
             "_schemaURL": "https://slsa.dev/provenance/v1",
             "stage": statement.stage,
             "config": statement.config,
             "prompts": statement.prompts,
-            "code": statement.internal.get("code"),
-            "environment": environment,
+            "code": statement.code,
+            "environment": statement.environment,
             "rows": statement.counts,
             "statement": {"name": statement.path, "sha256": statement.digest},
         },

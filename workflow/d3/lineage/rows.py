@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d3.errors import InputError
+from d3.lineage import graph
 from d3.lineage.nodes import Node
-from d3.lineage.statements import stage_of
+from d3.lineage.statements import made_with, read_finished, stage_of
 from d3.pipeline.registry import STAGES, of_functions, position
 
 if TYPE_CHECKING:
-    from d3.lineage.trace import Tracer
+    import duckdb
 
 LONGEST = 100
 """Characters of a text that are shown."""
@@ -23,8 +24,8 @@ MOST_FILES = 20
 class RowTracer:
     """Finds rows by the index and reads them out of their tables."""
 
-    def __init__(self, tracer: "Tracer") -> None:
-        self.tracer, self.root, self.connection = tracer, tracer.root, tracer.connection
+    def __init__(self, root: Path, connection: "duckdb.DuckDBPyConnection") -> None:
+        self.root, self.connection = root, connection
 
     # --- targets ------------------------------------------------------------------------------------
 
@@ -90,8 +91,6 @@ class RowTracer:
 
     def _upstream_rows(self, artefact: int, key: int, sample: int | None, part: int | None) -> list[tuple[str, int]]:
         """Give the rows about the same file, sequence and part in the tables that a table was made of."""
-        from d3.lineage import graph
-
         graph.reach(self.connection, [artefact])
         rows = self.connection.execute(
             """
@@ -120,8 +119,6 @@ class RowTracer:
 
     def _through_pairs(self, artefact: int, keys: list[int]) -> list[Node]:
         """Give the corpus rows of the files that fine-tuning pairs were taken from."""
-        from d3.lineage import graph
-
         graph.reach(self.connection, [artefact])
         owners = self.connection.execute(
             """
@@ -158,8 +155,6 @@ class RowTracer:
 
     def _trained_on(self, key: int) -> list[Node]:
         """Give the models that were trained on dataset rows or pairs of a file."""
-        from d3.lineage import graph
-
         tables = self.connection.execute(
             """
             select distinct r.artefact from rows r join artefacts a on a.id = r.artefact where r.key = ?
@@ -186,14 +181,15 @@ class RowTracer:
         ]
 
     def _made_with(self, path: str) -> list[str]:
-        """Say what the job that wrote a table was given: code, prompts, and the model that it asked."""
-        from d3.lineage.trace import made_with
-
-        statement = self.tracer.statement_of(path)
+        """Return lines about the job that wrote a table: code, prompts, and the model that it asked."""
+        found = self.connection.execute(
+            "select j.statement from artefacts a join jobs j on j.id = a.job where a.path = ?", [path]
+        ).fetchall()
+        statement = read_finished(self.root / found[0][0], self.root) if found else None
         if statement is None:
             return []
         models = [f"model {item.path}, sha256 {item.sha256[:12]}" for item in statement.inputs if item.role == "model"]
-        return [*list(made_with(statement)), *models]
+        return [*made_with(statement), *models]
 
     def _node(self, path: str, row: int, values: dict[str, Any]) -> Node:
         shown = {name: _shown(value) for name, value in values.items() if name not in (*LARGE, "metadata")}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d3.errors import InputError
-from d3.lineage.statements import Artefact, Statement, StatementError, find_statements, read_statement
+from d3.lineage.statements import Artefact, Statement, enclosing, find_statements, name_below, read_statement
 from d3.statement import SUFFIX
 
 
@@ -38,7 +38,7 @@ class Run:
 
     def producer(self, path: str) -> tuple[Statement, Artefact] | None:
         """Give who made a file, or the folder that it lies in."""
-        for place in (path, *(parent.as_posix() for parent in Path(path).parents)):
+        for place in enclosing(path):
             if place in self.made:
                 return self.made[place]
         return None
@@ -73,7 +73,7 @@ def load(root: Path) -> Run:
         name = path.relative_to(root).as_posix()
         try:
             statement = read_statement(root, path)
-        except StatementError as error:
+        except InputError as error:
             run.faults.append(Finding(path=name, what=error.reason, jobs=(name,)))
             continue
         run.statements[name] = statement
@@ -89,11 +89,7 @@ def load(root: Path) -> Run:
 
 def find_target(run: Run, target: str) -> Statement:
     """Give the job that made a file, or whose statement a path is; raises InputError for no such job."""
-    found = Path(target)
-    for place in (found, run.root / found):
-        if place.resolve().is_relative_to(run.root.resolve()):
-            target = place.resolve().relative_to(run.root.resolve()).as_posix()
-            made = run.producer(target.removesuffix(SUFFIX))
-            if made:
-                return made[0]
-    raise InputError("no statement says who made this", where=target, remedy="check the path")
+    made = run.producer((name_below(run.root, target) or target).removesuffix(SUFFIX))
+    if made is None:
+        raise InputError("no statement names this file", where=target, remedy="check the path")
+    return made[0]

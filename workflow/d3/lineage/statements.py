@@ -1,25 +1,22 @@
-"""Reading what jobs left about themselves: one statement each, `NAME.prov.json` beside its first output.
+"""Statements of finished jobs, `NAME.prov.json` beside the first output, as everything that audits a run reads them.
 
 All paths in statements are relative to the working folder, the parent of the folder of results.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from d3 import statement as in_toto
 from d3.errors import InputError
-from d3.statement import STATEMENT_TYPE, SUFFIX, facts_of
+from d3.provenance import file_digest
+from d3.statement import SUFFIX, facts_of
 
 FOLDERS = ("results", "resources")
-"""Where statements lie, below the working folder."""
-
-
-class StatementError(InputError):
-    """A file that is no statement of a job."""
+"""Folders below the working folder that contain statements."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,90 +24,137 @@ class Artefact:
     """A file or folder as a statement names it."""
 
     path: str
-    """Relative to the working folder; a model outside of it has its own path."""
+    """Relative to the working folder; absolute outside of it."""
     sha256: str
     bytes: int | None = None
     rows: int | None = None
     role: str | None = None
     """What an input is for, such as `model`."""
-    revision: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """One job: what it made, what it read, and everything else it said."""
+    """One finished job: what it wrote, what it read, and everything that decided it."""
 
+    root: Path
+    """The working folder."""
     path: str
     """The statement's own file, relative to the working folder."""
     digest: str
     """SHA-256 of the statement's bytes."""
+    stage: str
+    """The stage as the job named itself."""
     outputs: tuple[Artefact, ...]
     inputs: tuple[Artefact, ...]
-    definition: dict[str, Any]
-    """`buildDefinition`, without the inputs."""
-    details: dict[str, Any]
-    """`runDetails`."""
-    root: Path
-    """The working folder."""
+    settings: str
+    """Digest of the settings."""
+    prompts: dict[str, str]
+    """SHA-256 of each prompt template by the name of its setting."""
+    internal: dict[str, Any]
+    """All internal parameters: code, facts, seed, environment, attempts, GPU, SLURM job."""
+    started_on: str
+    """RFC 3339; empty in a statement without times."""
+    finished_on: str
+    counts: dict[str, Any]
+    """Rows read, kept and dropped by reason; empty for a job that counted none."""
+    usage: dict[str, float]
+    """CPU seconds, answers and tokens (`d3.usage`); empty where nothing was counted."""
 
-    @property
-    def stage(self) -> str:
-        """Give the stage as the job called itself."""
-        return str(self.external.get("stage", ""))
-
-    @property
-    def external(self) -> dict[str, Any]:
-        """Give what the user chose: stage, config, prompts."""
-        found: dict[str, Any] = self.definition.get("externalParameters") or {}
-        return found
-
-    @property
-    def internal(self) -> dict[str, Any]:
-        """Give what else decided or surrounded the job: code, facts, environment, SLURM."""
-        found: dict[str, Any] = self.definition.get("internalParameters") or {}
-        return found
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Give the part of the configuration that the job was given; empty when its facts are lost."""
-        found = self.facts.get("config")
-        return found if isinstance(found, dict) else {}
+    # --- what decided the job -----------------------------------------------------------------------
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Give what many jobs share: settings, code digests, packages, git commit; empty when lost."""
+        """Return what several jobs share: settings, code, packages, git commit; empty when the file is lost."""
         return facts_of(self.internal, self.root)
 
     @property
-    def prompts(self) -> dict[str, str]:
-        """Give the SHA-256 of each prompt template by the name of its setting."""
-        found: dict[str, str] = self.external.get("prompts") or {}
-        return found
+    def config(self) -> dict[str, Any]:
+        """Return the settings of the job; empty when its facts are lost."""
+        return _mapping(self.facts.get("config"))
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """Give when and in which invocation the job ran."""
-        found: dict[str, Any] = self.details.get("metadata") or {}
-        return found
+    def code(self) -> str:
+        """Return the digest of the code that ran."""
+        return str(self.internal.get("code") or "")
 
     @property
-    def counts(self) -> dict[str, Any]:
-        """Give rows read, kept and dropped by reason; empty for a job that counted none."""
-        for product in self.details.get("byproducts") or []:
-            if product.get("name") == "rows":
-                content: dict[str, Any] = product.get("content") or {}
-                return content
-        return {}
+    def seed(self) -> Any:
+        """Return the seed; None for a job without one."""
+        return self.internal.get("seed")
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Give the environment: kind, name, identity, path, sha256."""
-        found = self.internal.get("environment")
-        return found if isinstance(found, dict) else {}
+        """Return the environment: kind, name, identity, path, sha256."""
+        return _mapping(self.internal.get("environment"))
+
+    @property
+    def attempts(self) -> int:
+        """Return how often the job was started."""
+        return int(self.internal.get("attempts") or 1)
+
+    @property
+    def gpu(self) -> bool:
+        """Return whether the job saw a GPU."""
+        return bool(self.internal.get("gpu"))
+
+    # --- its figures --------------------------------------------------------------------------------
+
+    @property
+    def read(self) -> int:
+        """Return the rows that were read."""
+        return int(self.counts.get("read", 0))
+
+    @property
+    def kept(self) -> int:
+        """Return the rows that went on."""
+        return int(self.counts.get("kept", 0))
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Return the rows that did not go on, by reason."""
+        return dict(self.counts.get("dropped", {}))
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of the first output."""
+        return self.outputs[0].rows or 0
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all outputs; 0 for one without a size in the statement that is lost, too."""
+        return sum(_size(self.root / item.path) if item.bytes is None else item.bytes for item in self.outputs)
+
+    @property
+    def files(self) -> int:
+        """Return the number of outputs."""
+        return len(self.outputs)
+
+    @property
+    def started(self) -> float:
+        """Return the start in seconds since the epoch; raises ValueError without a time."""
+        return seconds_of(self.started_on)
+
+    @property
+    def ended(self) -> float:
+        """Return the end in seconds since the epoch; raises ValueError without a time."""
+        return seconds_of(self.finished_on)
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time."""
+        return max(self.ended - self.started, 0.0)
+
+    @property
+    def cpu(self) -> float:
+        """Return the CPU seconds of the job and its child processes, or the wall time where they are unknown."""
+        return float(self.usage.get("cpu_seconds", self.seconds))
+
+
+# --- reading ------------------------------------------------------------------------------------------
 
 
 def find_statements(root: Path) -> Iterator[Path]:
-    """Yield the statements below a working folder, sorted, as paths with `root` in front."""
+    """Yield the statements below a working folder, sorted, as paths that begin with `root`."""
     for folder in FOLDERS:
         for place, folders, files in os.walk(root / folder):
             folders.sort()
@@ -118,52 +162,102 @@ def find_statements(root: Path) -> Iterator[Path]:
 
 
 def read_statement(root: Path, path: Path) -> Statement:
-    """Read one statement; raises StatementError for what is none."""
-    name = path.relative_to(root).as_posix()
+    """Read one statement; raise InputError for a missing or damaged one."""
+    name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    body = in_toto.read_statement(path)
     try:
-        data = path.read_bytes()
-        body = json.loads(data)
-        if body["_type"] != STATEMENT_TYPE:
-            raise ValueError(f"_type is {body['_type']!r}")
-        predicate = body["predicate"]
-        definition = dict(predicate["buildDefinition"])
-        inputs = tuple(_artefact(item) for item in definition.pop("resolvedDependencies"))
+        build, details = (body["predicate"][part] for part in ("buildDefinition", "runDetails"))
+        external, times = build["externalParameters"], _mapping(details.get("metadata"))
+        products = {item["name"]: _mapping(item.get("content")) for item in details.get("byproducts") or ()}
         statement = Statement(
-            path=name,
-            digest=hashlib.sha256(data).hexdigest(),
-            outputs=tuple(_artefact(item) for item in body["subject"]),
-            inputs=inputs,
-            definition=definition,
-            details=dict(predicate["runDetails"]),
             root=root,
+            path=name,
+            digest=file_digest(path),
+            stage=str(external.get("stage", "")),
+            outputs=tuple(map(_artefact, body["subject"])),
+            inputs=tuple(map(_artefact, build.get("resolvedDependencies") or ())),
+            settings=str(external["config"]),
+            prompts=_mapping(external["prompts"]),
+            internal=_mapping(build.get("internalParameters")),
+            started_on=str(times.get("startedOn", "")),
+            finished_on=str(times.get("finishedOn", "")),
+            counts=_counts(products.get("rows", {})),
+            usage=_mapping(products.get("usage")),
         )
-        if not statement.outputs or not statement.stage or not isinstance(statement.counts.get("dropped", {}), dict):
+        if not statement.outputs or not statement.stage:
             raise ValueError("no subject or no stage")
-    except FileNotFoundError:
-        raise StatementError("no such file", where=name, remedy="run the workflow again") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"is no statement of a job ({type(error).__name__}: {error})"
-        raise StatementError(reason, where=name, remedy="run `d3 verify --rebuild`, then the workflow") from None
+        raise InputError(reason, where=name, remedy="run `d3 verify --rebuild`, then the workflow") from None
     return statement
+
+
+def read_finished(path: Path, root: Path = Path()) -> Statement | None:
+    """Read the statement of a finished job; None where it is missing or damaged: then the job is not finished."""
+    try:
+        statement = read_statement(root, path)
+        return statement if statement.ended >= 0 and statement.started >= 0 else None
+    except (InputError, ValueError):
+        return None
+
+
+def seconds_of(time: str | float) -> float:
+    """Return seconds since the epoch for a time in RFC 3339, or for a number that is that already."""
+    return float(time) if isinstance(time, int | float) else datetime.fromisoformat(time).timestamp()
 
 
 def _artefact(item: dict[str, Any]) -> Artefact:
     notes = item.get("annotations") or {}
-    digest = item["digest"]["sha256"]
-    if not isinstance(item["name"], str) or not isinstance(digest, str):
-        raise ValueError("a name or digest is no text")
-    return Artefact(
-        path=item["name"],
-        sha256=digest,
-        bytes=notes.get("bytes"),
-        rows=notes.get("rows"),
-        role=notes.get("role"),
-        revision=notes.get("revision"),
-    )
+    name, digest = item["name"], item["digest"]["sha256"]
+    if not isinstance(name, str) or not isinstance(digest, str):
+        raise ValueError("a name or digest is not a text")
+    if not all(isinstance(notes.get(key), int | None) for key in ("bytes", "rows")):
+        raise ValueError("a size is not a number")
+    return Artefact(path=name, sha256=digest, **{key: notes.get(key) for key in ("bytes", "rows", "role")})
+
+
+def _counts(content: dict[str, Any]) -> dict[str, Any]:
+    if content:
+        sum((content["read"], content["kept"], *content["dropped"].values()))  # raises unless all are numbers
+    return content
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _size(path: Path) -> int:
+    try:
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:
+        return 0
+
+
+# --- paths in statements ------------------------------------------------------------------------------
+
+
+def name_below(root: Path, path: str) -> str | None:
+    """Return a file as statements name it; None for a path outside of the working folder.
+
+    `path` is relative to the current folder or to the working folder. The file may be lost.
+    """
+    places = [place for place in (Path(path), root / path) if place.exists()]
+    for place in (*places, root / path):
+        found = place.resolve()
+        if found.is_relative_to(root.resolve()):
+            return found.relative_to(root.resolve()).as_posix()
+    return None
+
+
+def enclosing(path: str) -> Iterator[str]:
+    """Yield a path and the folders that it lies in."""
+    yield path
+    yield from (parent.as_posix() for parent in Path(path).parents if parent != Path())
 
 
 def group_of(path: str) -> str:
-    """Give what a file is shown together with: `results/STAGE/KEY`, a run's folder, or its own folder."""
+    """Return what a file is shown together with: `results/STAGE/KEY`, a run's folder, or its own folder."""
     parts = path.split("/")
     if parts[0] == "results" and len(parts) > 3:
         return "/".join(parts[:3])
@@ -171,6 +265,42 @@ def group_of(path: str) -> str:
 
 
 def stage_of(path: str) -> str:
-    """Give the stage whose folder a file of the results lies in; `` for any other file."""
+    """Return the stage whose folder a file of the results lies in; empty for any other file."""
     parts = path.split("/")
     return parts[1] if parts[0] == "results" and len(parts) > 2 else ""
+
+
+# --- what a job was made with -------------------------------------------------------------------------
+
+
+def made_with(statement: Statement) -> Iterator[str]:
+    """Yield lines about what decided a job besides its inputs: code, environment, seed, prompts, license."""
+    parts = [f"code {statement.code[:12]}"] if statement.code else []
+    if environment := statement.environment:
+        identity = environment.get("sha256") or environment.get("identity")
+        kind = "image" if environment.get("kind") == "image" else "environment"
+        parts.append(f"{kind} {environment.get('name')}" + (f" {str(identity)[:12]}" if identity else ""))
+    if statement.seed is not None:
+        parts.append(f"seed {statement.seed}")
+    yield ", ".join(parts)
+    if statement.prompts:
+        prompts = (f"{name} {digest[:12]}" for name, digest in sorted(statement.prompts.items()))
+        yield f"prompts: {', '.join(prompts)}"
+    if license_ := license_of(statement):
+        yield license_
+
+
+def license_of(statement: Statement) -> str:
+    """Return name, version and license of what a job took from outside, as `config/versions.tsv` pins it."""
+    from d3.pins import pins
+
+    params = statement.config
+    pin = pins().get(str(params.get("name")))
+    if pin is not None and params.get("version") == pin.version:
+        return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
+    if statement.stage == "hub_model":
+        return f"hub model {params.get('name')}, revision {params.get('revision')}"
+    if statement.stage == "source":
+        python = (statement.facts.get("interpreter") or {}).get("python", "")
+        return f"standard library of Python {python}".rstrip() + f", {pins()['python-standard-library'].licence}"
+    return ""

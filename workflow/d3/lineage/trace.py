@@ -14,7 +14,6 @@ which source files are behind it, with their licences. Of a row it shows the row
 import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from d3.lineage import graph
 from d3.lineage.graph import Group
 from d3.lineage.nodes import Node
 from d3.lineage.rows import RowTracer
-from d3.lineage.statements import Statement, StatementError, read_statement, stage_of
+from d3.lineage.statements import enclosing, made_with, name_below, read_finished, stage_of
 from d3.pipeline.registry import has_rows, of_functions
 
 if TYPE_CHECKING:
@@ -66,9 +65,9 @@ class Tracer:
             return self._number(self._only_run(), target)
         row = ROW.fullmatch(target)
         if row and self._known(self._relative(row["path"])):
-            return RowTracer(self).row(self._relative(row["path"]), int(row["row"]))
+            return RowTracer(self.root, self.connection).row(self._relative(row["path"]), int(row["row"]))
         if CONTENT_ID.fullmatch(path) and not (self.root / path).exists():
-            return RowTracer(self).content(path)
+            return RowTracer(self.root, self.connection).content(path)
         relative = self._relative(target).removesuffix(".prov.json")
         artefact = self._known(relative)
         if artefact is None:
@@ -79,20 +78,15 @@ class Tracer:
     # --- targets ------------------------------------------------------------------------------------
 
     def _relative(self, path: str) -> str:
-        """Give a path as statements write it: relative to the working folder if it lies in it."""
-        found = Path(path)
-        for place in (found, self.root / found):
-            if place.exists() and place.resolve().is_relative_to(self.root.resolve()):
-                return place.resolve().relative_to(self.root.resolve()).as_posix()
-        return path.rstrip("/")
+        """Return a path as statements name it."""
+        return name_below(self.root, path) or path.rstrip("/")
 
     def _known(self, path: str) -> int | None:
-        """Give the artefact of a path, or of the folder that a job made and the path lies in."""
-        for place in (path, *(parent.as_posix() for parent in Path(path).parents)):
-            if place != ".":
-                found = self.connection.execute("select id from artefacts where path = ?", [place]).fetchall()
-                if found:
-                    return int(found[0][0])
+        """Return the artifact of a path, or of the folder that a job made and the path lies in."""
+        for place in enclosing(path):
+            found = self.connection.execute("select id from artefacts where path = ?", [place]).fetchall()
+            if found:
+                return int(found[0][0])
         return None
 
     def _only_run(self) -> str:
@@ -162,7 +156,7 @@ class Tracer:
         return root
 
     def _node(self, group: Group) -> Node:
-        statement = self.statement(group.statement)
+        statement = read_finished(self.root / group.statement, self.root) if group.statement else None
         data: dict[str, Any] = {
             "folder": group.folder,
             "path": group.path,
@@ -182,10 +176,9 @@ class Tracer:
         text += f", sha256 {group.sha256[:12]}" if group.files == 1 else ""
         notes = []
         if statement is not None:
-            interpreter = statement.facts.get("interpreter") or {}
-            notes += list(made_with(statement, str(interpreter.get("python", ""))))
+            notes += list(made_with(statement))
             data |= {
-                "code": statement.internal.get("code"),
+                "code": statement.code or None,
                 "environment": statement.environment or None,
                 "config": statement.config,
                 "prompts": statement.prompts,
@@ -193,30 +186,16 @@ class Tracer:
             }
         return Node(name=group.folder, text=text, notes=notes, data=data)
 
-    def statement(self, path: str | None) -> Statement | None:
-        """Read a statement; None for none, or one that cannot be read (`d3 verify` names it)."""
-        if path is None:
-            return None
-        return _statement(self.root, path)
-
-    def statement_of(self, path: str) -> Statement | None:
-        """Read the statement of the job that made an artefact."""
-        found = self.connection.execute(
-            "select j.statement from artefacts a join jobs j on j.id = a.job where a.path = ?", [path]
-        ).fetchall()
-        return self.statement(found[0][0]) if found else None
-
     def _commits(self, found: dict[str, Group]) -> list[str]:
-        """Say which commit of the code made what was reached."""
-        commits: dict[str, int] = {}
+        """Return lines with the commits of the code that made what was reached."""
+        lines: dict[str, None] = {}
         for group in found.values():
-            statement = self.statement(group.statement)
-            facts = statement.facts if statement else {}
-            git = facts.get("git") or {}
+            statement = read_finished(self.root / group.statement, self.root) if group.statement else None
+            git = (statement.facts.get("git") if statement else None) or {}
             if git.get("commit"):
-                said = f"git {git['commit'][:12]}" + (", with changes that are not in it" if git.get("dirty") else "")
-                commits[said] = commits.get(said, 0) + 1
-        return [f"code: {said}" for said in commits]
+                changes = ", with uncommitted changes" if git.get("dirty") else ""
+                lines[f"code: git {git['commit'][:12]}{changes}"] = None
+        return list(lines)
 
     # --- the sources --------------------------------------------------------------------------------
 
@@ -305,49 +284,6 @@ def _value(row: dict[str, Any]) -> str:
         text += f" ({100 * row['confidence']:g} % interval {100 * row['low']:.1f} % to {100 * row['high']:.1f} %"
         text += f", {row['tasks']} tasks)"
     return text
-
-
-def made_with(statement: Statement, python: str = "") -> Iterator[str]:
-    """Yield lines about what a job was given besides its inputs; `python` is the version that it ran with."""
-    environment = statement.environment
-    parts = [f"code {str(statement.internal.get('code'))[:12]}"] if statement.internal.get("code") else []
-    if environment:
-        identity = environment.get("sha256") or environment.get("identity")
-        kind = {"image": "image", "venv": "environment"}.get(str(environment.get("kind")), "environment")
-        parts.append(f"{kind} {environment.get('name')}" + (f" {str(identity)[:12]}" if identity else ""))
-    if statement.internal.get("seed") is not None:
-        parts.append(f"seed {statement.internal['seed']}")
-    yield ", ".join(parts)
-    if statement.prompts:
-        prompts = (f"{name} {digest[:12]}" for name, digest in sorted(statement.prompts.items()))
-        yield f"prompts: {', '.join(prompts)}"
-    licence = licence_of(statement, python)
-    if licence:
-        yield licence
-
-
-@cache
-def _statement(root: Path, path: str) -> Statement | None:
-    try:
-        return read_statement(root, root / path)
-    except StatementError:
-        return None
-
-
-def licence_of(statement: Statement, python: str = "") -> str:
-    """Say name, version and licence of what a job took from outside, as `config/versions.tsv` pins it."""
-    from d3.pins import pins
-
-    params = statement.config
-    pin = pins().get(str(params.get("name"))) if isinstance(params, dict) else None
-    if pin is not None and params.get("version") == pin.version:
-        return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
-    if statement.stage == "hub_model":
-        return f"hub model {params.get('name')}, revision {params.get('revision')}"
-    if statement.stage == "source":
-        pin = pins()["python-standard-library"]
-        return f"standard library of Python {python}".rstrip() + f", {pin.licence}"
-    return ""
 
 
 def _bytes(size: int | None) -> str:

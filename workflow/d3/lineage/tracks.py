@@ -9,6 +9,7 @@ import gzip
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from d3.corpus.optout import OptOut, repositories_of
 from d3.corpus.read import Broken, read_shard
 from d3.errors import InputError
 from d3.identity import content_id, normalise, program_number
-from d3.lineage.search import files_below
+from d3.lineage.statements import find_statements, read_statement
 from d3.pipeline.registry import STAGES
-from d3.statement import SUFFIX, read_statement
 from d3.tables import open_parquet, read_rows
 
 RESULTS = Path("results")
@@ -203,28 +203,22 @@ def _follow(held: Held) -> None:
     """Find the models, and what was made with them, by the inputs that statements name."""
     tainted = {os.path.abspath(path) for path in held.rows}
     waiting = []
-    for path in files_below(RESULTS):
-        if path.name.endswith(SUFFIX):
-            try:
-                waiting.append(read_statement(path))
-            except InputError:
-                continue
+    for path in find_statements(Path()):
+        with suppress(InputError):
+            waiting.append(read_statement(Path(), path))
     grew = True
     while grew:
         grew = False
         for statement in list(waiting):
-            definition = statement["predicate"]["buildDefinition"]
-            inputs = {os.path.abspath(item["name"]) for item in definition["resolvedDependencies"]}
-            if not inputs & tainted:
+            if not {os.path.abspath(item.path) for item in statement.inputs} & tainted:
                 continue
             waiting.remove(statement)
-            stage = definition["externalParameters"]["stage"]
-            for item in statement["subject"]:
-                path = Path(item["name"])
-                if stage in TRAINED:
-                    held.models[path] = item["digest"]["sha256"]
-                elif stage in (*WRITTEN, "report"):
+            for item in statement.outputs:
+                path = Path(item.path)
+                if statement.stage in TRAINED:
+                    held.models[path] = item.sha256
+                elif statement.stage in (*WRITTEN, "report"):
                     held.after.add(path)
-                if stage in (*TRAINED, *WRITTEN):
+                if statement.stage in (*TRAINED, *WRITTEN):
                     tainted.add(os.path.abspath(path))
                     grew = True

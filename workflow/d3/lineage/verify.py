@@ -1,40 +1,51 @@
-"""Is what lies here what the jobs made? Everything is read again, and said where it is not.
-
-What is looked at, and what cannot be found, stands in `d3.lineage.told`, which the help prints.
-"""
+"""Compare everything on disk with what the jobs recorded when they made it, and remove what is damaged."""
 
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.lineage import checks, endchecks, rowchecks
-from d3.lineage.rowchecks import Check, Checker
+from d3.lineage import checks
+from d3.lineage.rowchecks import check_data
 from d3.lineage.run import Finding, Run, find_target, load
-from d3.lineage.statements import stage_of
-from d3.pipeline.registry import stage_of_folder
 from d3.progress import Progress
 from d3.statement import SUFFIX
 from d3.tables import remove
 
-RANDOM_ROWS = 100
-CHECKS: dict[str, Check] = {
-    "corpus": rowchecks.corpus,
-    "grades": rowchecks.grades,
-    "diffs": rowchecks.diffs,
-    "pair_diffs": rowchecks.diffs,
-    "labels": rowchecks.labels,
-    "dataset": rowchecks.dataset,
-    "pairs": rowchecks.pairs,
-    "sft_data": rowchecks.sft_data,
-    "tokens": endchecks.tokens,
-    "midtrain": endchecks.model,
-    "sft": endchecks.model,
-    "execute": endchecks.execute,
-    "scores": endchecks.scores,
-    "runs": endchecks.report,
+SAMPLE = 100
+"""Rows of each table that are built again."""
+COVERED = (
+    "every output of every job against the SHA-256, size and rows in its statement",
+    "every input against the statement of the job that made it, or against the file if it came from outside",
+    "files without a statement, statements without a file, in the wrong folder, or twice",
+    "the settings, prompts and arms of a statement against the key in the names of folders",
+    "the modules of the code against their digest, and facts against their name",
+    "ids of files and pairs against their text; kept and rejected rows against the rows of the shard",
+    "diff sequences, dataset rows, examples and tokens by building a sample of them again",
+    "labels, grades, verdicts and scores against the tables that they were computed from",
+    "the numbers of the report against scores and tables, its table against its numbers, and its page too "
+    "while the code of the report is the one that made it",
+    "chunks of journals against their names, and the index against the statements",
+    "signatures, if there are any",
+)
+NOT_COVERED = {
+    "claims": "what a job records of its surroundings: times, host, SLURM job, GPU, attempts, packages and environment",
+    "answers": "what a model answered or learned, when the file and its digest in every statement are changed "
+    "together: grades, labels, answers to tasks, weights",
+    "whole": "a whole run that was replaced by another consistent one, or removed with all of its statements",
+    "journal": "answers in journals whose chunks were renamed to fit, and everything else in work/ and logs/",
+    "mtime": "times of files: only contents are compared",
 }
-"""Stage's folder -> what is looked at in the outputs of its jobs."""
+"""What a check of one's own files cannot find, by a short name; `sign` covers all but the last two."""
+
+
+def help_text() -> str:
+    """Return the part of the command's help that lists what is checked, and what cannot be."""
+    covered = "\n".join(f"  - {line}" for line in COVERED)
+    missing = "\n".join(f"  - {line}" for line in NOT_COVERED.values())
+    return (
+        f"What is checked:\n{covered}\n\nWhat is not covered:\n{missing}\n\nSee `d3 sign`: it covers the first three."
+    )
 
 
 @dataclass(kw_only=True)
@@ -54,12 +65,10 @@ class Verified:
         return [finding for finding in self.findings if not finding.note]
 
 
-def verify(
-    root: Path, target: str | None = None, *, sample: int = RANDOM_ROWS, allowed: Path | None = None
-) -> Verified:
+def verify(root: Path, target: str | None = None, *, sample: int = SAMPLE, allowed: Path | None = None) -> Verified:
     """Check a working folder, or what one file or folder was made of; raises InputError for an unknown target.
 
-    `sample` rows of every table are made again; they are drawn anew each time, so that nobody can
+    `sample` rows of every table are built again; they are drawn anew each time, so that nobody can
     know which. `allowed` lists whose keys may sign.
     """
     whole = load(root)
@@ -82,8 +91,7 @@ def verify(
     for statement in run.statements.values():
         read = {item.path for item in (*statement.outputs, *statement.inputs)} | {statement.path}
         if not read & damaged:
-            checker = Checker(run=run, statement=statement, sample=sample, draw=draw)
-            verified.findings += checker.findings(_check_of(stage_of(statement.outputs[0].path)))
+            verified.findings += check_data(statement, sample=sample, draw=draw)
     if target is None:
         from d3.lineage.sign import check_signatures
 
@@ -92,12 +100,6 @@ def verify(
         verified.findings += faults
     verified.findings = _once(verified.findings)
     return verified
-
-
-def _check_of(folder: str) -> Check | None:
-    """Return the check of the stage with a folder of the results; the check of its own module goes first."""
-    stage = stage_of_folder(folder)
-    return (stage.check() if stage else None) or CHECKS.get(folder)
 
 
 def _across(run: Run, whole: Run, everything: bool) -> Iterator[Iterable[Finding]]:

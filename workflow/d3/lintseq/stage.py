@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -28,6 +28,7 @@ from d3.journal import Journal
 from d3.lintseq.environment import environment_key
 from d3.lintseq.pool import Pool, Task
 from d3.lintseq.worker import Answer
+from d3.pipeline.checks import Faults, FinishedJob, rows_by_key, select
 from d3.progress import Progress
 from d3.provenance import code_digest
 from d3.stage import Job
@@ -44,29 +45,63 @@ GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
 
 def run(
     config: Config,
-    inputs: Sequence[Path],
-    output: Path,
+    in_: Sequence[Path],
+    out: Path,
     *,
     grades: Path | None = None,
     duplicates: Path | None = None,
     workers: int = 1,
     journal: Path | None = None,
-    stage: Literal["diffs", "pair_diffs"] = "diffs",
 ) -> None:
-    """Sample `config.diffs.samples` sequences of every file and write them; see the module's text.
+    """Refactor files into sequences of error-free diffs with LintSeq.
+
+    `config.diffs.samples` sequences are sampled per file; see the module's text.
 
     Texts are normalised first (LF line ends, no white space around them). Finished sequences are
     kept in the folder `journal`, and a later run takes them from there when nothing that decides
     them has changed. Raises InputError for malformed inputs, ToolError when sampling cannot work.
+
+    Example: d3 diffs --in files.jsonl --out diffs.parquet --workers 8 --samples 2 --seed 1
     """
+    _write_sequences("diffs", config, in_, out, grades, duplicates, workers, journal)
+
+
+def pair_diffs(
+    config: Config,
+    in_: Sequence[Path],
+    out: Path,
+    *,
+    duplicates: Path | None = None,
+    workers: int = 1,
+    journal: Path | None = None,
+) -> None:
+    """Refactor the functions of pairs into sequences of error-free diffs with LintSeq.
+
+    See `run`.
+
+    Example: d3 pair-diffs --in pairs.parquet --out pair_diffs.parquet --workers 8
+    """
+    _write_sequences("pair_diffs", config, in_, out, None, duplicates, workers, journal)
+
+
+def _write_sequences(
+    stage: str,
+    config: Config,
+    files: Sequence[Path],
+    out: Path,
+    grades: Path | None,
+    duplicates: Path | None,
+    workers: int,
+    journal: Path | None,
+) -> None:
     with Job(stage, config=config) as job:
-        table = job.table(output, records.DIFFS)
+        table = job.table(out, records.DIFFS)
         if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
         scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
         elsewhere = ids_elsewhere(job, duplicates)
         texts: dict[str, str] = {}
-        for row in _files(job, inputs):
+        for row in _files(job, files):
             reason = _reason(row, elsewhere, scores, config.grades.threshold)
             if reason is None and row["id"] in texts:
                 reason = "duplicate"
@@ -181,3 +216,24 @@ def _has_split(path: Path) -> bool:
         return SPLIT.name in json.loads(first)
     except ValueError:
         return False
+
+
+def check(job: FinishedJob) -> Faults:
+    """Replay a sample of the sequences: their diffs must build the file, or the pair, that they are about."""
+    from d3.diffs import DiffError, apply_diffs
+
+    rows = job.sample_rows(job.path(), records.DIFFS, lambda row: row["status"] == "ok")
+    wanted = {row["id"] for row in rows}
+    files = rows_by_key(job.inputs_of("corpus"), select(records.CORPUS, "id", "text"), wanted, "id")
+    files |= rows_by_key(job.inputs_of("pairs"), select(records.PAIRS, "id", "text"), wanted, "id")
+    for row in rows:
+        name = f"{row['id'][:16]}#{row['sample']}"
+        if row["id"] not in files:
+            yield job.name(), f"{name} is about no file of its inputs"
+            continue
+        try:
+            replayed = apply_diffs("", row["diffs"]) == files[row["id"]]["text"]
+        except DiffError:
+            replayed = False
+        if not replayed:
+            yield job.name(), f"the diffs of {name} do not replay to its file"

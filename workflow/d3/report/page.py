@@ -9,13 +9,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from d3.config import Config
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 from d3.stage import Job
@@ -35,21 +36,28 @@ def run(
     labels: Sequence[Path],
     dataset: Sequence[Path],
     tokens: Sequence[Path],
-    midtrain: Path | None,
-    sft: dict[str, Path],
-    samples: dict[tuple[str, str], Path],
-    verdicts: dict[tuple[str, str], Path],
+    midtrained: Path | None,
+    trained: Mapping[str, Path],
+    written: Mapping[tuple[str, str], Path],
+    judged: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
-    report: Path,
+    out: Path,
     numbers: Path,
     attrition: Path,
 ) -> None:
-    """Write the report's three files together; equal inputs give equal bytes.
+    """Write the report of a run: page, numbers and attrition table.
 
-    `tokens` are the manifests of the token shards, `midtrain` and `sft` model folders with a
-    `training.json`; `samples` and `verdicts` go by (benchmark, arm). `report` is the HTML page,
+    Equal inputs produce equal bytes.
+
+    `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
+    `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
     Raises InputError for a file that is not what it must be.
+
+    Example: d3 report --corpus kept.parquet --rejected rejected.parquet --grades grades.parquet
+        --diffs diffs.parquet --labels labels.parquet --dataset data.parquet --tokens tokens.json
+        --trained d3=models/d3 --written humaneval/d3=samples.parquet --judged humaneval/d3=verdicts.parquet
+        --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
     """
     files = Files(
         corpus=corpus,
@@ -59,19 +67,19 @@ def run(
         labels=labels,
         dataset=dataset,
         tokens=tokens,
-        midtrain=midtrain,
-        sft=sft,
-        samples=samples,
-        verdicts=verdicts,
+        midtrain=midtrained,
+        sft=trained,
+        samples=written,
+        verdicts=judged,
         scores=scores,
     )
     with Job("report", config=config) as job:
-        page, values, table = job.file(report), job.file(numbers), job.file(attrition)
+        page, values, table = job.file(out), job.file(numbers), job.file(attrition)
         text = json.dumps(collect(config, job, files), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         values.write_text(text, encoding="utf-8")
-        written = json.loads(text)
-        table.write_text(attrition_table(written), encoding="utf-8")
-        page.write_text(render(written), encoding="utf-8")
+        shown = json.loads(text)
+        table.write_text(attrition_table(shown), encoding="utf-8")
+        page.write_text(render(shown), encoding="utf-8")
 
 
 def attrition_table(numbers: Numbers) -> str:
@@ -138,3 +146,35 @@ def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
     more = len(parts) - lines
     shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
     return visible("\n".join(shown))
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compare the numbers with the scores and tables, and the page and the attrition table with the numbers."""
+    from d3.chain import code_of
+    from d3.provenance import digest_of_modules
+    from d3.statement import SHORT
+    from d3.tables import count_rows
+
+    names = {Path(name).suffix: name for name in job.outputs}
+    texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}
+    numbers = json.loads(texts[".json"])
+    key = {row["name"]: row for row in numbers["key"]}
+    for path in job.inputs_of("scores"):
+        score = json.loads(path.read_bytes())
+        for k, entry in score["pass_at_k"].items():
+            name = f"pass@{k}/{score['benchmark']}/{score['arm']}"
+            if any(key[name][part] != entry[part] for part in ("value", "low", "high")):
+                yield names[".json"], f"{name} is {key[name]['value']}, in the scores it is {entry['value']}"
+    counted = {
+        "files_kept": [count_rows(path) for path in job.inputs_of("corpus") if path.parent.name != "rejected"],
+        "dataset_rows": [count_rows(path) for path in job.inputs_of("dataset", "data")],
+        "tokens": [json.loads(path.read_bytes())["tokens"] for path in job.inputs_of("tokens")],
+    }
+    for name, rows in counted.items():
+        if key[name]["value"] != sum(rows):
+            yield names[".json"], f"{name} is {key[name]['value']}, the files add up to {sum(rows)}"
+    if texts[".tsv"] != attrition_table(numbers):
+        yield names[".tsv"], "is not the table of the numbers beside it"
+    same_code = job.code == digest_of_modules(code_of("report"))[:SHORT]  # else the page may look different
+    if same_code and texts[".html"] != render(numbers):
+        yield names[".html"], "is not the page of the numbers beside it"

@@ -24,6 +24,7 @@ from d3.config import Config, Training
 from d3.config_identity import deciding_part
 from d3.errors import ConfigError, InputError, ToolError
 from d3.identity import digest_of
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.progress import Progress
 from d3.provenance import code_digest, file_digest
 from d3.stage import Job
@@ -38,11 +39,14 @@ CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.
 """Files of the base model that go with the trained one unchanged."""
 
 
-def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str, work: Path) -> None:
-    """Mid-train `model` on token shards (NAME.npy of the tokens stage) into the folder `output`.
+def midtrain(config: Config, tokens: Sequence[Path], out: Path, *, model: str, work: Path) -> None:
+    """Mid-train a model on the tokens of the dataset.
 
+    `tokens` are the memory maps NAME.npy of the tokens stage, `out` is the folder of the trained model.
     `model` is a folder, or a hub id that lies in the local cache. `work` holds checkpoints until the
     end. Raises a D3Error for data that do not fit the model or the configuration.
+
+    Example: d3 midtrain --tokens tokens.npy --model MODEL --work work/midtrain --out model
     """
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.midtrain.processes, "midtrain")
@@ -61,14 +65,17 @@ def midtrain(config: Config, tokens: Sequence[Path], output: Path, *, model: str
         source = PackedDocuments.of(config.midtrain, tokens, config.seed)
         print(f"midtrain: {source.tokens} tokens in {len(source)} sequences an epoch", file=sys.stderr, flush=True)
         plan = {"stage": "midtrain", "data": [str(shard) for shard in tokens], "digests": digests}
-        _train(job, plan, config.seed, config.midtrain, base, vocabulary, output, work)
+        _train(job, plan, config.seed, config.midtrain, base, vocabulary, out, work)
 
 
-def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work: Path) -> None:
-    """Fine-tune `model` on tables of prompts and completions (records.SFT) into the folder `output`.
+def sft(config: Config, examples: Sequence[Path], out: Path, *, model: str, work: Path) -> None:
+    """Fine-tune a model on prompt -> completion examples.
 
+    `examples` are tables of prompts and completions (records.SFT), `out` is the folder of the tuned model.
     Rows that cannot be trained on are dropped with a reason (see `d3.train.answers.Encoder`), which
     `training.json` lists. `model` and `work` as in `midtrain`.
+
+    Example: d3 sft --examples examples.parquet --model MODEL --work work/sft --out model
     """
     if (nodes := Nodes.here()).rank:
         return join(nodes, work, config.sft.processes, "sft")
@@ -76,9 +83,9 @@ def sft(config: Config, rows: Sequence[Path], output: Path, *, model: str, work:
     with _locked(work), Job("sft", config=config) as job:
         vocabulary = Vocabulary.read(base)
         _check_model(base, config.sft, vocabulary)
-        encoded, digest, dropped = _encode(job, rows, vocabulary, config.sft, work)
+        encoded, digest, dropped = _encode(job, examples, vocabulary, config.sft, work)
         plan = {"stage": "sft", "data": [str(encoded)], "digests": [digest]}
-        _train(job, plan, config.seed, config.sft, base, vocabulary, output, work, dropped)
+        _train(job, plan, config.seed, config.sft, base, vocabulary, out, work, dropped)
 
 
 def _encode(
@@ -270,3 +277,18 @@ def _forget_other_runs(work: Path, key: str) -> None:
         remove(work / "checkpoints")
     with written_whole(path) as part:
         part.write_text(key, encoding="utf-8")
+
+
+def check(job: FinishedJob) -> Faults:
+    """Check the rows that `training.json` counts, and that the files of weights are whole."""
+    record = json.loads((job.path() / "training.json").read_bytes())
+    counts = {name: job.counts[name] for name in ("read", "kept", "dropped")}
+    if record["rows"] != counts:
+        yield job.name(), f"training.json counts {record['rows']}, the statement {counts}"
+    for weights in sorted(job.path().glob("*.safetensors")):
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        last = max(item["data_offsets"][1] for name, item in header.items() if name != "__metadata__")
+        if weights.stat().st_size != 8 + length + last:
+            yield job.name(), f"{weights.name} does not contain the tensors of its header"

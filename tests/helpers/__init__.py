@@ -1,0 +1,1 @@
+"""What tests share: builders of inputs and of fake runs, tiny models, servers, and ways to run the real thing."""

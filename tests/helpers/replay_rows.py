@@ -1,0 +1,70 @@
+"""A process whose memory a test measures: write a corpus and a journal of fake files, or grade them.
+
+    python -m helpers.replay_rows fill|grade FOLDER MODEL COUNT
+
+`grade` goes through the replay engine and prints the peak in MB.
+"""
+
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from d3 import config, grade, records
+from d3.identity import content_id
+from d3.journal import Journal
+from d3.llm.ask import answer_key
+from d3.llm.engine_log import record_engine
+from d3.llm.open_engine import open_engine
+from d3.llm.prompt import Prompt, find_template
+from d3.tables import TableWriter
+
+IDENTITY = {"kind": "fake"}
+
+
+def settings(folder: Path) -> config.Config:
+    """Give the configuration: a short template, so that the time goes into rows and not into fixed words."""
+    prompt = folder / "short.jinja"
+    prompt.write_text("{{ code }}")
+    return config.Config(grades=config.Grades(engine=config.Engine(kind="replay"), prompt=str(prompt)))
+
+
+def files(count: int) -> Iterator[dict[str, Any]]:
+    for number in range(count):
+        text = f"def value_{number}():\n    return {number}\n"
+        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": number}
+        yield {**names, "source": "t", "metadata": None}
+
+
+def fill(folder: Path, model: str, count: int) -> None:
+    """Write the files, and what an engine would have answered."""
+    chosen = settings(folder)
+    engine: Any = open_engine(chosen.grades.engine, model)
+    prompt = Prompt(find_template(chosen.grades.prompt), engine.tokenizer, ("code",))
+    table = TableWriter(folder / "corpus.parquet", records.CORPUS)
+    with Journal(folder / "journal") as journal:
+        record_engine(IDENTITY, journal)
+        questions = grade._questions(chosen, files(count), engine, prompt)
+        for row, question in zip(files(count), questions, strict=True):
+            table.write(row)
+            assert question.request is not None
+            text = f"The file shows how to make number {row['row']}. " * 8
+            entry = {"text": text, "finish_reason": "stop", "prompt_tokens": 300, "answer_tokens": 99}
+            journal.put(answer_key(IDENTITY, question.request), {**entry, "choice_probabilities": [0.2] * 5})
+    table.finish()
+    table.publish()
+
+
+def main(what: str, folder: Path, model: str, count: int) -> None:
+    if what == "fill":
+        fill(folder, model, count)
+        return
+    grade.run(
+        settings(folder), folder / "corpus.parquet", folder / "grades.parquet", model=model, journal=folder / "journal"
+    )
+    print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -1,0 +1,82 @@
+"""Running the real workflow in a folder of its own, with a tiny random model."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.paths import ROOT, SNAKEMAKE
+
+
+def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
+    """Give a configuration that runs every stage in seconds."""
+    engine = {"model": str(model), "max_length": 2048, "batch": 4}
+    training = {"sequence_length": 128, "batch": 2, "micro_batch": 1, "max_steps": 2, "epochs": 1, "save_steps": 1}
+    values: dict[str, Any] = {
+        "run": "tiny",
+        "corpus": {"sample": 3, "max_lines": 30},
+        "pairs": {"sample": 2},
+        "grades": {"engine": engine, "sampling": {"max_tokens": 4}},
+        "labels": {"engine": engine, "sampling": {"temperature": 1.0, "max_tokens": 64}, "sub_trajectories": 2},
+        "model": {"path": str(model)},
+        "tokens": {"tokenizer": str(model)},
+        "midtrain": training,
+        "sft": training,
+        "benchmarks": {"humaneval": {"tasks": 2}},
+        "generate": {"engine": {"max_length": 2048, "batch": 2}, "max_tokens": 8},
+    }
+    return values | changes
+
+
+def write_config(folder: Path, values: dict[str, Any]) -> Path:
+    """Write a configuration file."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def command(folder: Path, config: Path, *more: str) -> list[str]:
+    """Give the command line of a run whose results lie in `folder`."""
+    line = [str(SNAKEMAKE), "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder)]
+    return [*line, "--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", str(config), *more]
+
+
+def run(folder: Path, config: Path, *more: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run the workflow; standard output and error come back as one text."""
+    return subprocess.run(
+        command(folder, config, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=folder,
+    )
+
+
+def d3(*arguments: str | Path, cwd: Path, environment: str = ".venv") -> subprocess.CompletedProcess[str]:
+    """Run one command of the package."""
+    python = ROOT / environment / "bin" / "python"
+    return subprocess.run(
+        [str(python), "-m", "d3", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow")},
+        check=False,
+        timeout=300,
+    )
+
+
+def digests(folder: Path, *, ignore: Sequence[str] = (".prov.json",)) -> dict[str, str]:
+    """Give the SHA-256 of every file below a folder by its relative path."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if not path.name.endswith(tuple(ignore))
+    }

@@ -1,0 +1,173 @@
+"""The index on a small made-up run: what is read, what is forgotten, what damage does, and how trees are shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.lineage import LABELS, make_run
+from d3.errors import D3Error, InputError
+from d3.lineage.checks import check_links
+from d3.lineage.index import INDEX, build, licences_of, newer_statements, open_index
+from d3.lineage.nodes import Node, as_json, as_mermaid, as_text
+from d3.lineage.run import load
+from d3.lineage.statements import group_of, read_statement, stage_of
+from d3.lineage.trace import Tracer
+from d3.lineage.verify import rebuild
+
+FILES = 4
+SHARDS = 3
+JOBS = 7 * SHARDS + 1
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    make_run(tmp_path, FILES * SHARDS * LABELS, SHARDS)
+    return tmp_path
+
+
+def statement(root: Path, stage: str) -> Path:
+    return sorted(root.glob(f"results/{stage}/**/*.prov.json"))[0]
+
+
+def test_only_new_and_changed_statements_are_read_again(run: Path) -> None:
+    first = build(run)
+    assert (first.jobs, first.new, first.gone) == (JOBS, JOBS, 0)
+    assert first.rows == FILES * SHARDS * (3 + 2 * LABELS)
+    again = build(run)
+    assert (again.jobs, again.new, again.rows) == (JOBS, 0, first.rows)
+    path = statement(run, "grades")
+    path.write_text(path.read_text() + "\n")
+    assert build(run).new == 1
+    assert build(run).rows == first.rows
+    path.unlink()
+    with open_index(run) as connection:
+        assert newer_statements(run, connection)
+    last = build(run)
+    assert (last.jobs, last.gone, last.rows) == (JOBS - 1, 1, first.rows - FILES)
+
+
+def test_a_build_from_nothing_and_one_in_steps_know_the_same(run: Path) -> None:
+    hidden = statement(run, "corpus")
+    aside = hidden.rename(run / "aside")
+    build(run)
+    aside.rename(hidden)
+    build(run)
+    fresh = run / "fresh.duckdb"
+    build(run, fresh)
+    for table, columns in (("rows", 'a.path, "row", key, sample, part'), ("files", "a.path, id, shard, hexsha")):
+        query = f"select {columns} from {table} t join artefacts a on a.id = t.artefact order by all"
+        query = query.replace("a.path, id", "a.path, t.id")
+        with open_index(run) as one, open_index(run, fresh) as other:
+            assert one.execute(query).fetchall() == other.execute(query).fetchall()
+
+
+def test_faulty_statements_and_tables_are_left_out(run: Path) -> None:
+    whole = build(run).rows
+    (run / INDEX).unlink()
+    statement(run, "labels").write_text("{")
+    sorted(run.glob("results/diffs/*/*.parquet"))[0].write_bytes(b"PAR1")
+    built = build(run)
+    assert len(built.faulty) == 1
+    assert "is no statement: damaged" in built.faulty[0]
+    assert built.rows == whole - FILES * LABELS - FILES
+
+
+def test_a_foreign_or_missing_index_is_an_error_with_a_remedy(run: Path) -> None:
+    with pytest.raises(D3Error, match="run `d3 lineage`"):
+        open_index(run)
+    (run / INDEX).parent.mkdir(parents=True)
+    (run / INDEX).write_bytes(b"something else")
+    with pytest.raises(D3Error, match="delete it"):
+        open_index(run)
+    assert build(run).jobs == JOBS
+
+
+def test_licences_are_counted(run: Path) -> None:
+    build(run)
+    with open_index(run) as connection:
+        counts = licences_of(connection, list(load(run).statements))
+    assert sum(counts.values()) == FILES * SHARDS
+    assert set(counts) == {"MIT", "Apache-2.0", "BSD-3-Clause"}
+
+
+def test_traces_of_rows_files_and_models(run: Path) -> None:
+    build(run)
+    with open_index(run) as connection:
+        tracer = Tracer(run, connection, limit=2)
+        table = sorted(run.glob("results/dataset/*/data/*.parquet"))[0].relative_to(run).as_posix()
+        row = tracer.trace(f"{table}#3")
+        assert [child.text.split("  ")[0] for child in row.children][-1] == "Stack row"
+        identifier = connection.execute("select id from files order by id").fetchall()[0][0]
+        file = as_text(tracer.trace(identifier[:12]))
+        assert file.count("dataset  ") == LABELS
+        assert "model trained on it" in file
+        model = as_text(tracer.trace("results/midtrain/0123456789ab/model"))
+        assert f"{FILES * SHARDS} source files behind this" in model
+        assert f"… {FILES * SHARDS - 2} more" in model
+        with pytest.raises(InputError, match="no row 99"):
+            tracer.trace(f"{table}#99")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "JSONDecodeError"), ("[]", "TypeError"), ('{"_type": "x"}', "_type is 'x'"), ("{}", "KeyError")],
+)
+def test_what_is_no_statement_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "a.prov.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_statement(tmp_path, path)
+
+
+def test_groups_and_stages_of_paths() -> None:
+    assert group_of("results/corpus/key/rejected/a.parquet") == "results/corpus/key"
+    assert group_of("/data/stack/a.parquet") == "/data/stack"
+    assert group_of("resources/models/m@1") == "resources/models/m@1"
+    assert stage_of("results/corpus/key/a.parquet") == "corpus"
+    assert stage_of("/data/results/a.parquet") == ""
+
+
+def test_a_hostile_statement_removes_nothing_outside(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "kept"
+    outside.write_text("kept")
+    path = statement(run, "grades")
+    body = json.loads(path.read_text())
+    body["subject"][0]["name"] = str(outside)
+    path.write_text(json.dumps(body))
+    from d3.lineage.verify import verify
+
+    found = verify(run).wrong
+    assert any("outside of the working folder" in str(finding) for finding in found)
+    rebuild(run, found)
+    assert outside.exists()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("role", "wrong"), [("opt_out", False), ("model", True)])
+def test_an_opt_out_list_may_grow_but_no_other_input_changes(run: Path, role: str, wrong: bool) -> None:
+    path = statement(run, "grades")
+    body = json.loads(path.read_text())
+    (run / "list").write_text("one")
+    digest = {"sha256": "0" * 64}
+    item = {"name": "list", "digest": digest, "annotations": {"role": role}}
+    body["predicate"]["buildDefinition"]["resolvedDependencies"].append(item)
+    path.write_text(json.dumps(body))
+    found = [finding for finding in check_links(load(run)) if "list" in finding.what]
+    assert [not finding.note for finding in found] == [wrong]
+
+
+def test_trees_show_every_node_once() -> None:
+    shared = Node(name="c", text="corpus", notes=["note"], children=[Node(name="s", text="<source>")])
+    root = Node(name="r", text="root", children=[Node(name="a", text="a", children=[shared]), shared])
+    text = as_text(root)
+    assert text.count("<source>") == 1
+    assert text.endswith("corpus (see above)")
+    assert as_text(root, 0) == "root\n└─ … 3 more, see --depth"
+    assert "note" not in as_text(root, short=True)
+    assert set(json.loads(as_json(root))["nodes"]) == {"r", "a", "c", "s"}
+    lines = as_mermaid(root).split("\n")
+    assert lines[0] == "flowchart LR"
+    assert len([line for line in lines if "[" in line]) == 4
+    assert len([line for line in lines if "-->" in line]) == 4
+    assert '"#60;source#62;"' in as_mermaid(root)

@@ -1,0 +1,240 @@
+"""Samples: prompts, seeds, and what is built from what a model wrote."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from d3 import records
+from d3.config import Config
+from d3.config_read import parse_config
+from d3.errors import ConfigError
+from d3.evals import generate
+from d3.evals.generate import build, run
+from d3.identity import derive_seed
+from d3.llm.engine import Answer, Request
+from d3.trajectory import example_completion, example_prompt
+from helpers.benchmark_files import PACK_ROW, written
+
+FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
+SECOND = "@@ -2,1 +2,1 @@\n-    return 0\n+    return r * r"
+
+
+def written_by_model(*diffs: str) -> str:
+    """Give what a perfect model writes after a prompt."""
+    return example_completion("", list(diffs))
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "wanted"),
+    [
+        (written_by_model(FIRST), "stop", ("ok", None, "def area(r):\n    return 0")),
+        (written_by_model(FIRST, SECOND), "stop", ("ok", None, "def area(r):\n    return r * r")),
+        # the stop text and what follows it are not part of the answer
+        (written_by_model(FIRST).removesuffix("\n</code>"), "stop", ("ok", None, "def area(r):\n    return 0")),
+        (written_by_model(FIRST) + "\n<|diff|>nonsense", "stop", ("ok", None, "def area(r):\n    return 0")),
+        ("", "stop", ("no_diff", None, None)),
+        ("def area(r): return 1", "stop", ("no_diff", None, None)),
+    ],
+)
+def test_whole_answers(text: str, finish: str, wanted: tuple[str, str | None, str | None]) -> None:
+    assert build("", text, finish) == wanted
+
+
+def test_diffs_start_from_the_start_program() -> None:
+    start = "def area(r):\n    return 0"
+    assert build(start, written_by_model(SECOND), "stop").program == "def area(r):\n    return r * r"
+    assert build("", written_by_model(SECOND), "stop").status == "malformed_diff"
+
+
+@pytest.mark.parametrize(
+    "diff",
+    [
+        "@@ -0,0 +1,3 @@\n+def area(r):\n+    return 0",  # announces a line more
+        "@@ -0,0 +1,1 @@\n+def area(r):\n+    return 0",  # announces a line less
+        "@@ -5,0 +6,1 @@\n+x = 1",  # lies outside
+        "@@ -1,1 +0,0 @@\n-y = 1",  # deletes what is not there
+        "def area(r): pass",
+        "",
+    ],
+)
+def test_malformed_diffs_make_no_program(diff: str) -> None:
+    built = build("", written_by_model(diff), "stop")
+    assert (built.status, built.program) == ("malformed_diff", None)
+    assert built.detail
+    assert build("", written_by_model(FIRST, diff), "stop").status == "malformed_diff"
+
+
+def test_a_torn_last_diff_is_left_out() -> None:
+    whole = written_by_model(FIRST, SECOND).removesuffix("\n</code>")
+    second = whole.index("<|diff|>", whole.index("<|diff|>") + 1) + len("<|diff|>")
+    for end in range(second, len(whole) + 1):
+        built = build("", whole[:end], "length")
+        assert (built.status, built.program) == ("ok", "def area(r):\n    return 0")
+        assert built.detail == "cut off at max_tokens: the last diff is left out"
+    for end in range(len("\n<|diff|>"), second - len("\n<|diff|>")):
+        assert build("", whole[:end], "length").status == "malformed_diff"
+    assert build("", "\n<|di", "length").status == "no_diff"
+
+
+class Letters:
+    """A tokenizer as far as `plain_ids` needs one: bytes."""
+
+    bos_token_id, eos_token_id = 1, 0
+
+    def __init__(self) -> None:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        self.backend_tokenizer = Tokenizer(models.BPE({letter: n for n, letter in enumerate(letters)}, []))
+        self.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self.backend_tokenizer.decoder = decoders.ByteLevel()
+
+    def __call__(self, text: str) -> Any:
+        return type("Encoded", (), {"input_ids": []})
+
+
+class Author:
+    """An engine that writes what a function of the request says."""
+
+    max_length, chunk, tries = 1000, 3, 3
+
+    def __init__(self, write: Any = lambda request: (written_by_model(FIRST), "stop")) -> None:
+        self.tokenizer: Any = Letters()
+        self.identity: dict[str, Any] = {"model": "author"}
+        self.write = write
+        self.asked: list[Request] = []
+
+    def ask(self, requests: Sequence[Request]) -> list[Answer]:
+        self.asked += requests
+        answers = [(request, *self.write(request)) for request in requests]
+        return [
+            Answer(text=text, finish_reason=reason, prompt_tokens=len(request.ids), answer_tokens=len(text))
+            for request, text, reason in answers
+        ]
+
+
+def config(samples: int = 2, **settings: object) -> Config:
+    benchmark = {"kind": "humanevalsynth", "path": "x"}
+    return parse_config(
+        {
+            "seed": 3,
+            "benchmarks": {"pack": benchmark, "other": benchmark},
+            "generate": {"samples": samples, "max_tokens": 50, **settings},
+        }
+    )
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    long = {**PACK_ROW, "task_id": "Python/2", "instruction": "Long. " * 200}
+    return written(tmp_path / "tasks.jsonl", PACK_ROW, {**PACK_ROW, "task_id": "Python/1"}, long)
+
+
+def draw(
+    monkeypatch: pytest.MonkeyPatch, author: Author, config: Config, tasks: Path, output: Path, **more: Any
+) -> list[dict[str, Any]]:
+    monkeypatch.setattr(generate, "open_engine", lambda settings, model: author)
+    run(config, tasks, output, model="author", **{"benchmark": "pack", **more})
+    table = pq.read_table(output)
+    assert table.schema.equals(records.SAMPLES)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def test_rows_of_every_task_and_sample(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    author = Author()
+    rows = draw(monkeypatch, author, config(temperature=0.5, top_p=0.9), tasks, tmp_path / "samples.parquet")
+    names = [(row["task_id"], row["sample"]) for row in rows]
+    assert names == [(f"Python/{task}", sample) for task in range(3) for sample in range(2)]
+    assert [row["status"] for row in rows] == ["ok"] * 4 + ["too_long"] * 2
+    first = rows[0]
+    assert first["prompt"] == example_prompt("area_solution.py", "", PACK_ROW["instruction"])
+    assert first["raw"] == written_by_model(FIRST)
+    assert first["program"] == "def area(r):\n    return 0"
+    assert first["finish_reason"] == "stop"
+    assert first["seed"] == derive_seed(3, "generate", "pack", "Python/0", 0)
+    assert len({row["seed"] for row in rows}) == 6
+    assert rows[4]["raw"] is rows[4]["program"] is None
+    assert "tokens of 1000" in rows[4]["detail"]
+    assert len(author.asked) == 4
+    request = author.asked[1]
+    assert bytes_of(author, request) == first["prompt"]
+    assert (request.max_tokens, request.temperature, request.top_p) == (50, 0.5, 0.9)
+    assert request.stop == ("\n</code>",)
+    assert request.seed == rows[1]["seed"]
+
+
+def bytes_of(author: Author, request: Request) -> str:
+    text: str = author.tokenizer.backend_tokenizer.decode(list(request.ids))
+    return text
+
+
+def test_seeds_know_the_benchmark_and_not_the_model(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = draw(monkeypatch, Author(), config(), tasks, tmp_path / "a.parquet")
+    two = draw(monkeypatch, Author(), config(), tasks, tmp_path / "b.parquet", benchmark="other")
+    assert [row["prompt"] for row in one] == [row["prompt"] for row in two]
+    assert not {row["seed"] for row in one} & {row["seed"] for row in two}
+    draw(monkeypatch, Author(), config(), tasks, tmp_path / "c.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
+
+
+def test_failures_of_the_engine_and_of_the_model(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "Python/0#0": ("", "error"),
+        "Python/0#1": ("", "stop"),
+        "Python/1#0": (written_by_model(FIRST)[:-10], "length"),
+        "Python/1#1": (written_by_model(FIRST, FIRST[:-1] + "1"), "stop"),
+    }
+    author = Author(lambda request: answers[request.key])
+    rows = draw(monkeypatch, author, config(), tasks, tmp_path / "s.parquet")
+    assert [row["status"] for row in rows[:4]] == ["engine_error", "no_diff", "malformed_diff", "ok"]
+    assert rows[0]["detail"] == "finished with 'error'"
+    assert rows[0]["raw"] is None
+    assert rows[1]["raw"] == ""
+    assert [request.key for request in author.asked].count("Python/0#1") == 1  # no second try for an empty answer
+    assert rows[3]["program"] == "def area(r):\n    return 1\ndef area(r):\n    return 0"
+
+
+def test_a_killed_run_pays_only_for_what_is_left(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = draw(monkeypatch, Author(), config(4), tasks, tmp_path / "whole.parquet")
+
+    def fail(request: Request) -> tuple[str, str]:
+        if request.key.startswith("Python/1"):
+            raise KeyboardInterrupt
+        return written_by_model(FIRST), "stop"
+
+    killed = Author(fail)
+    with pytest.raises(KeyboardInterrupt):
+        draw(monkeypatch, killed, config(4), tasks, tmp_path / "s.parquet", journal=tmp_path / "journal")
+    assert not (tmp_path / "s.parquet").exists()
+    again = Author()
+    rows = draw(monkeypatch, again, config(4), tasks, tmp_path / "s.parquet", journal=tmp_path / "journal")
+    assert rows == whole
+    assert len(again.asked) == 8 - 3  # the first chunk of three was whole
+    idle = Author()
+    draw(monkeypatch, idle, config(4), tasks, tmp_path / "s.parquet", journal=tmp_path / "journal")
+    assert idle.asked == []
+    other = Author()
+    other.identity = {"model": "another"}
+    draw(monkeypatch, other, config(4), tasks, tmp_path / "s.parquet", journal=tmp_path / "journal")
+    assert len(other.asked) == 8
+
+
+def test_a_real_model_writes_something(tasks: Path, tmp_path: Path, tiny_model: Path) -> None:
+    settings = config(1, max_tokens=8, engine={"max_length": 2048, "batch": 2})
+    for name in ("a.parquet", "b.parquet"):
+        run(settings, tasks, tmp_path / name, benchmark="pack", model=str(tiny_model))
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert {row["status"] for row in rows} <= {"no_diff", "malformed_diff", "ok"}
+    assert all(row["answer_tokens"] > 0 for row in rows)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_an_unknown_benchmark_is_named(tasks: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing: no such benchmark; one of pack, other"):
+        run(config(), tasks, tmp_path / "s.parquet", benchmark="nothing", model="x")

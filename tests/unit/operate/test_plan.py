@@ -1,0 +1,271 @@
+"""`d3 plan`: rates of one real run predict another of other sizes; defaults where nothing was measured.
+
+`recorded_runs.jsonl` holds the statements of two real runs of the whole chain with a tiny model, `a`
+and `b`, which differ in shards, samples, sub-trajectories, steps, sequence length, tasks and tokens.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from d3.chain import Chain
+from d3.cli import main
+from d3.cluster import defaults, rates
+from d3.cluster.pending import lines, pending
+from d3.cluster.plan import Plan, expected_room, plan
+from d3.cluster.plan_table import hours, size, table
+from d3.cluster.rates import Seconds, fit, measured
+from d3.config import Config
+from d3.config_read import load_config, parse_config
+from d3.lineage.statements import read_finished
+from d3.why import JobState
+from helpers.paths import ROOT
+
+FACTOR = 1.5
+Run = dict[str, Any]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
+    """The two runs, each in a folder of its own; the working folder is an empty one."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    found = {}
+    for line in Path(__file__).with_name("recorded_runs.jsonl").read_text().replace("MODEL", str(model)).splitlines():
+        run = json.loads(line)
+        for name, content in {**run["statements"], **run["records"]}.items():
+            path = tmp_path / run["run"] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
+        found[run["run"]] = run | {"folder": tmp_path / run["run"]}
+    return found
+
+
+def chain_of(run: Run) -> Chain:
+    return Chain(parse_config(run["config"]))
+
+
+def really(run: Run) -> dict[str, float]:
+    """What a run really took."""
+    finished = {name: read_finished(run["folder"] / name) for name in run["statements"]}
+    asked = [figures.usage for figures in finished.values() if figures]
+    tokens = sum(usage.get("prompt_tokens", 0) + usage.get("answer_tokens", 0) for usage in asked)
+    trained = sum(record["tokens"] for name, record in run["records"].items() if "training" in name)
+    return {
+        "jobs": len(finished),
+        "cpu_seconds": sum(usage["cpu_seconds"] for usage in asked),
+        "bytes": sum(figures.bytes for figures in finished.values() if figures),
+        "rows": sum(figures.rows for name, figures in finished.items() if figures and "/source/" not in name),
+        "asked": tokens,
+        "trained": trained,
+        "files": run["files"],
+    }
+
+
+def foreseen(found: Plan) -> dict[str, float]:
+    """What a plan says of the same; a benchmark was copied before these runs."""
+    stages = {stage.stage: stage for stage in found.stages if stage.stage != "benchmark"}
+    without_rows = {"source", "tokens", "scores", "midtrain", "sft"}
+    return {
+        "jobs": sum(stage.jobs for stage in stages.values()),
+        "cpu_seconds": sum(stage.cpu_hours for stage in stages.values()) * 3600,
+        "bytes": sum(stage.bytes for stage in stages.values()),
+        "rows": sum(stage.rows_out for name, stage in stages.items() if name not in without_rows),
+        "asked": sum(stage.prompt_tokens + stage.answer_tokens for stage in stages.values()),
+        "trained": stages["midtrain"].tokens + stages["sft"].tokens,
+        "files": sum(stage.files for stage in stages.values()),
+    }
+
+
+def off(one: float, other: float) -> float:
+    return max(one / other, other / one)
+
+
+@pytest.mark.parametrize(("of", "by"), [("b", "a"), ("a", "b"), ("a", "a")])
+def test_one_run_predicts_another_of_other_sizes(runs: dict[str, Run], of: str, by: str) -> None:
+    chain = chain_of(runs[of])
+    found = plan(chain, measured(chain, runs[by]["folder"] / "results"))
+    expected, seen = really(runs[of]), foreseen(found)
+    wrong = {name: (seen[name], expected[name]) for name in expected if off(seen[name], expected[name]) > FACTOR}
+    assert not wrong
+    assert seen["jobs"] == expected["jobs"]
+    used = {stage.stage: stage.rates for stage in found.stages}
+    assert {stage for stage, kind in used.items() if kind == "default"} == {"benchmark"}
+
+
+def test_every_long_stage_is_predicted_by_itself(runs: dict[str, Run]) -> None:
+    chain = chain_of(runs["b"])
+    found = plan(chain, measured(chain, runs["a"]["folder"] / "results"))
+    seconds: dict[str, float] = {}
+    for name in runs["b"]["statements"]:
+        figures = read_finished(runs["b"]["folder"] / name)
+        stage = name.split("/")[1]
+        seconds[stage] = seconds.get(stage, 0) + (figures.cpu if figures else 0)
+    for stage in found.stages:
+        if seconds.get(stage.stage, 0) > 4:
+            assert off(stage.cpu_hours * 3600, seconds[stage.stage]) < FACTOR, stage
+
+
+def test_measurements_of_the_same_settings_go_first(runs: dict[str, Run]) -> None:
+    chain, results = chain_of(runs["a"]), runs["a"]["folder"] / "results"
+    (folder,) = (results / "grades").iterdir()
+    folder.rename(results / chain.folder("grades").removeprefix("results/"))
+    foreign = results / "grades" / "foreign"
+    foreign.mkdir()
+    (foreign / "x.parquet.prov.json").write_text("{}")
+    seen = measured(chain, results)
+    assert seen["grades"].same_settings
+    assert not seen["labels"].same_settings
+    used = {stage.stage: stage.rates for stage in plan(chain, seen).stages}
+    assert (used["grades"], used["labels"]) == ("measured", "measured elsewhere")
+
+
+def test_answers_out_of_the_journal_and_retried_jobs_tell_no_times(runs: dict[str, Run]) -> None:
+    name = next(name for name in runs["a"]["statements"] if "/grades/" in name)
+    path = runs["a"]["folder"] / name
+    statement = json.loads(path.read_text())
+    usage = statement["predicate"]["runDetails"]["byproducts"][1]["content"]
+    usage["journal"], usage["asked"] = usage["asked"], 0
+    path.write_text(json.dumps(statement))
+    chain = chain_of(runs["a"])
+    seen = measured(chain, runs["a"]["folder"] / "results")
+    assert (len(seen["grades"].observations), len(seen["grades"].timed())) == (2, 1)
+    statement["predicate"]["buildDefinition"]["internalParameters"]["attempts"] = 3
+    usage["journal"], usage["asked"] = 0, 12
+    path.write_text(json.dumps(statement))
+    assert len(measured(chain, runs["a"]["folder"] / "results")["grades"].timed()) == 1
+
+
+def test_times_of_another_model_are_not_taken(runs: dict[str, Run], tmp_path: Path) -> None:
+    other = tmp_path / "other-7B"
+    other.mkdir()
+    text = yaml.safe_load(json.dumps(runs["a"]["config"]))
+    text["grades"]["engine"] = {**text["grades"]["engine"], "model": str(other)}
+    text["model"] = {"path": str(other)}
+    chain = Chain(parse_config(text))
+    used = {stage.stage: stage.rates for stage in plan(chain, measured(chain, runs["a"]["folder"] / "results")).stages}
+    assert [used[stage] for stage in ("grades", "midtrain", "labels")] == ["default", "default", "measured elsewhere"]
+
+
+def test_the_demo_without_any_measurement(runs: dict[str, Run]) -> None:
+    found = plan(Chain(Config()))
+    # 568 CPU-seconds and 162 rows of the dataset: the README's figures of the demo.
+    assert off(found.total("cpu_hours") * 3600, 568) < FACTOR
+    stages = {stage.stage: stage for stage in found.stages}
+    assert off(stages["dataset"].rows_out, 162) < FACTOR
+    assert off(stages["grades"].rows_out, 48) < FACTOR
+    assert {stage.rates for stage in found.stages} == {"default"}
+    assert found.warnings == ["the source tells no number of rows: they are guessed from its size"]
+
+
+def shards(folder: Path, count: int, rows: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        pq.write_table(pa.table({"content": [""] * rows}), folder / f"data_{number:05d}.parquet")
+
+
+def test_the_papers_scale_is_planned_from_footers(runs: dict[str, Run], tmp_path: Path) -> None:
+    shards(tmp_path / "shards", 101, 1283)
+    config = load_config(ROOT / "config" / "d3.yaml")
+    source = config.source.model_copy(update={"shards": [f"{tmp_path}/shards/*.parquet"]})
+    chain = Chain(config.model_copy(update={"source": source}))
+    found = plan(chain)
+    stages = {stage.stage: stage for stage in found.stages}
+    assert found.source_known
+    assert stages["corpus"].rows == 101 * 1283
+    assert (stages["corpus"].gpu_hours, stages["corpus"].jobs) == (0, 51)  # two shards a job
+    assert stages["labels"].gpu_hours == pytest.approx(4 * 51 * stages["labels"].hours_a_job)
+    assert stages["hub_model"].bytes > 70e9 * 2
+    # 6 N operations a token at 40 % of an H100: 42 GPU-hours for 8 billion tokens and 1.24 billion parameters.
+    each = defaults.training(chain, "midtrain").per_unit * config.midtrain.processes
+    assert each * 8e9 / 3600 == pytest.approx(42 * defaults.parameters(chain, "midtrain") / 1.24e9, rel=0.03)
+    room = expected_room(chain)
+    assert room is not None
+    assert room[0] > found.total("bytes")
+    assert room[1] == found.total("files")
+
+
+def test_a_job_that_takes_longer_than_its_rule_asks_for_is_named(tmp_path: Path, runs: dict[str, Run]) -> None:
+    shards(tmp_path / "shards", 1, 300_000)
+    config = load_config(ROOT / "config" / "d3.yaml")
+    source = config.source.model_copy(update={"shards": [f"{tmp_path}/shards/*.parquet"]})
+    warnings = plan(Chain(config.model_copy(update={"source": source}))).warnings
+    assert not warnings
+    slow = config.labels.model_copy(update={"sub_trajectories": 400})
+    warnings = plan(Chain(config.model_copy(update={"source": source, "labels": slow}))).warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["labels", "dataset", "tokens"]
+    assert "use fewer shards a job" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("points", "start", "expected"),
+    [
+        ([(10, 12.0), (30, 32.0)], 99, Seconds(2, 1)),
+        ([(10, 12.0), (10, 12.0)], 2, Seconds(2, 1)),
+        ([(10, 12.0)], 100, Seconds(9.6, 0.24)),
+        ([(0, 3.0), (0, 5.0)], 1, Seconds(4, 0)),
+        ([(10, 5.0), (20, 40.0)], 1, Seconds(0, 1.7)),
+    ],
+    ids=["two sizes", "one size", "a start that is too long", "no units", "a start below zero"],
+)
+def test_fits(points: list[tuple[float, float]], start: float, expected: Seconds) -> None:
+    found = fit(points, start)
+    assert found == pytest.approx(expected)
+
+
+def test_stages_of_one_kind_lend_each_other_their_rates(runs: dict[str, Run]) -> None:
+    seen = measured(chain_of(runs["a"]), runs["a"]["folder"] / "results")
+    del seen["pair_diffs"]
+    assert rates.by_stage(seen, "pair_diffs") is seen["diffs"]
+    assert rates.by_stage(seen, "unheard") is None
+
+
+def test_numbers_are_written_shortly() -> None:
+    assert [hours(value) for value in (0, 0.0123, 1.26, 1234.5)] == ["-", "0.012", "1.3", "1,234"]
+    assert [size(value) for value in (0, 12, 1500, 12_345_678, 4e12)] == ["-", "12 B", "1.5 kB", "12 MB", "4.0 TB"]
+
+
+def state(stage: str, number: int, kind: str, *reasons: str) -> JobState:
+    return JobState(stage, stage, [f"results/{stage}/{number}.parquet"], kind, list(reasons), [], ["in.parquet"])
+
+
+def test_what_is_stale_is_counted_by_reason() -> None:
+    states = [
+        state("corpus", 1, "fresh"),
+        state("grades", 1, "stale", "setting grades.threshold was 2, is 3"),
+        state("grades", 2, "stale", "setting grades.threshold was 2, is 3", "input in.parquet has other content"),
+        state("grades", 3, "stale", "output results/grades/3.parquet is missing"),
+        state("diffs", 1, "follows"),
+    ]
+    grades, diffs = pending(states)
+    assert (grades.jobs, grades.unmade, grades.stale, grades.follows) == (3, 1, 2, 0)
+    assert (diffs.jobs, diffs.follows) == (1, 1)
+    first, second = lines([grades, diffs])
+    assert first == (
+        "grades: 1 not made yet, 2 stale: setting grades.threshold was 2, is 3 (2 jobs); "
+        "input FILE has other content (1 jobs)"
+    )
+    assert second == "diffs: 1 only if what they read changes"
+    assert lines([]) == ["Nothing is to be done."]
+
+
+def test_the_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "b.yaml"
+    config.write_text(yaml.safe_dump(runs["b"]["config"]))
+    arguments = ["plan", "--config", str(config), "--measured", str(runs["a"]["folder"])]
+    assert main([*arguments, "--quick"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Run other: 0 of 41 jobs are done; figures are of all\n")
+    assert text.splitlines()[2].split()[:3] == ["stage", "jobs", "rows"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["total"]["jobs"] == 41
+    assert {item["stage"]: item["unmade"] for item in found["pending"]}["corpus"] == 3
+    assert table(plan(Chain(Config())))

@@ -1,0 +1,318 @@
+"""Broken shards and broken rows: one line that names the file, or a rejected row; nothing is lost."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from d3 import records
+from d3.errors import D3Error, InputError
+from d3.tables import Row, count_rows, read_notes, read_rows
+from helpers.corpus_tables import row, run_corpus, write_lines, write_parquet
+
+GOOD = "import os\n\n\ndef area(side):\n    return side * side\n"
+
+BROKEN: dict[str, tuple[Any, str]] = {
+    "null": (None, "null_content"),
+    "empty": ("", "empty"),
+    "white space only": (" \n\t\n\f\n", "empty"),
+    "byte order mark only": ("\ufeff", "empty"),
+    "lone surrogate": ("x = '\ud800'\n", "lone_surrogate"),
+    "NUL": ("x = 1\n\0\ny = 2\n", "nul_byte"),
+    "2 MB line": ("x = '" + "a" * 2_000_000 + "'\n", "long_line"),
+    "syntax error": ("def f(:\n    pass\n", "syntax_error"),
+    "Python 2": ("print 'hello'\nexec code\n", "syntax_error"),
+    "mixed indentation": ("if x:\n\ty = 1\n        z = 2\n", "syntax_error"),
+    "two numbers in a row": ("name = 1 2\n", "syntax_error"),
+    "form feed": ("x = 1\n\f\ny = 2\n", "line_separator"),
+    "U+2028": ("x = 'a\u2028b'\n", "line_separator"),
+    "carriage return alone": ("x = 1\ry = 2\n", "line_separator"),
+    "next line": ("x = 'a\x85b'\n", "line_separator"),
+    "deep parentheses": ("x = " + "(name,\n" * 5000 + ")" * 900 + "\n", "too_nested"),
+    "long sum": ("x = (\n" + "name +\n" * 50_000 + "name)\n", "too_nested"),
+    "long chain of names": ("x = (a\n" + ".name\n" * 50_000 + ")\n", "too_nested"),
+    "only punctuation": ("(((\n" * 5, "few_alphanumerics"),
+    "marker of the format": ("x = '<|diff|>'\n", "format_marker"),
+}
+RAW: dict[str, tuple[dict[str, bytes], str]] = {
+    "invalid UTF-8": ({"content": b"x = '\xff'\n"}, "invalid_utf8"),
+    "Latin-1 with an accent at 0xED": ({"content": "x = 'río'\n".encode("latin-1")}, "invalid_utf8"),
+    "truncated character at the end": ({"content": b"x = 1  # \xe2\x82"}, "invalid_utf8"),
+    "surrogate written as three bytes": ({"content": b"x = '\xed\xa0\x80'\n"}, "lone_surrogate"),
+    "invalid UTF-8 in the path": ({"max_stars_repo_path": b"caf\xe9.py"}, "invalid_utf8"),
+    "invalid UTF-8 in the id": ({"hexsha": b"\xfe"}, "invalid_utf8"),
+}
+
+
+def all_rows() -> tuple[list[Row], list[str | None]]:
+    """Broken rows with good ones between them, and the expected reasons (None: kept, "": any)."""
+    rows, reasons = [], []
+    for number, (content, reason) in enumerate(BROKEN.values()):
+        rows += [row(content), row(f"{GOOD}\n\nside_{number} = area({number})\n")]
+        reasons += [reason, None]
+    return rows, reasons
+
+
+def check_partition(kept: list[Row], rejected: list[Row], reasons: list[str | None]) -> None:
+    assert sorted(line["row"] for line in kept + rejected) == list(range(len(reasons)))
+    assert [line["row"] for line in kept] == [number for number, reason in enumerate(reasons) if reason is None]
+    found = {line["row"]: line["reason"] for line in rejected}
+    wanted = {number: reason or found[number] for number, reason in enumerate(reasons) if reason is not None}
+    assert found == wanted
+    assert all(line["detail"] for line in rejected)
+
+
+def test_every_broken_row_of_a_parquet_shard_has_its_reason(tmp_path: Path) -> None:
+    rows, reasons = all_rows()
+    for columns, reason in RAW.values():
+        rows.append(row(GOOD, **columns))
+        reasons.append(reason)
+    rows.append(row(GOOD, max_stars_repo_licenses=[b"MIT", b"\xff"]))
+    reasons.append("invalid_utf8")
+    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    check_partition(kept, rejected, reasons)
+    notes = read_notes(tmp_path / "out" / "kept.parquet")
+    assert notes["read"] == len(rows) == notes["kept"] + sum(notes["dropped"].values())
+
+
+def test_a_broken_row_keeps_its_hexsha_where_it_can_be_read(tmp_path: Path) -> None:
+    rows = [row(GOOD, content=b"\xff", hexsha="ab"), row(GOOD, hexsha=b"\xfe"), row("", hexsha="cd")]
+    _, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    assert [line["hexsha"] for line in rejected] == ["ab", None, "cd"]
+
+
+def test_every_broken_line_of_a_json_shard_has_its_reason(tmp_path: Path) -> None:
+    rows, reasons = all_rows()
+    lines: list[Row | bytes] = [*rows]
+    without = row(GOOD)
+    del without["content"], without["size"]
+    for line, reason in (
+        (b'{"hexsha": "a", ', "malformed_json"),
+        (b"[1, 2]", "malformed_json"),
+        (b"", "malformed_json"),
+        (b"7", "malformed_json"),
+        (b"[" * 100_000, "malformed_json"),
+        (b'{"hexsha": "\xff"}', "invalid_utf8"),
+        (b"\xef\xbb\xbf" + json.dumps(row(GOOD)).encode(), "malformed_json"),
+        (without, "missing_column"),
+        (row(GOOD, size="many"), "wrong_type"),
+        (row(GOOD, size=10**30), "wrong_type"),
+        (row(GOOD, size=1.5), "wrong_type"),
+        (row(GOOD, content=["x = 1"]), "wrong_type"),
+        (row(GOOD, lang={"name": "Python"}), "wrong_type"),
+        (row(GOOD, max_stars_repo_licenses="MIT"), "wrong_type"),
+        (row(GOOD, max_stars_repo_path="\ud800.py"), "lone_surrogate"),
+    ):
+        lines.append(line)
+        reasons.append(reason)
+    kept, rejected = run_corpus(write_lines(tmp_path / "a.jsonl", lines))
+    check_partition(kept, rejected, reasons)
+    assert next(line["detail"] for line in rejected if line["reason"] == "missing_column") == "size, content"
+
+
+def test_harmless_oddities_are_normalised_and_kept(tmp_path: Path) -> None:
+    rows = [row("\ufeff" + GOOD), row(GOOD.replace("\n", "\r\n") + "\r\n# end"), row("\n\n" + GOOD + "# é 😀\n \n")]
+    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    assert rejected == []
+    assert [line["text"] for line in kept] == [
+        GOOD.strip(),
+        GOOD + "\n# end",
+        GOOD + "# é 😀",
+    ]
+
+
+# --- files that are broken as a whole -------------------------------------------------------------
+
+
+def assert_refused(path: Path, *words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run_corpus(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.remedy
+    for word in (str(path), *words):
+        assert word in message
+    out = path.parent / "out"
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(GOOD)], schema=records.STACK)
+    pq.write_table(table.drop_columns(["content", "lang"]), tmp_path / "a.parquet")
+    assert_refused(tmp_path / "a.parquet", "no column", "content", "lang", "README")
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(GOOD)], schema=records.STACK)
+    pq.write_table(table.append_column("content", table["content"]), tmp_path / "a.parquet")
+    assert_refused(tmp_path / "a.parquet", "more than one column content")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("content", pa.array([7])),
+        ("content", pa.array([["x = 1"]])),
+        ("size", pa.array(["many"])),
+        ("size", pa.array([1.5])),
+        ("max_stars_repo_licenses", pa.array(["MIT"])),
+        ("alphanum_fraction", pa.array([["a"]])),
+        ("max_stars_repo_path", pa.array([{"a": 1}])),
+    ],
+)
+def test_a_wrongly_typed_column_is_named_with_both_types(tmp_path: Path, name: str, values: pa.Array) -> None:
+    table = pa.Table.from_pylist([row(GOOD)], schema=records.STACK)
+    at = table.schema.names.index(name)
+    pq.write_table(table.set_column(at, name, values), tmp_path / "a.parquet")
+    assert_refused(
+        tmp_path / "a.parquet",
+        f"column {name} is {str(values.type).partition('<')[0]}",
+        f"not {records.STACK.field(name).type}",
+    )
+
+
+def test_columns_that_mean_the_same_are_taken(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(GOOD)], schema=records.STACK)
+    wide = {
+        "content": pa.large_string(),
+        "lang": pa.dictionary(pa.int32(), pa.string()),
+        "size": pa.int32(),
+        "max_issues_repo_licenses": pa.large_list(pa.large_string()),
+        "avg_line_length": pa.float32(),
+    }
+    for name, kind in wide.items():
+        at = table.schema.names.index(name)
+        table = table.set_column(at, name, table[name].cast(kind))
+    at = table.schema.names.index("max_forks_count")
+    table = table.set_column(at, "max_forks_count", pa.nulls(1))
+    pq.write_table(table.append_column("index", pa.array([3])), tmp_path / "a.parquet")
+    kept, rejected = run_corpus(tmp_path / "a.parquet")
+    assert rejected == []
+    assert kept[0]["text"] == GOOD.strip()
+    assert kept[0]["metadata"]["max_issues_repo_licenses"] == ["MIT"]
+    assert kept[0]["metadata"]["max_forks_count"] is None
+
+
+def test_files_that_are_no_parquet_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    sound = write_parquet(tmp_path / "sound.parquet", [row(GOOD)]).read_bytes()
+    for content in (b"", b"print('hello')\n" * 40, sound[:-1], sound[: len(sound) // 2], sound[:4] + sound[-4:]):
+        path.write_bytes(content)
+        assert_refused(path)
+    path.unlink()
+    path.mkdir()
+    assert_refused(path)
+
+
+def test_missing_files_and_foreign_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(D3Error, match="no such file"):
+        run_corpus(tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("content\nx = 1\n")
+    assert_refused(tmp_path / "a.csv", "not a table", ".parquet")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_damage_in_the_middle_of_a_parquet_file_is_no_traceback(tmp_path: Path, compression: str) -> None:
+    rows = [row(f"{GOOD}\nvalue = {number}\n") for number in range(60)]
+    sound = write_parquet(
+        tmp_path / "sound.parquet", rows, compression=compression, write_page_checksum=True, row_group_size=20
+    ).read_bytes()
+    path = tmp_path / "a.parquet"
+    drawn = random.Random(5)
+    refused = []
+    for _ in range(40):
+        at = drawn.randrange(4, len(sound))
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ (1 << drawn.randrange(8))]) + sound[at + 1 :])
+        try:
+            kept, rejected = run_corpus(path)
+        except D3Error as error:
+            refused.append(str(error))
+        else:
+            assert len(kept) + len(rejected) == len(rows)
+    assert len(refused) > 10
+    assert all(str(path) in message for message in refused)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_truncated_and_damaged_archives_are_refused(tmp_path: Path, suffix: str) -> None:
+    text = b"".join(json.dumps(row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(200))
+    packed = gzip.compress(text) if suffix == "gz" else zstandard.ZstdCompressor().compress(text)
+    path = tmp_path / f"a.jsonl.{suffix}"
+    middle = len(packed) // 2
+    for content in (packed[:middle], packed[:-1], packed[:middle] + b"?" * 40 + packed[middle + 40 :], text):
+        path.write_bytes(content)
+        assert_refused(path, "truncated or damaged")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_archives_of_several_pieces_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
+    pieces = [json.dumps(row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(3)]
+    pack = gzip.compress if suffix == "gz" else zstandard.ZstdCompressor().compress
+    path = tmp_path / f"a.jsonl.{suffix}"
+    path.write_bytes(b"".join(map(pack, pieces)))
+    kept, _ = run_corpus(path)
+    assert [line["row"] for line in kept] == [0, 1, 2]
+
+
+def test_an_empty_shard_is_an_empty_corpus(tmp_path: Path) -> None:
+    assert run_corpus(write_parquet(tmp_path / "a.parquet", [])) == ([], [])
+    (tmp_path / "a.jsonl").touch()
+    assert run_corpus(tmp_path / "a.jsonl") == ([], [])
+
+
+# --- tables of the chain itself -------------------------------------------------------------------
+
+
+def test_a_table_of_another_stage_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [row(GOOD)])
+    with pytest.raises(InputError, match="no column id, text"):
+        list(read_rows(path, records.CORPUS))
+    pq.write_table(pa.table({"id": ["a"], "score": ["high"]}), tmp_path / "b.parquet")
+    schema = pa.schema([("id", pa.string()), ("score", pa.int8())])
+    with pytest.raises(InputError, match="column score is string"):
+        list(read_rows(tmp_path / "b.parquet", schema))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"id": "a"}', "line 2 has no 'score'"),
+        (b'{"id": "a", "score": "high"}', "line 2 is no row"),
+        (b'{"id": 5, "score": 1}', "line 2 is no row"),
+        (b'{"id": "a", "score": 1', "line 2 is no row"),
+        (b'{"id": "\\ud800", "score": 1}', "line 2 is no row"),
+        (b'{"id": "\xff", "score": 1}', "line 2 is no row"),
+        (b"null", "line 2 is no row"),
+    ],
+)
+def test_a_faulty_line_of_a_table_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"id": "a", "score": 1}\n' + line)
+    schema = pa.schema([("id", pa.string()), ("score", pa.int8())])
+    with pytest.raises(InputError, match=message):
+        list(read_rows(path, schema))
+
+
+def test_tables_that_cannot_be_read_are_named_when_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"{}\n" * 1000)[:-9])
+    with pytest.raises(InputError, match="truncated"):
+        count_rows(path)
+    with pytest.raises(InputError, match="no such file"):
+        count_rows(tmp_path / "b.jsonl")
+    with pytest.raises(InputError, match="no such file"):
+        list(read_rows(tmp_path / "b.jsonl.zst", records.PAIRS))
+
+
+def test_invalid_text_in_a_table_of_the_chain_is_damage(tmp_path: Path) -> None:
+    raw = pa.array([b"\xff"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
+    pq.write_table(pa.table({"id": text}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="damaged"):
+        list(read_rows(tmp_path / "a.parquet", pa.schema([("id", pa.string())])))

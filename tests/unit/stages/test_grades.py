@@ -1,0 +1,214 @@
+"""Grades: one row per file, a score or a reason, and nothing asked twice after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d3 import config, grade, records
+from d3.errors import ConfigError
+from d3.identity import content_id
+from d3.journal import SUFFIX
+from d3.llm.ask import Outcome
+from d3.llm.engine import Answer
+from d3.tables import TableWriter, read_notes, read_rows
+from helpers.paths import WORKFLOW
+from helpers.tiny_models import chat_model
+
+TEXTS = [f'"""Multiply by {n}."""\n\n\ndef times_{n}(value):\n    return value * {n}' for n in range(11)]
+TEXTS.append("x = 1\n" * 1500 + "y = 2")  # more than the model takes
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(chat_model(tmp_path_factory.mktemp("grade") / "model"))
+
+
+def small_config(**grades: Any) -> config.Config:
+    engine = config.Engine(batch=2, max_length=1800)
+    sampling = config.Sampling(max_tokens=5, temperature=1.0)
+    return config.Config(grades=config.Grades(**{"engine": engine, "sampling": sampling, **grades}))
+
+
+def write_corpus(folder: Path) -> Path:
+    """Write the files, of which the third is held out, and the first once more at the end."""
+    path = folder / "corpus.parquet"
+    writer = TableWriter(path, records.CORPUS)
+    for row, text in enumerate([*TEXTS, TEXTS[0]]):
+        split = "sft" if row == 2 else "midtrain"
+        base = {"id": content_id(text), "text": text, "split": split, "shard": "s", "row": row}
+        writer.write({**base, "source": "t", "metadata": None})
+    writer.finish()
+    writer.publish()
+    return path
+
+
+def grades_of(folder: Path, model: str, settings: config.Config, **options: Any) -> list[dict[str, Any]]:
+    output = folder / "grades.parquet"
+    grade.run(settings, write_corpus(folder), output, model=model, **options)
+    return list(read_rows(output, records.GRADES))
+
+
+def test_every_file_that_is_not_held_out_gets_a_score(tmp_path: Path, model: str) -> None:
+    rows = grades_of(tmp_path, model, small_config())
+    assert [row["id"] for row in rows] == sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
+    for row in rows:
+        if row["id"] == content_id(TEXTS[-1]):
+            assert row["status"] == "too_long"
+            assert row["detail"].startswith("takes ")
+            assert row["score"] is row["raw"] is row["rationale"] is None
+            continue
+        assert row["status"] == "ok"
+        assert row["score"] in range(5)
+        assert 0 <= row["expected_score"] <= 4
+        assert row["rationale"] == row["raw"].strip()
+        assert row["answer_tokens"] <= 5
+        assert row["prompt_tokens"] > 100
+    counts = read_notes(tmp_path / "grades.parquet")
+    assert (counts["read"], counts["kept"], counts["dropped"]) == (13, 11, {"held_out": 1, "repeated": 1})
+
+
+def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> None:
+    from d3.lintseq.stage import run as lintseq
+
+    settings = config.Config(grades=config.Grades(mode="none", threshold=4), diffs=config.Diffs(lint=False))
+    output = tmp_path / "grades.parquet"
+    grade.run(settings, write_corpus(tmp_path), output, model=None)
+    rows = list(read_rows(output, records.GRADES))
+    files = sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
+    assert [row["id"] for row in rows] == files
+    assert {(row["status"], row["score"], row["raw"], row["truncated"]) for row in rows} == {
+        ("not_asked", None, None, False)
+    }
+    assert read_notes(output)["dropped"] == {"held_out": 1, "repeated": 1}
+    lintseq(settings, [tmp_path / "corpus.parquet"], tmp_path / "diffs.parquet", grades=output)
+    assert sorted({row["id"] for row in read_rows(tmp_path / "diffs.parquet", records.DIFFS)}) == files
+    dropped = read_notes(tmp_path / "diffs.parquet")["dropped"]
+    assert dropped == {"held_out": 1, "duplicate": 1}
+
+
+def test_a_judge_needs_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
+        grade.run(config.Config(), write_corpus(tmp_path), tmp_path / "grades.parquet", model=None)
+
+
+@pytest.mark.parametrize("threshold", [0, 2, 4])
+def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: int) -> None:
+    from d3.lintseq.stage import run as lintseq
+
+    writer = TableWriter(tmp_path / "grades.parquet", records.GRADES)
+    scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
+    for identifier, score in scores.items():
+        blank = {**dict.fromkeys(records.GRADES.names), "truncated": False}
+        writer.write({**blank, "id": identifier, "score": score, "status": "ok"})
+    writer.finish()
+    writer.publish()
+    settings = config.Config(grades=config.Grades(threshold=threshold), diffs=config.Diffs(lint=False))
+    corpus, output = write_corpus(tmp_path), tmp_path / "diffs.parquet"
+    lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
+    through = {identifier for identifier, score in scores.items() if score >= threshold}
+    assert {row["id"] for row in read_rows(output, records.DIFFS)} == through
+    assert 0 < len(through) <= len(scores)
+
+
+def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:
+    rows = grades_of(tmp_path, model, small_config())
+    backwards = TableWriter(tmp_path / "back.parquet", records.CORPUS)
+    for row in list(read_rows(tmp_path / "corpus.parquet", records.CORPUS))[::-1]:
+        backwards.write(row)
+    backwards.finish()
+    backwards.publish()
+    grade.run(small_config(), tmp_path / "back.parquet", tmp_path / "other.parquet", model=model)
+    other = list(read_rows(tmp_path / "other.parquet", records.GRADES))
+    for one, two in zip(rows, other, strict=True):
+        assert one.pop("expected_score") == pytest.approx(two.pop("expected_score"), abs=1e-5)
+        assert one == two
+
+
+def test_parsing_a_random_model_finds_no_score_and_says_so(tmp_path: Path, model: str) -> None:
+    rows = grades_of(tmp_path, model, small_config(read_out="parse"))
+    found = [row for row in rows if row["status"] == "unparsable"]
+    assert len(found) == 10
+    assert {(row["detail"], row["score"], row["expected_score"]) for row in found} == {("no final score", None, None)}
+
+
+def outcome(text: str, chances: tuple[float, ...] | None = None) -> Outcome[str]:
+    answer = Answer(text=text, finish_reason="stop", prompt_tokens=9, answer_tokens=3, choice_probabilities=chances)
+    return Outcome(row="x", status="ok", answer=answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("Clear code.\nFinal score: 3", 3),
+        ("Final score: 1 at first.\nOn reflection:\n**Final score:** 2", 2),
+        ("final  Score = 0.", 0),
+        ("Final score: 4/4", 4),
+        ("Final score: 7", None),
+        ("Final score: 10", None),
+        ("Final score: 3.5", None),
+        ("Final score: four", None),
+        ("Score: 3", None),
+        ("", None),
+    ],
+)
+def test_the_last_final_score_is_read(text: str, score: int | None) -> None:
+    row = grade.grade_row(outcome(text), "parse")
+    assert row["score"] == score
+    assert row["status"] == ("unparsable" if score is None else "ok")
+    assert row["raw"] == text
+
+
+def test_the_rationale_is_what_stands_before_the_score() -> None:
+    assert grade.grade_row(outcome("Clear code.\n\n**Final score: 3**"), "parse")["rationale"] == "Clear code."
+
+
+def test_the_constrained_score_is_the_likeliest_and_the_expectation_a_mean() -> None:
+    row = grade.grade_row(outcome(" Clear. ", (0.1, 0.3, 0.3, 0.2, 0.1)), "constrained")
+    assert row["score"] == 1
+    assert row["expected_score"] == pytest.approx(1.9)
+    assert row["rationale"] == "Clear."
+
+
+RUN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from d3 import grade
+from d3.config import Config
+settings = Config.model_validate_json(sys.argv[1])
+folder = Path(sys.argv[2])
+grade.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model=sys.argv[3], journal=folder / "j")
+"""
+
+
+def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "calm").mkdir()
+    grades_of(tmp_path / "calm", model, small_config())
+    write_corpus(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, small_config().model_dump_json(), str(tmp_path), model],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(WORKFLOW)},
+    )
+    while not list((tmp_path / "j").glob(f"*{SUFFIX}")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    asked = int(capsys.readouterr().err.splitlines()[-1].split()[1])
+    grade.run(
+        small_config(), tmp_path / "corpus.parquet", tmp_path / "grades.parquet", model=model, journal=tmp_path / "j"
+    )
+    words = capsys.readouterr().err.splitlines()[-1].split()
+    assert words[0] == "grades:"
+    again, kept = int(words[1]), int(words[3])
+    assert again + kept == asked == 10
+    assert kept >= 8  # at least the first chunk: four times the batch
+    calm = tmp_path / "calm" / "grades.parquet"
+    assert (tmp_path / "grades.parquet").read_bytes() == calm.read_bytes()

@@ -1,0 +1,179 @@
+"""Commands around a run: start it, watch it, what it takes, what the machine lacks, what would run again and why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+if TYPE_CHECKING:
+    from d3.config import Config
+
+
+def run(*words: str) -> int:
+    """Run the workflow with Snakemake; resume safely, and explain failures on one screen.
+
+    Example: d3 run --profile profiles/slurm --configfile config/d3.yaml
+    """
+    from d3.cluster.run import main
+
+    return main(words)
+
+
+def status(config: "Config", *, json_: bool = False, with_topics: bool = False) -> None:
+    """Show how far a run is: files, rows, rate and time left per stage; what runs or failed.
+
+    Example: d3 status --config config/d3.yaml
+    """
+    import json
+
+    from d3.chain import Chain
+    from d3.cluster.queue import ask
+    from d3.cluster.status import survey
+    from d3.cluster.status_table import table
+
+    found = survey(Chain(config), ask(), topics=with_topics)
+    print(json.dumps(found.plain(), indent=1) if json_ else table(found))
+
+
+def plan(
+    config: "Config",
+    *,
+    json_: bool = False,
+    with_topics: bool = False,
+    measured: Annotated[Path | None, "working folder of the run whose rates count; default: that of the run"] = None,
+    quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
+) -> None:
+    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
+
+    Example: d3 plan --config config/d3.yaml
+    """
+    import json
+
+    from d3.chain import Chain
+    from d3.cluster import rates
+    from d3.cluster.pending import lines, pending
+    from d3.cluster.plan import plan as estimate
+    from d3.cluster.plan_table import table
+    from d3.why import job_states
+
+    chain = Chain(config)
+    folder = measured.absolute() if measured else None
+    found = estimate(chain, rates.measured(chain, folder / chain.results if folder else None), topics=with_topics)
+    todo = None if quick else pending(job_states(["all", "topics"] if with_topics else [], config))
+    if json_:
+        plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
+        print(json.dumps(plain, indent=1))
+        return
+    print(table(found))
+    if todo is not None:
+        print("\nTo do now:", *lines(todo), sep="\n  ")
+
+
+def doctor(
+    config: "Config",
+    *,
+    json_: bool = False,
+    profile: Annotated[Path | None, "profile of the run, such as profiles/slurm"] = None,
+) -> int:
+    """Check whether this machine has what a run needs.
+
+    Each line is ok or names the remedy. Exit 1: a check failed.
+
+    Example: d3 doctor --config config/d3.yaml --profile profiles/slurm
+    """
+    import json
+
+    from d3.chain import Chain
+    from d3.cluster.doctor import examine, line, place_of
+
+    found = []
+    for check, finding in examine(place_of(Chain(config), profile.absolute() if profile else None)):
+        found.append({"check": check, **finding._asdict()})
+        if not json_:
+            print(line(check, finding), flush=True)
+    if json_:
+        print(json.dumps(found, indent=1))
+    return int(any(item["level"] == "fail" for item in found))
+
+
+def images(
+    names: Annotated[Sequence[str], "data, train, dolma, llm, eval; default: all"] = (),
+    /,
+    *,
+    check: Annotated[bool, "build nothing; list images that are missing or damaged"] = False,
+    variant: Annotated[Literal["gpu", "cpu"], "cpu: without libraries for GPUs"] = "gpu",
+    base: Annotated[str | None, "another base: an image of a registry, a folder, a .sif, or `local`"] = None,
+    compression: Annotated[Literal["gzip", "zstd"], "zstd is faster, less portable"] = "gzip",
+    store: Annotated[Path | None, "folder that keeps built images for other checkouts"] = None,
+) -> int:
+    """Build the container images that are missing, or check the existing ones.
+
+    Example: d3 images data train --variant cpu
+    """
+    from d3.cluster import build
+
+    if not check:
+        build.build_all(names, base=base, store=store, variant=variant, compression=compression)
+        return 0
+    states = build.survey(names)
+    for name, state, text in states:
+        print(f"{name:8}{state:12}{text}")
+    for name in build.leftovers():
+        print(f"{'':8}{'left over':12}{name} belongs to no definition and lock any more; it may be removed")
+    return int(any(state != "ok" for _, state, _ in states))
+
+
+def why(
+    files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: "Config"
+) -> None:
+    """Explain whether a run would build files again, and why.
+
+    Reasons are settings, prompts, modules, packages, images and inputs.
+
+    Example: d3 why results/runs/demo/report.html --config config/config.yaml
+    """
+    from d3.why import elsewhere, explain, job_states
+
+    for name in files:
+        lines = elsewhere(config, name)
+        if lines is None:
+            lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
+        print("\n".join(lines))
+
+
+def config(
+    config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
+) -> None:
+    """Check a configuration and print it with all defaults.
+
+    With --write, generate the files of `config/` instead.
+
+    Example: d3 config --config config/d3.yaml --set run=mine
+    """
+    import yaml
+
+    from d3.config_files import write_config_files
+
+    if write:
+        write_config_files()
+    else:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+
+
+def numbers(file: Annotated[Path, "the file numbers.json of a run"], /) -> None:
+    """Print the table of a run's key numbers.
+
+    Example: d3 numbers results/runs/demo/numbers.json
+    """
+    from d3.report.numbers import key_numbers
+
+    print(key_numbers(file))
+
+
+def topics_cost(config: "Config", *, labels: Sequence[Path], model: str, journal: Path | None = None) -> None:
+    """Estimate what `topics` costs at most for some shards, without running a model.
+
+    Example: d3 topics-cost --labels labels.parquet --model MODEL
+    """
+    from d3.topics import estimate
+
+    print(estimate(config, labels, model=model, journal=journal).text())
