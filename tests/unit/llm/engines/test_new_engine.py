@@ -18,7 +18,8 @@ from d3.tables import TableWriter, read_rows
 from helpers.paths import ROOT
 
 EXAMPLE = (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- worked example: engine -->")[2]
-ENGINE, ROW = re.findall(r"^```python\n(.*?)^```$", EXAMPLE.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+ENGINE, DIFF = re.findall(r"^```(?:python|diff)\n(.*?)^```$", EXAMPLE.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+ROW = re.sub(r"^\+", "", DIFF, flags=re.MULTILINE)
 END_OF_TABLE = "    )\n}\n"
 TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number in range(5)]
 
