@@ -93,7 +93,7 @@ def test_a_build_that_fails_names_its_log_and_leaves_nothing(tmp_path: Path, mon
     )
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "x.lock").write_text("a==1\n")
-    for module in (recipes, build):
+    for module in (recipes, build_images):
         monkeypatch.setattr(module, "IMAGES", tmp_path)
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
         monkeypatch.setattr(module, "RECIPES", {"x": recipes.Recipe("x", ".venv")})

@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3.core.ids import digest_of
-from d3.provenance.code_digest import file_digest
+from d3.core.ids import digest_of, file_digest
 from d3.provenance.statement import FACTS, SHORT, settings_digest
 
 Tamper = Callable[[Path], None]

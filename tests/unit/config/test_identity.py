@@ -12,6 +12,7 @@ from d3.config.load import parse_config
 from d3.config.models import Config, Neutral, Section
 from d3.pipeline import pipeline as chain_module
 from d3.pipeline.pipeline import STAGES, Chain
+from helpers.paths import ROOT
 
 SECTIONS = [name for name, field in Config.model_fields.items() if isinstance(field.default, Section)]
 
@@ -81,7 +82,7 @@ def test_the_spelling_of_a_path_does_not_count(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_prompt_counts_by_what_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(chain_module.__file__).parents[2] / "config" / "prompts" / "grade.jinja").read_text()
+    text = (ROOT / "config" / "prompts" / "grade.jinja").read_text()
     monkeypatch.chdir(tmp_path)
     Path("same.jinja").write_text(text)
     Path("commented.jinja").write_text("{# a remark #}\n" + text)

@@ -14,10 +14,10 @@ import pytest
 
 from d3.audit.index import _kind
 from d3.audit.trace import rows
-from d3.audit.verify import verify
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.load import parse_config
 from d3.config.models import Benchmark, Config, Engine, benchmark_kinds
+from d3.core import schemas
 from d3.evals.tasks import reader
 from d3.operate import cost_defaults
 from d3.operate.container_binds import binds, variables
@@ -131,7 +131,8 @@ def test_the_launcher_picks_the_environment_of_every_stage() -> None:
 
 
 def test_the_registry_is_imported_without_libraries() -> None:
-    code = "import sys, d3.pipeline.registry; print(sorted({'pydantic', 'pyarrow', 'd3.config.models'} & set(sys.modules)))"
+    heavy = {"pydantic", "pyarrow", "d3.config.models"}
+    code = f"import sys, d3.pipeline.registry; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -164,7 +165,7 @@ def test_every_stage_has_jobs_resources_and_a_plan() -> None:
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 def test_every_stage_is_indexed_traced_verified_and_ordered(stage: Stage) -> None:
-    tables = [(output, getattr(records, output.schema)) for output in stage.outputs if output.schema]
+    tables = [(output, getattr(schemas, output.schema)) for output in stage.outputs if output.schema]
     columns = {name for _, schema in tables for name in schema.names}
     for output, schema in tables:
         assert not output.ids or COLUMNS[output.ids] <= set(schema.names)
@@ -176,7 +177,7 @@ def test_every_stage_is_indexed_traced_verified_and_ordered(stage: Stage) -> Non
         values = dict.fromkeys(columns, 1) | {"diffs": None}
         said = list(rows._words(stage.name, values, dict.fromkeys(columns, "1")))
         assert said[: len(stage.shown)] == [f"{name} 1" for name in stage.shown]
-    assert (verify._check_of(stage.results_folder) is None) == (stage.name in WITHOUT_CHECK)
+    assert (stage.check() is None) == (stage.name in WITHOUT_CHECK)
     assert stage_of_folder(stage.results_folder) == (stage if stage.results_folder else None)
     assert position(stage.results_folder or stage.name) == position(stage.name) == list(STAGES).index(stage.name)
 
@@ -319,9 +320,9 @@ def test_an_added_stage_is_taken_up_without_other_edits(added: Stage, monkeypatc
     assert rows._order(path) < rows._order("results/dataset/KEY/data/a.parquet")
     assert [item.stage for item in survey(chain, None).stages].count(added.name) == 1
 
-    assert verify._check_of(added.name) is None
+    assert STAGES[added.name].check() is None
     monkeypatch.setattr(sys.modules[added.module], "check", lambda job: iter(()), raising=False)
-    assert verify._check_of(added.name) is not None
+    assert STAGES[added.name].check() is not None
 
 
 def test_a_stage_of_the_name_of_a_target_has_another_rule() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from d3.core.ids import file_digest
 from d3.pipeline.pipeline import STAGES, code_of
-from d3.provenance import code_digest
+from d3.provenance import code_digest as digests
 from d3.provenance.code_digest import (
     BESIDE_THE_POINT,
     code_digest,
     code_modules,
     data_digest,
-    file_digest,
     module_path,
     modules_of,
     rule_shells,
@@ -38,9 +38,10 @@ MODULES = {
     "inner/twice.py": "def double(x):\n    return x + x\n",
     "up.py": "ONE = 1\n",
     "other.py": "TWO = ONE = 1\n",
-    "foreign.py": "import d3.pipeline.job\nx = 1\n",
+    "foreign.py": "import d3.stage\nx = 1\n",
     "page.py": "from d3 import plain\nTEMPLATE = 'page.html.jinja'\nOTHER = 'absent.jinja'\n",
     "page.html.jinja": "<p>{{ x }}</p>\n",
+    "pipeline/checks.py": "class FinishedJob: ...\n",
     "errors.py": "from d3.silent import x\n",
     "silent.py": "x = 1\n",
 }
@@ -49,7 +50,7 @@ Edit = Callable[[str, str, str], str]
 
 
 def forget() -> None:
-    code_digest._outline.cache_clear()
+    digests._outline.cache_clear()
     modules_of.cache_clear()
 
 
@@ -60,7 +61,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         path = tmp_path / "d3" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
-    monkeypatch.setattr(code_digest, "PACKAGE", tmp_path / "d3")
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path / "d3")
 
     def change(name: str, old: str, new: str) -> str:
         path = tmp_path / "d3" / name
@@ -68,7 +69,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         assert old in code
         path.write_text(code.replace(old, new))
         forget()
-        return code_digest("d3.pipeline.job")
+        return code_digest("d3.stage")
 
     yield change
     forget()
@@ -119,17 +120,27 @@ def test_code_of_the_stage_and_of_what_it_imports_counts(edit: Edit, name: str, 
     if old:
         assert edit(name, old, new) != before
     else:
-        (code_digest.PACKAGE / name).write_text(new)
+        (digests.PACKAGE / name).write_text(new)
         assert edit("stage.py", "", "") != before
+
+
+def test_what_checks_finished_files_does_not_count(edit: Edit) -> None:
+    """An edited check reruns no stage; a function of the same name that checks no finished job still counts."""
+    before = edit("stage.py", "", "")
+    check = "def check(job: FinishedJob):\n    from d3.silent import x\n    return x\n\n\ndef run(x)"
+    assert edit("stage.py", "def run(x)", f"from d3.pipeline.checks import FinishedJob\n\n\n{check}") == before
+    assert edit("stage.py", "return x\n\n\ndef", "return -x\n\n\ndef") == before
+    assert "d3.silent" not in dict(code_modules("d3.stage"))
+    assert edit("stage.py", "job: FinishedJob", "job: int") != before
 
 
 def test_code_that_the_stage_does_not_import_does_not_count(edit: Edit) -> None:
     before = edit("stage.py", "", "")
     assert edit("foreign.py", "x = 1", "x = 2") == before
-    (code_digest.PACKAGE / "new.py").write_text("y = 1\n")
+    (digests.PACKAGE / "new.py").write_text("y = 1\n")
     assert edit("stage.py", "", "") == before
-    assert {name for name, _ in code_modules("d3.pipeline.job")} == {
-        "d3.pipeline.job", "d3.plain", "d3.late", "d3.inner.helper", "d3.inner.deep",
+    assert {name for name, _ in code_modules("d3.stage")} == {
+        "d3.stage", "d3.plain", "d3.late", "d3.inner.helper", "d3.inner.deep",
         "d3.up", "d3.started", "(imports)",
     }  # fmt: skip
 
@@ -161,11 +172,11 @@ def test_a_module_that_is_not_there_has_no_digest(edit: Edit) -> None:
 def test_the_digest_is_that_of_the_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
     before = code_digest("d3.stages.corpus.stage")
-    shutil.copytree(code_digest.PACKAGE, tmp_path / "elsewhere")
-    monkeypatch.setattr(code_digest, "PACKAGE", tmp_path / "elsewhere")
+    shutil.copytree(digests.PACKAGE, tmp_path / "elsewhere")
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path / "elsewhere")
     forget()
     assert code_digest("d3.stages.corpus.stage") == before
-    (tmp_path / "elsewhere" / "corpus" / "filters.py").open("a").write("\nX = 1\n")
+    (tmp_path / "elsewhere" / "stages" / "corpus" / "filters.py").open("a").write("\nX = 1\n")
     forget()
     assert code_digest("d3.stages.corpus.stage") != before
     forget()
@@ -178,16 +189,16 @@ def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> Non
     program = "import sys, d3.stages.corpus.stage; print(*[name for name in sys.modules if name.split('.')[0] == 'd3'])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "d3.core.tables" in loaded
-    followed = {name for name, _, _ in code_digest._decisive("d3.stages.corpus.stage")}
-    beside = [code_digest._outline(path) for name in BESIDE_THE_POINT if (path := module_path(name))]
+    followed = {name for name, _, _ in digests._decisive("d3.stages.corpus.stage")}
+    beside = [digests._outline(path) for name in BESIDE_THE_POINT if (path := module_path(name))]
     followed |= set(BESIDE_THE_POINT) | {name for found in beside for name in found.imported}
     assert set(loaded) <= followed | {name.rpartition(".")[0] for name in followed}
 
 
 def test_modules_are_found_as_files_and_as_packages() -> None:
-    assert module_path("d3") == code_digest.PACKAGE / "__init__.py"
-    assert module_path("d3.stages.corpus") == code_digest.PACKAGE / "corpus" / "__init__.py"
-    assert module_path("d3.stages.corpus.read") == code_digest.PACKAGE / "corpus" / "read.py"
+    assert module_path("d3") == digests.PACKAGE / "__init__.py"
+    assert module_path("d3.stages.corpus") == digests.PACKAGE / "stages" / "corpus" / "__init__.py"
+    assert module_path("d3.stages.corpus.read") == digests.PACKAGE / "stages" / "corpus" / "read.py"
     assert module_path("d3.stages.corpus.read.Broken") is None
 
 
@@ -215,7 +226,7 @@ def test_the_digest_of_the_diffs_sees_the_process_that_samples() -> None:
 
 def rename(old: str, new: str) -> None:
     """Move a module of the small package and change every line that imports it, as a pure rename does."""
-    package = code_digest.PACKAGE
+    package = digests.PACKAGE
     (package / f"{new}.py").parent.mkdir(exist_ok=True)
     (package / f"{old}.py").rename(package / f"{new}.py")
     was, now = old.replace("/", "."), new.replace("/", ".")
@@ -237,10 +248,10 @@ def rename(old: str, new: str) -> None:
 )
 def test_a_renamed_module_changes_no_digest(edit: Edit, old: str, new: str) -> None:
     before = edit("stage.py", "", "")
-    names = set(modules_of("d3.pipeline.job"))
+    names = set(modules_of("d3.stage"))
     rename(old, new)
-    assert code_digest("d3.pipeline.job") == before
-    assert set(modules_of("d3.pipeline.job")) != names
+    assert code_digest("d3.stage") == before
+    assert set(modules_of("d3.stage")) != names
 
 
 def test_a_module_of_another_name_that_does_something_else_counts(edit: Edit) -> None:

@@ -102,8 +102,8 @@ def test_modules_are_named(run: Path) -> None:
     del modules["d3.core.tables"]
     assert reasons(modules=modules, code=digest_of_modules(modules)) == [
         "module d3.core.ids changed",
-        "module d3.new is new",
         "module d3.core.tables is gone",
+        "module d3.new is new",
         "template d3/report/page.html.jinja is new",
     ]
 

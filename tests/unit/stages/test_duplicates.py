@@ -14,7 +14,7 @@ from d3.core.tables import Row, read_notes, read_rows
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.provenance.statement import read_statement, statement_path
-from d3.stages import duplicates
+from d3.stages import duplicates, grades
 from d3.stages.corpus.sampling import order_key
 from d3.stages.corpus.stage import run
 from d3.stages.diffs import run as lintseq

@@ -20,10 +20,9 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.ids import content_id
+from d3.core.ids import content_id, file_digest
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, D3Error, InputError, ToolError
-from d3.provenance.code_digest import file_digest
 from d3.train import run
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from d3.core.ids import file_digest
 from d3.errors import InputError
 from d3.provenance import statement as in_toto
-from d3.provenance.code_digest import file_digest
 from d3.provenance.statement import SUFFIX, facts_of
 
 FOLDERS = ("results", "resources")

@@ -19,9 +19,8 @@ class EngineKind:
     class_name: str
     """Class of the engine in that module."""
     environment: str | None = None
-    """Environment in which a job computes the model itself, one of `d3.provenance.images.RECIPES`; None: it does not compute it
-    and runs in the stage's own environment.
-    """
+    """Environment in which a job computes the model itself, one of `d3.provenance.images.RECIPES`; None: it
+    does not compute it and runs in the stage's own environment."""
     needs_gpus: bool = False
     """Whether it is meant for GPUs alone, `tensor_parallel` of them."""
     memory_mb: int = 3000

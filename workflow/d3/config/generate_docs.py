@@ -43,7 +43,7 @@ validates a file and prints it with all defaults.
 
 `[authors' code]`, `[dataset card]` and `[abstract]` mark facts about the paper, `[pylintseq]` a default of the
 pylintseq command; every other default is ours. Blocks that several sections share are at the end; a section shows
-where its default differs from the block's. Generated from `workflow/d3/config/models.py` by `python -m d3 config --write`.
+where its default differs from the block's. Generated from `workflow/d3/config/models.py` by `d3 config --write`.
 """
 
 

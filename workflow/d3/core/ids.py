@@ -14,6 +14,8 @@ from typing import Any
 LINE_BREAKS = "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """What `str.splitlines` cuts at besides the newline. Line-based diffs of a text that holds one of
 these cannot give the text back, so the corpus rejects it."""
+FOREIGN = (".snakemake_timestamp",)
+"""Files that Snakemake puts into a folder after the job that made it."""
 
 
 def normalise(text: str) -> str:
@@ -62,3 +64,13 @@ def canonical_path(path: str | Path) -> str:
     """
     relative = os.path.relpath(path)
     return os.path.abspath(path) if relative.startswith("..") else Path(relative).as_posix()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder: the hash of its sorted names and digests, without `FOREIGN`."""
+    if path.is_dir():
+        names = sorted(child for child in path.rglob("*") if child.is_file() and child.name not in FOREIGN)
+        listing = "".join(f"{file_digest(child)}  {child.relative_to(path).as_posix()}\n" for child in names)
+        return hashlib.sha256(listing.encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from d3.core.ids import file_digest
 from d3.core.paths import REPOSITORY
 from d3.core.tables import damage_named
 from d3.errors import InputError
-from d3.provenance.code_digest import file_digest
 
 VERSIONS = REPOSITORY / "config" / "versions.tsv"
 

@@ -8,6 +8,10 @@ A module checks the outputs of its stage with a function `check`, or `check_STAG
                 yield job.name(), "..."
 
 It is called only for jobs whose files have the digests of their statement. Whatever it raises is reported.
+
+A check decides no output: functions that take a `FinishedJob` are in no digest of code
+(`d3.provenance.code_syntax`), so an edited check makes nothing stale. What only the check needs is imported
+inside of it.
 """
 
 import random

@@ -23,10 +23,11 @@ import pyarrow as pa
 
 from d3.config.identity import deciding
 from d3.config.models import Config
+from d3.core.ids import file_digest
 from d3.core.tables import Row, TableWriter, part_name, publish, read_rows, remove
 from d3.errors import D3Error
 from d3.pipeline.pipeline import code_of
-from d3.provenance.code_digest import data_digest, file_digest
+from d3.provenance.code_digest import data_digest
 from d3.provenance.digest_cache import Cache, Stamp, stamp
 from d3.provenance.statement import Told, descriptor, statement_path, write_statement
 

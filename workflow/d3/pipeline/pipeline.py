@@ -21,7 +21,7 @@ from typing import Any
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.identity import deciding, deciding_part
 from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
-from d3.core.ids import canonical_path, digest_of
+from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
 from d3.core.pinned_inputs import pins
 from d3.core.tables import table_name
@@ -31,7 +31,6 @@ from d3.provenance.code_digest import (
     BIN,
     data_digest,
     digest_of_modules,
-    file_digest,
     modules_of,
     rule_shells,
     script_digest,

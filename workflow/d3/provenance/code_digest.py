@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from d3.core.ids import file_digest
 from d3.core.paths import IMPORT_ROOT, PACKAGE
 from d3.provenance.code_syntax import Outline, outline
 
@@ -22,8 +23,6 @@ RULE_FILES = IMPORT_ROOT / "rules"
 BIN = IMPORT_ROOT / "bin"
 RULE = re.compile(r"^[ \t]*(?:rule|checkpoint)[ \t]+(\w+)[ \t]*:", re.MULTILINE)
 SHELL = re.compile(r"^[ \t]+shell:\s*", re.MULTILINE)
-FOREIGN = (".snakemake_timestamp",)
-"""Files that Snakemake puts into a folder after the job that made it."""
 DATA_NAME = re.compile(r"[\w.-]+\.(jinja|json|txt|tsv|html|css)")
 IMPORTS = "(imports)"
 """Among the digests of modules: which module uses what of which other."""
@@ -50,16 +49,6 @@ BESIDE_THE_POINT = {
     "d3.provenance.code_digest": "as d3.provenance.statement",
 }
 """Modules that every stage imports and that change no row, each with the reason why it may be left out."""
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder: the hash of its sorted names and digests, without `FOREIGN`."""
-    if path.is_dir():
-        names = sorted(child for child in path.rglob("*") if child.is_file() and child.name not in FOREIGN)
-        listing = "".join(f"{file_digest(child)}  {child.relative_to(path).as_posix()}\n" for child in names)
-        return hashlib.sha256(listing.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_digest(text: str) -> str:
@@ -116,7 +105,11 @@ def code_modules(*modules: str) -> Iterator[tuple[str, str]]:
             beside = path.with_name(file)
             if beside.is_file():
                 yield f"d3/{beside.relative_to(PACKAGE).as_posix()}", data_digest(beside)
-        edges |= {(digest, edge.name, found[edge.module][2] if edge.module in found else "") for edge in seen.edges}
+        edges |= {
+            (digest, edge.name, found[edge.module][2] if edge.module in found else "")
+            for edge in seen.edges
+            if edge.module not in BESIDE_THE_POINT
+        }
     yield IMPORTS, text_digest("\n".join(map(" ".join, sorted(edges))))
 
 

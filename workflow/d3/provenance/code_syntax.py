@@ -1,9 +1,10 @@
 """Python source reduced to what decides a result: the same text for every Python version, layout and name.
 
 `outline` writes a module as one line of text in which nothing is left of comments, docstrings, formatting,
-import lines and the names of this package's modules. A name that an import binds is written as what it
-stands for: `json.dumps` however `dumps` was imported, and a name out of this package without its module.
-Which module that is belongs to the edges of the outline, so that a renamed module leaves the text alone.
+import lines, the names of this package's modules, and of what only checks outputs (`d3.pipeline.checks`).
+A name that an import binds is written as what it stands for: `json.dumps` however `dumps` was imported, and
+a name out of this package without its module. Which module that is belongs to the edges of the outline, so
+that a renamed module leaves the text alone.
 
 `ast.dump` cannot be used: its text differs between minor versions of Python.
 """
@@ -144,11 +145,18 @@ def outline(source: bytes, package: tuple[str, ...], is_module: Callable[[str], 
     """
     writer = _Writer(package, is_module)
     tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not _is_check(node)]
     text = writer.write(tree, {})
     empty = text == "Module()"
     return Outline(
         "" if empty else text, frozenset(writer.edges), frozenset(writer.imported), frozenset(writer.strings)
     )
+
+
+def _is_check(node: ast.AST) -> bool:
+    """Return whether a node is a function over a `FinishedJob`: those check outputs (`d3 verify`) and make none."""
+    kinds = (argument.annotation for argument in node.args.args) if isinstance(node, ast.FunctionDef) else ()
+    return any(isinstance(kind, ast.Name) and kind.id == "FinishedJob" for kind in kinds)
 
 
 def _statements(items: list[object]) -> Iterator[object]:

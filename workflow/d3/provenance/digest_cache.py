@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from d3.core.ids import FOREIGN, file_digest
 from d3.core.tables import written_whole
-from d3.provenance.code_digest import FOREIGN, file_digest
 
 WORK = Path("work")
 """Folder of what a run may lose without harm, relative to the working folder."""

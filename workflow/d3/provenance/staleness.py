@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from d3.core.ids import canonical_path
+from d3.core.ids import canonical_path, file_digest
 from d3.errors import InputError
-from d3.provenance.code_digest import IMPORTS, file_digest
+from d3.provenance.code_digest import IMPORTS
 from d3.provenance.digest_cache import WORK, Cache, Stamp, stamp
 from d3.provenance.environments import Environment, image_packages
 from d3.provenance.redact import scrub

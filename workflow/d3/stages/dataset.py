@@ -105,7 +105,7 @@ def check(job: FinishedJob) -> Faults:
 
 def _check_sample(job: FinishedJob, places: Sequence[Row]) -> Faults:
     """Build some rows again from the corpus, the diffs and the labels."""
-    config = Config.model_validate({name: job.config[name] for name in ("seed", "dataset")})
+    config = Config.model_validate({name: job.config[name] for name in ("seed", "dataset") if name in job.config})
     keys = {place["row"]: (place["id"], place["sample"], place["part"]) for place in places}
     labels = rows_by_key(job.inputs_of("labels"), schemas.LABELS, set(keys.values()), "id", "sample", "part")
     sequences = select(schemas.DIFFS, "id", "sample", "diffs")

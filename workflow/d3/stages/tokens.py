@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 
 from d3.config.models import Config
-from d3.core.ids import content_id
+from d3.core.ids import content_id, file_digest
 from d3.core.progress import Progress, clock
 from d3.core.schemas import DATASET
 from d3.core.tables import scratch_folder
@@ -42,7 +42,6 @@ from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
-from d3.provenance.code_digest import file_digest
 
 MAX_DOCUMENT_BYTES = 2**29
 """The Dolma toolkit never ends on a document of 2**30 tokens or more. No tokenizer makes more than

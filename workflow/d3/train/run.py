@@ -22,14 +22,14 @@ from typing import Any
 from d3.config.identity import deciding_part
 from d3.config.models import Config, Training
 from d3.core import schemas
-from d3.core.ids import digest_of
+from d3.core.ids import digest_of, file_digest
 from d3.core.progress import Progress
 from d3.core.tables import TableWriter, count_rows, remove, written_whole
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError, ToolError
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
-from d3.provenance.code_digest import code_digest, file_digest
+from d3.provenance.code_digest import code_digest
 from d3.train import worker
 from d3.train.launch import Nodes, join, start
 from d3.train.packed_data import PackedDocuments

@@ -1,7 +1,8 @@
-"""An engine is one module and one row: a copy of the package with both grades files, and lists the new kind."""
+"""An engine is one module and one row: a copy of the package with the example of CONTRIBUTING grades files."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,39 +18,9 @@ from d3.provenance.code_digest import modules_of
 from helpers.corpus_tables import write_corpus
 from helpers.paths import ROOT
 
-ENGINE = '''\
-"""The engine that repeats the end of every prompt; a stand-in where answers do not matter."""
-
-from collections.abc import Sequence
-
-from d3.llm.engine import Answer, Request
-from d3.llm.engines.base import BaseEngine
-
-
-class EchoEngine(BaseEngine):
-    """See the module's text."""
-
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Return the last tokens of every prompt; all choices are equally likely."""
-        return [
-            Answer(
-                text=self.decode(request.ids[-request.max_tokens :]),
-                finish_reason="length",
-                prompt_tokens=len(request.ids),
-                answer_tokens=request.max_tokens,
-                choice_probabilities=tuple(1 / len(request.choices) for _ in request.choices or ()) or None,
-            )
-            for request in requests
-        ]
-'''
-ROW = """\
-        EngineKind(
-            name="echo",
-            summary="repeats the prompt",
-            module="d3.llm.engines.echo",
-            class_name="EchoEngine",
-        ),
-"""
+EXAMPLE = (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- worked example: engine -->")[2]
+ENGINE, DIFF = re.findall(r"^```(?:python|diff)\n(.*?)^```$", EXAMPLE.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+ROW = re.sub(r"^\+", "", DIFF, flags=re.MULTILINE)
 END_OF_TABLE = "    )\n}\n"
 TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number in range(5)]
 

@@ -11,7 +11,8 @@ from d3.config.load import load_config, parse_config
 from d3.config.models import Config
 from d3.core import programs
 from d3.operate import slurm
-from d3.operate.doctor import doctor, findings, machine, slurm
+from d3.operate.doctor import doctor, findings, machine
+from d3.operate.doctor import slurm as slurm_checks
 from d3.operate.doctor.findings import Finding, Place
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
@@ -221,30 +222,30 @@ def cluster(
 
 
 def test_the_controller(tools: Path) -> None:
-    assert slurm.controller(place()).level == "ok"
-    assert slurm.controller(place(SLURM)).level == "fail"
+    assert slurm_checks.controller(place()).level == "ok"
+    assert slurm_checks.controller(place(SLURM)).level == "fail"
     cluster(tools)
-    assert slurm.controller(place(SLURM)) == Finding("ok", "slurm 23.11.1 answers")
+    assert slurm_checks.controller(place(SLURM)) == Finding("ok", "slurm 23.11.1 answers")
     cluster(tools, ping="Slurmctld(primary) at n is DOWN")
-    assert slurm.controller(place(SLURM)).level == "fail"
-    assert slurm.controller(place()).level == "warn"
+    assert slurm_checks.controller(place(SLURM)).level == "fail"
+    assert slurm_checks.controller(place()).level == "warn"
 
 
 def test_a_controller_that_hangs(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "ask", lambda words: programs.ask(words, 0.2))
     program(tools, "sbatch", "sleep 5")
-    assert "no answer" in slurm.controller(place(SLURM)).text
+    assert "no answer" in slurm_checks.controller(place(SLURM)).text
 
 
 def test_how_long_ended_jobs_are_remembered(tools: Path) -> None:
     cluster(tools)
-    assert slurm.accounting(place(SLURM)).level == "ok"
+    assert slurm_checks.accounting(place(SLURM)).level == "ok"
     cluster(tools, age=30)
-    found = slurm.accounting(place(SLURM))
+    found = slurm_checks.accounting(place(SLURM))
     assert (found.level, found.remedy) == ("fail", "set slurm-init-seconds-before-status-checks to 10 or less")
     cluster(tools, accounts=False)
-    assert "none are needed" in slurm.accounting(place(SLURM)).text
-    assert slurm.accounting(place(SLURM | {"slurm-status-command": "sacct"})).level == "fail"
+    assert "none are needed" in slurm_checks.accounting(place(SLURM)).text
+    assert slurm_checks.accounting(place(SLURM | {"slurm-status-command": "sacct"})).level == "fail"
 
 
 SINFO = """\
@@ -265,24 +266,24 @@ def test_partitions_are_read_at_their_best() -> None:
 
 def test_time_limits_and_sizes_of_partitions(tools: Path, tmp_path: Path) -> None:
     program(tools, "sinfo", f"cat <<'END'\n{SINFO}END")
-    assert slurm.partitions(place(SLURM)).level == "ok"
+    assert slurm_checks.partitions(place(SLURM)).level == "ok"
     slow = SLURM | {"set-resources": {"midtrain": {"runtime": 4320}}}
-    found = slurm.partitions(place(slow))
+    found = slurm_checks.partitions(place(slow))
     assert (found.level, found.text) == ("fail", "midtrain: takes up to 4,320 min, its partitions allow 1,440")
     large = SLURM | {"set-resources": {"grades": {"gres": "gpu:h100:16"}}}
-    assert "grades: no partition has 16 GPUs" in slurm.partitions(place(large)).text
+    assert "grades: no partition has 16 GPUs" in slurm_checks.partitions(place(large)).text
     wide = SLURM | {"set-threads": {"diffs": 500}}
-    assert "500 cores" in slurm.partitions(place(wide)).text
+    assert "500 cores" in slurm_checks.partitions(place(wide)).text
     (tmp_path / "partitions.yaml").write_text("partitions: {cpu: {}, gpu: {}, gone: {}}\n")
     named = place(SLURM | {"slurm-partition-config": "partitions.yaml"}, folder=tmp_path)
-    assert "no partition of this cluster: gone" in slurm.partitions(named).text
+    assert "no partition of this cluster: gone" in slurm_checks.partitions(named).text
     only = place(SLURM | {"default-resources": {"slurm_partition": "cpu"}})
-    assert "grades: no partition has 1 GPUs" in slurm.partitions(only).text
+    assert "grades: no partition has 1 GPUs" in slurm_checks.partitions(only).text
 
 
 def test_a_job_without_a_limit_fits() -> None:
     there = [slurm.Partition("long", None, 10**6, 64, 8, True)]
-    assert slurm.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
+    assert slurm_checks.misfit(STAGES["grades"], Resources(gpus=8, memory_mb=1000, minutes=10**6), {}, there) == ""
 
 
 # --- the command -------------------------------------------------------------------------------------

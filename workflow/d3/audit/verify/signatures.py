@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from d3.audit.job_graph import Finding, Run, load
+from d3.core.ids import file_digest
 from d3.core.tables import remove, written_whole
 from d3.errors import D3Error, InputError, ToolError
-from d3.provenance.code_digest import file_digest
 from d3.provenance.statement import FACTS
 
 FOLDER = Path("results/lineage/signed")

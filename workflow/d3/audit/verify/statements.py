@@ -8,11 +8,11 @@ from pathlib import Path
 
 from d3.audit.job_graph import Finding, Run
 from d3.audit.statements import FOLDERS, Statement, stage_of
-from d3.core.ids import digest_of
+from d3.core.ids import FOREIGN, digest_of, file_digest
 from d3.errors import D3Error
 from d3.pipeline.pipeline import key_of, own_settings
 from d3.pipeline.registry import STAGES, stage_of_folder
-from d3.provenance.code_digest import FOREIGN, digest_of_modules, file_digest
+from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 
 DAY = 86400

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from d3.config import models
+from d3.core.ids import file_digest
 from d3.llm.engine import Answer, EngineError, Request, room_needed
-from d3.provenance.code_digest import file_digest
 
 
 class BaseEngine:
