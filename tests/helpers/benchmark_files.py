@@ -5,10 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from d3.core import schemas
+from helpers.corpus_tables import write_rows
 from helpers.paths import REAL_DATA
 
 BENCHMARKS = REAL_DATA / "benchmarks"
@@ -56,7 +54,5 @@ def mbpp(folder: Path) -> Path:
 
 def write_samples(path: Path, rows: list[tuple[str, int, str | None, str]]) -> Path:
     """Write a table of samples from (task, sample, program, status)."""
-    empty = dict.fromkeys(schemas.SAMPLES.names)
-    filled = [empty | {"task_id": t, "sample": s, "program": p, "status": st} for t, s, p, st in rows]
-    pq.write_table(pa.Table.from_pylist(filled, schema=schemas.SAMPLES), path)
-    return path
+    columns = ("task_id", "sample", "program", "status")
+    return write_rows(path, schemas.SAMPLES, [dict(zip(columns, row, strict=True)) for row in rows])

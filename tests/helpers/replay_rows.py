@@ -13,14 +13,13 @@ from typing import Any
 
 from d3.config import models
 from d3.core import schemas
-from d3.core.ids import content_id
 from d3.core.journal import Journal
-from d3.core.tables import TableWriter
 from d3.llm.ask import answer_key
 from d3.llm.engine_log import record_engine
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 from d3.stages import grades
+from helpers.corpus_tables import corpus_row, write_rows
 
 IDENTITY = {"kind": "fake"}
 
@@ -33,10 +32,7 @@ def settings(folder: Path) -> models.Config:
 
 
 def files(count: int) -> Iterator[dict[str, Any]]:
-    for number in range(count):
-        text = f"def value_{number}():\n    return {number}\n"
-        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": number}
-        yield {**names, "source": "t", "metadata": None}
+    return (corpus_row(f"def value_{number}():\n    return {number}\n", number) for number in range(count))
 
 
 def fill(folder: Path, model: str, count: int) -> None:
@@ -44,18 +40,15 @@ def fill(folder: Path, model: str, count: int) -> None:
     chosen = settings(folder)
     engine: Any = open_engine(chosen.grades.engine, model)
     prompt = Prompt(find_template(chosen.grades.prompt), engine.tokenizer, ("code",))
-    table = TableWriter(folder / "corpus.parquet", schemas.CORPUS)
+    write_rows(folder / "corpus.parquet", schemas.CORPUS, files(count))
     with Journal(folder / "journal") as journal:
         record_engine(IDENTITY, journal)
         questions = grades._questions(chosen, files(count), engine, prompt)
         for row, question in zip(files(count), questions, strict=True):
-            table.write(row)
             assert question.request is not None
             text = f"The file shows how to make number {row['row']}. " * 8
             entry = {"text": text, "finish_reason": "stop", "prompt_tokens": 300, "answer_tokens": 99}
             journal.put(answer_key(IDENTITY, question.request), {**entry, "choice_probabilities": [0.2] * 5})
-    table.finish()
-    table.publish()
 
 
 def main(what: str, folder: Path, model: str, count: int) -> None:

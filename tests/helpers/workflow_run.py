@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from helpers.corpus_tables import HELD_OUT, SEED
 from helpers.paths import ROOT, SNAKEMAKE
 
 
@@ -30,6 +31,38 @@ def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
         "generate": {"engine": {"max_length": 2048, "batch": 2}, "max_tokens": 8},
     }
     return values | changes
+
+
+def small_config(model: str) -> dict[str, Any]:
+    """Give a configuration that takes all programs of the shards and asks the tiny model little about each."""
+    engine = {"model": model, "max_length": 2048, "batch": 16}
+    training = {"sequence_length": 128, "batch": 2, "micro_batch": 1, "max_steps": 1, "epochs": 1, "save_steps": 1}
+    return {
+        "run": "small",
+        "seed": SEED,
+        "source": {"shards": ["shards/*.parquet"], "name": "small", "opt_out": "opt-out.txt"},
+        "corpus": {
+            "sample": None,
+            "min_lines": 1,
+            "max_lines": 60,
+            "max_line_length": 2000,
+            "max_mean_line_length": 2000,
+            "held_out": HELD_OUT,
+        },
+        "pairs": {"sample": 2},
+        "grades": {"engine": engine, "sampling": {"max_tokens": 2}, "threshold": 0},
+        "labels": {
+            "engine": engine,
+            "sampling": {"temperature": 1.0, "top_p": 0.5, "max_tokens": 4},
+            "sub_trajectories": 1,
+        },
+        "model": {"path": model},
+        "tokens": {"tokenizer": model},
+        "midtrain": training,
+        "sft": training,
+        "benchmarks": {"humaneval": {"tasks": 1}},
+        "generate": {"engine": {"max_length": 2048, "batch": 2}, "max_tokens": 4},
+    }
 
 
 def write_config(folder: Path, values: dict[str, Any]) -> Path:

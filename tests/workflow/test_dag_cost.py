@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.dry_run import Cost, dry_run, job_counts, paper_scale, planned
+from helpers.fake_run import finish_everything
 from helpers.paths import ROOT
-from helpers.placeholders import Cost, dry_run, finish_everything, job_counts, paper_scale, planned
 
 SECONDS = 10.0
 MEGABYTES = 500.0

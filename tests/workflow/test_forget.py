@@ -10,7 +10,7 @@ import pytest
 
 from d3.config.load import parse_config
 from d3.pipeline.pipeline import Chain
-from helpers.corpus_tables import row, write_parquet
+from helpers.corpus_tables import stack_row, write_shard
 from helpers.workflow_run import d3, digests, run, tiny_config, write_config
 
 SECRET = "ann/secret"
@@ -26,13 +26,13 @@ def program(name: str) -> str:
 def write_shards(folder: Path) -> None:
     folder.mkdir()
     for shard in ("a", "b", "c"):
-        rows = [row(program(f"{shard}_{number}"), max_stars_repo_name=f"bob/{number}") for number in range(4)]
+        rows = [stack_row(program(f"{shard}_{number}"), max_stars_repo_name=f"bob/{number}") for number in range(4)]
         if shard == "a":
-            rows += [row(program(f"secret_{number}"), max_stars_repo_name=SECRET) for number in range(4)]
-            rows.append(row(program("shared"), max_stars_repo_name=SECRET))
+            rows += [stack_row(program(f"secret_{number}"), max_stars_repo_name=SECRET) for number in range(4)]
+            rows.append(stack_row(program("shared"), max_stars_repo_name=SECRET))
         if shard == "b":
-            rows.append(row(program("shared"), max_stars_repo_name="cyd/copy"))
-        write_parquet(folder / f"{shard}.parquet", rows)
+            rows.append(stack_row(program("shared"), max_stars_repo_name="cyd/copy"))
+        write_shard(folder / f"{shard}.parquet", rows)
 
 
 def values(model: Path, **changes: Any) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from d3.images import built_path, record_path
 
 from d3.core import schemas
 from d3.core.ids import content_id, digest_of
 from d3.core.tables import read_rows
-from d3.provenance.images import built_path, record_path
+from helpers.corpus_tables import MANY, stack_rows, write_shard, write_small_shards
 from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
-from helpers.small_shards import MANY, rows_of, small_config, write_shard, write_shards
 from helpers.tiny_models import chat_model
-from helpers.workflow_run import d3, digests
+from helpers.workflow_run import d3, digests, small_config
 
 STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
 EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates"}
@@ -33,7 +33,7 @@ OLD = 1_000_000_000
 def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
     """Give a finished run over two shards, up to the dataset."""
     folder = tmp_path_factory.mktemp("original") / "run"
-    write_shards(folder / "shards")
+    write_small_shards(folder / "shards")
     shutil.copytree(tiny_model, folder / "model")
     (folder / "opt-out.txt").write_text("# nobody yet\n")
     checkout = copy_checkout(folder.parent / "code")
@@ -146,7 +146,7 @@ def test_case_04_05_and_20_images_are_known_by_their_content(
     for name in ("data", "dolma"):
         build_image(checkout, name, {"python": "3.11.7", "packages": {name: "1"}})
     folder = tmp_path / "run"
-    write_shard(folder / "shards" / "few.parquet", rows_of(["a = 1\nb = 2\nc = 3\n", "d = 4\ne = 5\n"], "few"))
+    write_shard(folder / "shards" / "few.parquet", stack_rows(["a = 1\nb = 2\nc = 3\n", "d = 4\ne = 5\n"], "few"))
     shutil.copytree(tiny_model, folder / "model")
     (folder / "opt-out.txt").touch()
     config = small_config("model") | {"grades": {"mode": "none"}, "labels": {"mode": "constant", "constant": "Do it."}}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.corpus_tables import write_small_shards
 from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
-from helpers.small_shards import small_config, write_shards
+from helpers.workflow_run import small_config
 
 EVERY = {"corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few", "dataset/few"}
 
@@ -17,7 +18,7 @@ EVERY = {"corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few", "d
 def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
     """Return a finished run over one small shard, up to the dataset, in a checkout of its own."""
     folder = tmp_path_factory.mktemp("original") / "run"
-    write_shards(folder / "shards")
+    write_small_shards(folder / "shards")
     (folder / "shards" / "many.parquet").unlink()
     shutil.copytree(tiny_model, folder / "model")
     (folder / "opt-out.txt").touch()

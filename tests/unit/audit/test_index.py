@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lineage import LABELS, make_run
 from d3.audit.index import INDEX, build, licences_of, newer_statements, open_index
 from d3.audit.job_graph import load
 from d3.audit.statements import enclosing, group_of, name_below, read_finished, read_statement, stage_of
@@ -15,6 +14,7 @@ from d3.audit.verify.statements import check_links
 from d3.audit.verify.verify import rebuild
 from d3.errors import D3Error, InputError
 from d3.provenance.statement import STATEMENT_TYPE
+from helpers.fake_run import LABELS, make_run
 
 EMPTY = {
     "_type": STATEMENT_TYPE,

@@ -14,7 +14,7 @@ from d3.core.tables import Row, read_rows
 from d3.errors import ConfigError, InputError
 from d3.pipeline.pipeline import Chain
 from d3.stages.corpus.stage import run
-from helpers.corpus_tables import config, row, write_lines, write_parquet
+from helpers.corpus_tables import open_config, stack_row, write_lines, write_shard
 
 
 def text(name: str) -> str:
@@ -26,25 +26,25 @@ def listed(*entries: str) -> OptOut:
 
 
 ROWS = [
-    row(text("a"), max_stars_repo_name="Ann/one"),
-    row(text("b"), max_stars_repo_name="ann/two", max_forks_repo_name="bob/fork", max_issues_repo_name=None),
-    row(text("c"), max_stars_repo_name="annika/one"),
-    row("print 1  # by ann", max_stars_repo_name="ann/one"),
-    row(text("a").replace("\n", "\r\n"), max_stars_repo_name="cyd/copy"),
-    row(None, max_stars_repo_name="ann/one"),
-    row(text("d"), max_stars_repo_name=None, max_issues_repo_name=None, max_forks_repo_name=None),
+    stack_row(text("a"), max_stars_repo_name="Ann/one"),
+    stack_row(text("b"), max_stars_repo_name="ann/two", max_forks_repo_name="bob/fork", max_issues_repo_name=None),
+    stack_row(text("c"), max_stars_repo_name="annika/one"),
+    stack_row("print 1  # by ann", max_stars_repo_name="ann/one"),
+    stack_row(text("a").replace("\n", "\r\n"), max_stars_repo_name="cyd/copy"),
+    stack_row(None, max_stars_repo_name="ann/one"),
+    stack_row(text("d"), max_stars_repo_name=None, max_issues_repo_name=None, max_forks_repo_name=None),
 ]
 
 
 def corpus(folder: Path, opt_out: str | None, name: str = "a", rows: list[Row] | None = None) -> tuple[Path, Path]:
     """Run the stage; gives the paths of the kept and the rejected rows."""
     folder.mkdir(exist_ok=True)
-    shard = write_parquet(folder / f"{name}.parquet", ROWS if rows is None else rows)
+    shard = write_shard(folder / f"{name}.parquet", ROWS if rows is None else rows)
     listing = folder / "opt-out.txt"
     if opt_out is not None:
         listing.write_text(opt_out)
     kept, rejected = folder / "kept.parquet", folder / "rejected.parquet"
-    run(config(), [shard], kept, rejected, opt_out=listing if opt_out is not None else None)
+    run(open_config(), [shard], kept, rejected, opt_out=listing if opt_out is not None else None)
     return kept, rejected
 
 
@@ -85,12 +85,15 @@ def test_a_row_that_is_opted_out_leaves_no_text(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_read_are_taken_too(tmp_path: Path) -> None:
-    broken = [row(text("x"), content=b"\xff", max_stars_repo_name="ann/one"), row(text("y"), content=b"\xff")]
+    broken = [
+        stack_row(text("x"), content=b"\xff", max_stars_repo_name="ann/one"),
+        stack_row(text("y"), content=b"\xff"),
+    ]
     _, rejected = corpus(tmp_path, "user:ann", rows=broken)
     assert list(opted_out(rejected)) == [0]
-    lines = [row(text("x"), size="many", max_forks_repo_name="ann/one"), b"{"]
+    lines = [stack_row(text("x"), size="many", max_forks_repo_name="ann/one"), b"{"]
     shard = write_lines(tmp_path / "b.jsonl", lines)
-    run(config(), [shard], tmp_path / "k.parquet", tmp_path / "r.parquet", opt_out=tmp_path / "opt-out.txt")
+    run(open_config(), [shard], tmp_path / "k.parquet", tmp_path / "r.parquet", opt_out=tmp_path / "opt-out.txt")
     assert list(opted_out(tmp_path / "r.parquet")) == [0]
 
 

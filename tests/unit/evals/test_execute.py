@@ -94,7 +94,7 @@ def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> 
     samples, output = write_samples(tmp_path / "samples.parquet", ROWS), tmp_path / "verdicts.parquet"
     tasks = small_benchmark(tmp_path)
     run(config(timeout_seconds=2), tasks, samples, output, benchmark="humaneval", workers=workers)
-    found = pq.read_write_samples(output)
+    found = pq.read_table(output)
     assert found.schema.equals(schemas.VERDICTS)
     rows = found.to_pylist()
     assert [(row["task_id"], row["sample"]) for row in rows] == [row[:2] for row in ROWS]
@@ -128,7 +128,7 @@ def test_tables_without_a_program_need_no_sandbox(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sandbox, "bubblewraps", list)
     samples = write_samples(tmp_path / "samples.parquet", [("T/0", 0, None, "no_diff")])
     run(config(), small_benchmark(tmp_path), samples, tmp_path / "v.parquet", benchmark="humaneval")
-    assert pq.read_write_samples(tmp_path / "v.parquet").to_pylist()[0]["verdict"] == "no_program"
+    assert pq.read_table(tmp_path / "v.parquet").to_pylist()[0]["verdict"] == "no_program"
 
 
 def test_without_a_sandbox_the_stage_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

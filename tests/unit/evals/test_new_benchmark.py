@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from d3.core import schemas
+from helpers.benchmark_files import write_samples
 from helpers.paths import ROOT
 
 EXAMPLE = re.compile(r"```python\n# workflow/d3/evals/benchmarks/mbpp\.py\n(.*?)```", re.DOTALL)
@@ -97,10 +96,8 @@ def test_it_is_planned(tree: Path) -> None:
 
 
 def test_execute_judges_right_and_wrong_solutions(tree: Path) -> None:
-    empty = dict.fromkeys(schemas.SAMPLES.names)
-    programs = {"11": "def add(x):\n    return x + 11", "12": "def add(x):\n    return x + 11"}
-    rows = [empty | {"task_id": task, "sample": 0, "program": text, "status": "ok"} for task, text in programs.items()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.SAMPLES), tree / "samples.parquet")
+    program = "def add(x):\n    return x + 11"
+    write_samples(tree / "samples.parquet", [(task, 0, program, "ok") for task in ("11", "12")])
     setting = "benchmarks={x: {kind: mbpp, path: mbpp.jsonl}}"
     files = ["--tasks", "mbpp.jsonl", "--samples", "samples.parquet", "--out", "verdicts.parquet"]
     done = python(tree, "-m", "d3", "execute", "--set", setting, "--benchmark", "x", *files)

@@ -8,7 +8,7 @@ from pathlib import Path
 from d3.evals import sandbox
 
 PROGRAM = """
-from helpers.slurm_cluster import Limits, Sandbox
+from sandbox import Limits, Sandbox
 with Sandbox(Limits(timeout_seconds=20)) as place:
     for sum in ("a + b", "a - b"):
         print(place.judge(f"def add(a, b):\\n    return {sum}", "assert add(1, 2) == 3", "add").verdict)

@@ -6,8 +6,6 @@ import random
 from fractions import Fraction
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from d3.config.load import parse_config
@@ -15,6 +13,8 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.errors import InputError
 from d3.evals.score import pass_at_k, quantile, run
+from helpers.benchmark_files import write_samples
+from helpers.corpus_tables import write_rows
 
 
 def by_counting(samples: int, passed: int, k: int) -> float:
@@ -44,12 +44,12 @@ def test_quantile_is_linear_between_neighbours() -> None:
 
 def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, Path]:
     """Write samples and verdicts from (task, sample, status, verdict)."""
-    samples = [dict.fromkeys(schemas.SAMPLES.names) | {"task_id": t, "sample": s, "status": st} for t, s, st, _ in rows]
-    verdicts = [{"task_id": t, "sample": s, "verdict": v, "detail": None} for t, s, _, v in rows]
-    paths = folder / "samples.parquet", folder / "verdicts.parquet"
-    pq.write_table(pa.Table.from_pylist(samples, schema=schemas.SAMPLES), paths[0])
-    pq.write_table(pa.Table.from_pylist(verdicts, schema=schemas.VERDICTS), paths[1])
-    return paths
+    samples = [(task, sample, None, status) for task, sample, status, _ in rows]
+    verdicts = [{"task_id": task, "sample": sample, "verdict": verdict} for task, sample, _, verdict in rows]
+    return (
+        write_samples(folder / "samples.parquet", samples),
+        write_rows(folder / "verdicts.parquet", schemas.VERDICTS, verdicts),
+    )
 
 
 def config(k: list[int], **scores: object) -> Config:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from d3.core import schemas
-from d3.core.ids import content_id
-from d3.core.tables import TableWriter, read_rows
+from d3.core.tables import read_rows
+from helpers.corpus_tables import write_corpus
 from helpers.paths import PYTHONPATH
 from helpers.tiny_models import chat_model
 
@@ -142,15 +142,10 @@ def storm(folder: Path, model: str, kills: int, way: str) -> dict[str, int]:
     return counts
 
 
-def write_corpus(folder: Path) -> Path:
+def write_files(folder: Path) -> Path:
     folder.mkdir()
-    writer = TableWriter(folder / "corpus.parquet", schemas.CORPUS)
-    for row in range(FILES):
-        text = f"def times_{row}(value):\n    return value * {row}"
-        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-        writer.write({**names, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
+    texts = [f"def times_{row}(value):\n    return value * {row}" for row in range(FILES)]
+    write_corpus(folder / "corpus.parquet", texts)
     return folder
 
 
@@ -158,7 +153,7 @@ def write_corpus(folder: Path) -> Path:
 @pytest.mark.parametrize(("way", "kills"), [("chunks", KILLS), ("rolling", 8)])
 def test_kills_change_no_byte_and_ask_nothing_finished_twice(tmp_path: Path, way: str, kills: int) -> None:
     model = str(chat_model(tmp_path / "model"))
-    calm, stormy = write_corpus(tmp_path / "calm"), write_corpus(tmp_path / "stormy")
+    calm, stormy = write_files(tmp_path / "calm"), write_files(tmp_path / "stormy")
     assert storm(calm, model, 0, way) == {"killed": 0, "finished": 0, "attempts": 1}
     counts = storm(stormy, model, kills, way)
     assert counts["killed"] == kills

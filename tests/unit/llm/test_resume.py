@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from d3.config import models
-from d3.core import schemas
-from d3.core.ids import content_id
-from d3.core.tables import TableWriter
 from d3.llm.prompt import find_template
+from helpers.corpus_tables import write_corpus
 from helpers.tiny_models import chat_model
 
 FILES = 100
@@ -19,16 +17,6 @@ FILES = 100
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(chat_model(tmp_path_factory.mktemp("replay") / "model"))
-
-
-def write_corpus(path: Path, texts: list[str]) -> Path:
-    writer = TableWriter(path, schemas.CORPUS)
-    for row, text in enumerate(texts):
-        names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-        writer.write({**names, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
-    return path
 
 
 TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number in range(FILES)]

@@ -20,7 +20,7 @@ from d3.operate.status import StageStatus, Survey, job_arguments, survey, table
 from d3.pipeline.pipeline import Chain
 from d3.stages.inputs import source
 from helpers.fake_programs import only_path, program
-from helpers.fake_run import attempted, finish, works_of, write_log
+from helpers.fake_run import finish, jobs_by_name, record_attempts, write_log
 
 RUN = "d3_2f021887-5961-490c-9325-3435ec137b8b"
 FIRST, SECOND = "stdlib-00000-of-00002", "stdlib-00001-of-00002"
@@ -61,7 +61,7 @@ def test_rows_come_from_statements_and_the_footers_of_the_source(place: Path) ->
     total = stage(found, "corpus").rows_total
     assert total == stage(found, "source").rows > 500
     assert not stage(found, "corpus").rows_estimated
-    works = works_of(chain)
+    works = jobs_by_name(chain)
     finish(works["corpus", FIRST], read=367, rows=100, seconds=50)
     found = survey(chain, None)
     corpus, grades = stage(found, "corpus"), stage(found, "grades")
@@ -75,7 +75,7 @@ def test_rows_come_from_statements_and_the_footers_of_the_source(place: Path) ->
 
 def test_running_waiting_and_failed_jobs_of_slurm(place: Path) -> None:
     chain = Chain(Config())
-    works = works_of(chain)
+    works = jobs_by_name(chain)
     for shard in (FIRST, SECOND):
         finish(works["corpus", shard], read=300, rows=100)
     write_log(works["grades", FIRST], "grades: 25/50 answers (50 %), 2.0 answers/s, 0:00:12 so far, ETA 0:00:13")
@@ -121,7 +121,7 @@ def test_a_requeued_job_counts_as_running_although_it_failed_before(place: Path)
 
 def test_a_finished_job_that_runs_again_is_not_done(place: Path) -> None:
     chain = Chain(Config())
-    finish(works_of(chain)["corpus", FIRST])
+    finish(jobs_by_name(chain)["corpus", FIRST])
     squeue(place, f"20|{RUN}|RUNNING|0:10|n1|None|@|rule_corpus_wildcards_{FIRST}")
     corpus = stage(survey(chain, read_queue()), "corpus")
     assert (corpus.done, corpus.running) == (0, 1)
@@ -129,10 +129,10 @@ def test_a_finished_job_that_runs_again_is_not_done(place: Path) -> None:
 
 def test_attempts_tell_why_jobs_failed_after_the_run_died(place: Path) -> None:
     chain = Chain(Config())
-    works = works_of(chain)
-    attempted(works["corpus", FIRST], "", "disk full", "a.parquet: row 7: broken; check the file")
-    attempted(works["corpus", SECOND], None)
-    attempted(works["source", ""], "no space", "")
+    works = jobs_by_name(chain)
+    record_attempts(works["corpus", FIRST], "", "disk full", "a.parquet: row 7: broken; check the file")
+    record_attempts(works["corpus", SECOND], None)
+    record_attempts(works["source", ""], "no space", "")
     finish(works["source", ""])
     locks = Path(".snakemake/locks")
     locks.mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_attempts_tell_why_jobs_failed_after_the_run_died(place: Path) -> None:
 
 def test_results_that_were_taken_away_are_no_failure(place: Path) -> None:
     chain = Chain(Config())
-    attempted(works_of(chain)["corpus", FIRST], "")
+    record_attempts(jobs_by_name(chain)["corpus", FIRST], "")
     assert not survey(chain, None).failures
 
 
@@ -162,7 +162,7 @@ def test_the_log_of_slurm_tells_what_the_jobs_own_does_not(place: Path) -> None:
 
 def test_logs_of_another_configuration_are_no_failure(place: Path) -> None:
     chain = Chain(Config())
-    work = works_of(chain)["corpus", FIRST]
+    work = jobs_by_name(chain)["corpus", FIRST]
     write_log(work, "d3 corpus: error: shard.parquet: broken; check the file")
     assert not survey(chain, None).failures
     snakemake = Path(".snakemake/log/2026-01-01T000000.0.snakemake.log")
@@ -174,8 +174,8 @@ def test_logs_of_another_configuration_are_no_failure(place: Path) -> None:
 
 def test_a_job_on_this_machine_is_seen_by_its_process(place: Path) -> None:
     chain = Chain(Config())
-    work = works_of(chain)["corpus", SECOND]
-    attempted(work, None)
+    work = jobs_by_name(chain)["corpus", SECOND]
+    record_attempts(work, None)
     script = "import time; print('here', flush=True); time.sleep(60)"
     words = [sys.executable, "-c", script, "d3", "corpus", "--out", str(work.output)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as job:
@@ -224,13 +224,13 @@ def test_squeue_that_fails_or_hangs_is_said(place: Path, monkeypatch: pytest.Mon
 def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
     config = parse_config({"source": {"embedded_shards": 135}})
     chain = Chain(config)
-    works = works_of(chain)
+    works = jobs_by_name(chain)
     assert len(works) > 1200
     half = list(works.values())[:600]
     for work in half:
         finish(work)
     for work in list(works.values())[600:700]:
-        attempted(work, "boom")
+        record_attempts(work, "boom")
     start = time.process_time()
     found = survey(Chain(config), None)
     text = table(found)

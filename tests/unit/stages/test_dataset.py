@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,11 +11,11 @@ from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import written_diffs
-from d3.core.tables import Row, TableWriter, read_notes, read_rows
+from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import apply_diffs, make_diff
 from d3.errors import InputError
 from d3.stages.dataset import run
-from helpers.corpus_tables import STACK_COLUMNS, row, run_corpus, write_parquet
+from helpers.corpus_tables import STACK_COLUMNS, run_corpus, stack_row, write_rows, write_shard
 
 PROGRAMS = [
     "import os\n\n\ndef first(x):\n    return os.sep + x",
@@ -30,15 +29,6 @@ TYPES = {
     "source_program_id": "int64",
     "source": "string",
 }
-
-
-def table(path: Path, schema: pa.Schema, rows: list[Row]) -> Path:
-    writer = TableWriter(path, schema)
-    for line in rows:
-        writer.write(line)
-    writer.finish()
-    writer.publish()
-    return path
 
 
 def sequence(identifier: str, text: str) -> Row:
@@ -69,18 +59,18 @@ class Shard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         paths = ["deep/na me.py", "[end of x.py"]
-        rows = [row(text, max_stars_repo_path=path) for text, path in zip(PROGRAMS, paths, strict=True)]
-        self.files, _ = run_corpus(write_parquet(folder / "a.parquet", rows))
+        rows = [stack_row(text, max_stars_repo_path=path) for text, path in zip(PROGRAMS, paths, strict=True)]
+        self.files, _ = run_corpus(write_shard(folder / "a.parquet", rows))
         self.ids = [line["id"] for line in self.files]
         self.sequences = [sequence(line["id"], line["text"]) for line in self.files]
-        self.diffs = table(folder / "diffs.parquet", schemas.DIFFS, self.sequences)
+        self.diffs = write_rows(folder / "diffs.parquet", schemas.DIFFS, self.sequences)
 
     def build(self, labels: list[Row], config: Config | None = None) -> tuple[list[Row], list[Row], list[Row]]:
         outputs = [self.folder / name for name in ("d3.parquet", "ids.parquet", "unused.parquet")]
-        labels_path = table(self.folder / "labels.parquet", schemas.LABELS, labels)
+        labels_path = write_rows(self.folder / "labels.parquet", schemas.LABELS, labels)
         run(config or Config(), self.folder / "out" / "kept.parquet", self.diffs, labels_path, *outputs)
-        kinds = (schemas.DATASET, schemas.ROW_IDS, schemas.UNUSED)
-        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in zip(outputs, kinds, strict=True))
+        written = zip(outputs, (schemas.DATASET, schemas.ROW_IDS, schemas.UNUSED), strict=True)
+        rows, ids, unused = (list(read_rows(path, schema)) for path, schema in written)
         return rows, ids, unused
 
 
@@ -143,7 +133,7 @@ def test_what_is_left_out_has_its_reason(shard: Shard, tmp_path: Path, changes: 
 def test_sequences_that_do_not_replay_are_left_out(shard: Shard) -> None:
     shard.sequences[0]["diffs"] = shard.sequences[0]["diffs"][:-1]
     shard.sequences[1]["diffs"] = ["nonsense"]
-    table(shard.diffs, schemas.DIFFS, shard.sequences)
+    write_rows(shard.diffs, schemas.DIFFS, shard.sequences)
     _, _, unused = shard.build([label(identifier, 0, 0, 1) for identifier in shard.ids])
     assert {line["id"]: line["reason"] for line in unused} == dict(
         zip(shard.ids, ("not_replayed", "malformed_diff"), strict=True)

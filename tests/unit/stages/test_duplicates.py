@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.tables import Row, TableWriter, read_notes, read_rows
+from d3.core.tables import Row, read_notes, read_rows
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.provenance.statement import read_statement, statement_path
@@ -20,7 +20,7 @@ from d3.stages.corpus.stage import run
 from d3.stages.diffs import run as lintseq
 from d3.stages.duplicates import ids_elsewhere
 from d3.stages.pairs import run as write_pairs
-from helpers.corpus_tables import OPEN, row, write_parquet
+from helpers.corpus_tables import OPEN, corpus_row, stack_row, write_rows, write_shard
 
 UNGRADED = {"grades": {"mode": "none"}, "diffs": {"lint": False}}
 
@@ -44,8 +44,10 @@ def shards(folder: Path, count: int = 4, seed: int = 0) -> list[Path]:
         rows = []
         for name in names:
             repository = draw.choice([f"owner/{number}", "owner/same", "a/a", None])
-            rows.append(row(program(name), max_stars_repo_name=repository, max_stars_repo_path=draw.choice(["x", "y"])))
-        paths.append(write_parquet(folder / f"s{number}.parquet", rows))
+            rows.append(
+                stack_row(program(name), max_stars_repo_name=repository, max_stars_repo_path=draw.choice(["x", "y"]))
+            )
+        paths.append(write_shard(folder / f"s{number}.parquet", rows))
     return paths
 
 
@@ -154,12 +156,12 @@ def test_a_shard_that_comes_later_changes_nothing(
 
 
 def test_a_batch_that_loses_nothing_more_keeps_its_list(tmp_path: Path) -> None:
-    one = row(program("one"), max_stars_repo_name="b/b")
-    two = row(program("two"), max_stars_repo_name="b/b")
+    one = stack_row(program("one"), max_stars_repo_name="b/b")
+    two = stack_row(program("two"), max_stars_repo_name="b/b")
     lists = []
     tables = []
     for name, rows in (("a", [one]), ("b", [one, two]), ("c", [{**two, "max_stars_repo_name": "a/a"}])):
-        shard = write_parquet(tmp_path / f"{name}.parquet", rows)
+        shard = write_shard(tmp_path / f"{name}.parquet", rows)
         tables.append(tmp_path / f"{name}-kept.parquet")
         run(config(), [shard], tables[-1], tmp_path / "rejected.parquet")
         duplicates.run(Config(), tables, tmp_path / "lists")
@@ -169,8 +171,8 @@ def test_a_batch_that_loses_nothing_more_keeps_its_list(tmp_path: Path) -> None:
 
 def test_equal_functions_go_on_once(tmp_path: Path) -> None:
     same = program("same").split("\n\n\nprint")[0]
-    rows = [row(same + "\n\n\nprint(1)"), row(same + "\n\n\nprint(2)")]
-    paths = [write_parquet(tmp_path / f"{n}.parquet", [line]) for n, line in enumerate(rows)]
+    rows = [stack_row(same + "\n\n\nprint(1)"), stack_row(same + "\n\n\nprint(2)")]
+    paths = [write_shard(tmp_path / f"{n}.parquet", [line]) for n, line in enumerate(rows)]
     folders = chain(config(held_out=1.0), paths, 1, tmp_path / "results")
     pairs = rows_of(folders["pairs"], schemas.PAIRS)
     assert len(pairs) == 2
@@ -184,10 +186,10 @@ def test_null_names_are_ordered_as_in_a_batch(tmp_path: Path) -> None:
     """The data base and Python agree about missing, empty and non-ASCII names."""
     names = [None, "", "a/a", "A/A", "é/é", "\U0001f600/x", "\uffff/x", "z/z", "a/a "]
     draw = random.Random(1)
-    rows = [row(program("same"), **{column: draw.choice(names) for column in COLUMNS}) for _ in range(25)]
+    rows = [stack_row(program("same"), **{column: draw.choice(names) for column in COLUMNS}) for _ in range(25)]
     tables = []
     for number, line in enumerate(rows):
-        shard = write_parquet(tmp_path / f"{number:02}.parquet", [line])
+        shard = write_shard(tmp_path / f"{number:02}.parquet", [line])
         tables.append(tmp_path / "kept" / f"{number:02}.parquet")
         run(config(), [shard], tables[-1], tmp_path / "rejected.parquet")
     duplicates.run(Config(), tables, tmp_path / "lists")
@@ -203,7 +205,7 @@ def test_twins_of_names_and_damaged_tables_are_refused(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         run(
             config(),
-            [write_parquet(tmp_path / "a.parquet", [row(program(1))])],
+            [write_shard(tmp_path / "a.parquet", [stack_row(program(1))])],
             tmp_path / folder / "a.parquet",
             tmp_path / folder / "rejected.parquet",
         )
@@ -225,26 +227,13 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str, reason: str) -> No
 
 
 def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:
-    tables = []
-    for batch in range(120):
-        table = TableWriter(tmp_path / f"{batch:03}.parquet", schemas.CORPUS)
-        metadata = dict.fromkeys(field.name for field in schemas.METADATA)
+    def rows(batch: int) -> Iterator[Row]:
+        metadata = dict.fromkeys(schemas.METADATA.names) | {"max_stars_repo_name": f"o/{batch}"}
         for number in range(20):
             identifier = f"{number if number < 2 else batch * 100 + number:064x}"
-            table.write(
-                {
-                    "id": identifier,
-                    "text": "x = 1",
-                    "split": "midtrain",
-                    "shard": f"{batch:03}",
-                    "row": number,
-                    "source": "s",
-                    "metadata": {**metadata, "max_stars_repo_name": f"o/{batch}"},
-                }
-            )
-        table.finish()
-        table.publish()
-        tables.append(table.path)
+            yield corpus_row("x = 1", number, id=identifier, shard=f"{batch:03}", metadata=metadata)
+
+    tables = [write_rows(tmp_path / f"{batch:03}.parquet", schemas.CORPUS, rows(batch)) for batch in range(120)]
     start = time.process_time()
     duplicates.run(Config(), tables, tmp_path / "lists")
     assert time.process_time() - start < 20

@@ -14,11 +14,12 @@ from d3.config import models
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.journal import SUFFIX
-from d3.core.tables import TableWriter, read_notes, read_rows
+from d3.core.tables import read_notes, read_rows
 from d3.errors import ConfigError
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer
 from d3.stages import grades
+from helpers.corpus_tables import corpus_row, write_rows
 from helpers.paths import WORKFLOW
 from helpers.tiny_models import chat_model
 
@@ -37,22 +38,16 @@ def small_config(**grades: Any) -> models.Config:
     return models.Config(grades=models.Grades(**{"engine": engine, "sampling": sampling, **grades}))
 
 
-def write_corpus(folder: Path) -> Path:
+def write_files(folder: Path) -> Path:
     """Write the files, of which the third is held out, and the first once more at the end."""
-    path = folder / "corpus.parquet"
-    writer = TableWriter(path, schemas.CORPUS)
-    for row, text in enumerate([*TEXTS, TEXTS[0]]):
-        split = "sft" if row == 2 else "midtrain"
-        base = {"id": content_id(text), "text": text, "split": split, "shard": "s", "row": row}
-        writer.write({**base, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
-    return path
+    rows = [corpus_row(text, row) for row, text in enumerate([*TEXTS, TEXTS[0]])]
+    rows[2]["split"] = "sft"
+    return write_rows(folder / "corpus.parquet", schemas.CORPUS, rows)
 
 
 def grades_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
     output = folder / "grades.parquet"
-    grades.run(settings, write_corpus(folder), output, model=model, **options)
+    grades.run(settings, write_files(folder), output, model=model, **options)
     return list(read_rows(output, schemas.GRADES))
 
 
@@ -80,7 +75,7 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
 
     settings = models.Config(grades=models.Grades(mode="none", threshold=4), diffs=models.Diffs(lint=False))
     output = tmp_path / "grades.parquet"
-    grades.run(settings, write_corpus(tmp_path), output, model=None)
+    grades.run(settings, write_files(tmp_path), output, model=None)
     rows = list(read_rows(output, schemas.GRADES))
     files = sorted(content_id(text) for at, text in enumerate(TEXTS) if at != 2)
     assert [row["id"] for row in rows] == files
@@ -96,22 +91,18 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
 
 def test_a_judge_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
-        grades.run(models.Config(), write_corpus(tmp_path), tmp_path / "grades.parquet", model=None)
+        grades.run(models.Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
 
 
 @pytest.mark.parametrize("threshold", [0, 2, 4])
 def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: int) -> None:
     from d3.stages.diffs import run as lintseq
 
-    writer = TableWriter(tmp_path / "grades.parquet", schemas.GRADES)
     scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
-    for identifier, score in scores.items():
-        blank = {**dict.fromkeys(schemas.GRADES.names), "truncated": False}
-        writer.write({**blank, "id": identifier, "score": score, "status": "ok"})
-    writer.finish()
-    writer.publish()
+    rows = [{"id": name, "score": score, "status": "ok", "truncated": False} for name, score in scores.items()]
+    write_rows(tmp_path / "grades.parquet", schemas.GRADES, rows)
     settings = models.Config(grades=models.Grades(threshold=threshold), diffs=models.Diffs(lint=False))
-    corpus, output = write_corpus(tmp_path), tmp_path / "diffs.parquet"
+    corpus, output = write_files(tmp_path), tmp_path / "diffs.parquet"
     lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
     through = {identifier for identifier, score in scores.items() if score >= threshold}
     assert {row["id"] for row in read_rows(output, schemas.DIFFS)} == through
@@ -120,11 +111,8 @@ def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: i
 
 def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:
     rows = grades_of(tmp_path, model, small_config())
-    backwards = TableWriter(tmp_path / "back.parquet", schemas.CORPUS)
-    for row in list(read_rows(tmp_path / "corpus.parquet", schemas.CORPUS))[::-1]:
-        backwards.write(row)
-    backwards.finish()
-    backwards.publish()
+    backwards = list(read_rows(tmp_path / "corpus.parquet", schemas.CORPUS))[::-1]
+    write_rows(tmp_path / "back.parquet", schemas.CORPUS, backwards)
     grades.run(small_config(), tmp_path / "back.parquet", tmp_path / "other.parquet", model=model)
     other = list(read_rows(tmp_path / "other.parquet", schemas.GRADES))
     for one, two in zip(rows, other, strict=True):
@@ -193,7 +181,7 @@ grades.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model
 def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "calm").mkdir()
     grades_of(tmp_path / "calm", model, small_config())
-    write_corpus(tmp_path)
+    write_files(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, small_config().model_dump_json(), str(tmp_path), model],
         stderr=subprocess.DEVNULL,

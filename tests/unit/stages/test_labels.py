@@ -10,12 +10,13 @@ import pytest
 from d3.config import models
 from d3.core import schemas
 from d3.core.ids import content_id
-from d3.core.tables import TableWriter, read_notes, read_rows
+from d3.core.tables import read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import ConfigError, InputError
 from d3.stages import labels
 from d3.stages.labels import clean
 from d3.stages.labels import run as label_run
+from helpers.corpus_tables import corpus_row, write_rows
 from helpers.tiny_models import chat_model, library_texts
 
 TEMPLATE = " read the python program below and write the instruction one imperative sentence what the program does "
@@ -102,33 +103,18 @@ def small_config(**labels: Any) -> models.Config:
 
 def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
     """Write files and their growth by blocks as corpus and diffs; one more sequence has no diffs."""
-    corpus, diffs = folder / "corpus.parquet", folder / "diffs.parquet"
-    files, sequences = TableWriter(corpus, schemas.CORPUS), TableWriter(diffs, schemas.DIFFS)
-    for row, text in sorted(enumerate(library_texts(count + 1)), key=lambda item: content_id(item[1])):
+    files, sequences = [], []
+    for row, text in sorted(enumerate(library_texts(count + 1)), key=lambda found: content_id(found[1])):
+        files.append(corpus_row(text, row))
         lines = text.split("\n")
         cuts = [*range(8, len(lines), 8), len(lines)]
         programs = ["", *("\n".join(lines[:cut]) for cut in cuts)]
         steps = [make_diff(old, new) for old, new in pairwise(programs)]
-        base = {"id": content_id(text), "sample": 0}
-        files.write(
-            {
-                "id": base["id"],
-                "text": text,
-                "split": "midtrain",
-                "shard": "s",
-                "row": row,
-                "source": "t",
-                "metadata": None,
-            }
-        )
-        if row == count:
-            sequences.write({**base, "status": "timeout", "detail": "slow", "edits": [], "diffs": []})
-        else:
-            sequences.write({**base, "status": "ok", "detail": None, "edits": [[]] * len(steps), "diffs": steps})
-    for writer in (files, sequences):
-        writer.finish()
-        writer.publish()
-    return corpus, diffs
+        grown = {"status": "ok", "edits": [[]] * len(steps), "diffs": steps}
+        stuck = {"status": "timeout", "detail": "slow", "edits": [], "diffs": []}
+        sequences.append({"id": content_id(text), "sample": 0, **(stuck if row == count else grown)})
+    corpus = write_rows(folder / "corpus.parquet", schemas.CORPUS, files)
+    return corpus, write_rows(folder / "diffs.parquet", schemas.DIFFS, sequences)
 
 
 def labels_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
@@ -220,11 +206,7 @@ def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -
 def test_diffs_in_another_order_are_refused(tmp_path: Path, model: str, mode: str) -> None:
     corpus, diffs = write_inputs(tmp_path)
     rows = list(read_rows(diffs, schemas.DIFFS))
-    writer = TableWriter(diffs, schemas.DIFFS)
-    for row in reversed(rows):
-        writer.write(row)
-    writer.finish()
-    writer.publish()
+    write_rows(diffs, schemas.DIFFS, reversed(rows))
     with pytest.raises(InputError, match=r"rows must be in the order of \(id, sample\)"):
         labels.run(small_config(mode=mode), corpus, diffs, tmp_path / "labels.parquet", model=model)
     assert not (tmp_path / "labels.parquet").exists()

@@ -10,13 +10,13 @@ from d3.config.models import Config, Pairs
 from d3.core import schemas
 from d3.core.example_format import written_diffs
 from d3.core.ids import content_id
-from d3.core.tables import Row, TableWriter, read_notes, read_rows
+from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
 from d3.stages.pairs import compiles, pairs_of
 from d3.stages.pairs import run as write_pairs
 from d3.stages.pairs import sft_data as write_examples
-from helpers.corpus_tables import config, row, run_corpus, write_parquet
+from helpers.corpus_tables import open_config, run_corpus, stack_row, write_rows, write_shard
 
 DOC = '    """Give the area of a square."""\n'
 
@@ -163,7 +163,9 @@ def held_out_corpus(folder: Path) -> tuple[Path, dict[str, str]]:
     library = [f"def area_{n}(side):\n{DOC}    return side * {n}\n" for n in range(50)] + [
         f"x = {n}" for n in range(10)
     ]
-    kept, _ = run_corpus(write_parquet(folder / "a.parquet", [row(text) for text in library]), config(held_out=0.5))
+    kept, _ = run_corpus(
+        write_shard(folder / "a.parquet", [stack_row(text) for text in library]), open_config(held_out=0.5)
+    )
     return folder / "out" / "kept.parquet", {line["id"]: line["split"] for line in kept}
 
 
@@ -190,15 +192,6 @@ def test_only_held_out_files_give_pairs(tmp_path: Path) -> None:
 # --- examples -------------------------------------------------------------------------------------
 
 
-def table(path: Path, schema: object, rows: list[Row]) -> Path:
-    writer = TableWriter(path, schema)
-    for line in rows:
-        writer.write(line)
-    writer.finish()
-    writer.publish()
-    return path
-
-
 def sequence(pair: Row, **changes: object) -> Row:
     first = pair["text"].split("\n")[0]
     diffs = [make_diff("", first), make_diff(first, pair["text"])]
@@ -207,9 +200,11 @@ def sequence(pair: Row, **changes: object) -> Row:
 
 def test_examples_replay_to_their_function(tmp_path: Path) -> None:
     pairs = list(pairs_of(f"def area(side):\n{DOC}    return side\n\ndef b(x):\n{DOC}    return -x\n", "f", Pairs()))
-    pairs_path = table(tmp_path / "pairs.parquet", schemas.PAIRS, pairs)
+    pairs_path = write_rows(tmp_path / "pairs.parquet", schemas.PAIRS, pairs)
     rows = [sequence(pairs[0]), sequence(pairs[1], status="timeout", diffs=None)]
-    write_examples(Config(), pairs_path, table(tmp_path / "diffs.parquet", schemas.DIFFS, rows), tmp_path / "o.jsonl")
+    write_examples(
+        Config(), pairs_path, write_rows(tmp_path / "diffs.parquet", schemas.DIFFS, rows), tmp_path / "o.jsonl"
+    )
     (example,) = read_rows(tmp_path / "o.jsonl", schemas.SFT)
     assert example["prompt"].startswith(
         "<code>\n[start of area_solution.py]\n\n[end of area_solution.py]\n</code>\n\n<issue>\n"
@@ -221,12 +216,12 @@ def test_examples_replay_to_their_function(tmp_path: Path) -> None:
 
 def test_foreign_or_wrong_sequences_are_refused(tmp_path: Path) -> None:
     (pair,) = pairs_of(f"def area(side):\n{DOC}    return side\n", "f", Pairs())
-    pairs_path = table(tmp_path / "pairs.parquet", schemas.PAIRS, [pair])
+    pairs_path = write_rows(tmp_path / "pairs.parquet", schemas.PAIRS, [pair])
     for changes, words in (
         ({"id": "0" * 64}, "is not in"),
         ({"diffs": [make_diff("", "x = 1")]}, "do not give its text"),
     ):
-        diffs = table(tmp_path / "diffs.parquet", schemas.DIFFS, [sequence(pair, **changes)])
+        diffs = write_rows(tmp_path / "diffs.parquet", schemas.DIFFS, [sequence(pair, **changes)])
         with pytest.raises(InputError, match=words) as caught:
             write_examples(Config(), pairs_path, diffs, tmp_path / "out.parquet")
         assert str(diffs) in str(caught.value)

@@ -15,10 +15,10 @@ import pytest
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
-from d3.core.tables import TableWriter
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
 from d3.stages import tokens
+from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_tokenizer
 
@@ -41,13 +41,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_dataset(path: Path, texts: Sequence[str | None]) -> Path:
-    writer = TableWriter(path, schemas.DATASET)
-    rest: dict[str, Any] = dict.fromkeys(schemas.DATASET.names)
-    for text in texts:
-        writer.write({**rest, "completion": text})
-    writer.finish()
-    writer.publish()
-    return path
+    return write_rows(path, schemas.DATASET, [{"completion": text} for text in texts])
 
 
 def in_dolma_environment(dataset: Path, output: Path, tokenizer: Path) -> "subprocess.CompletedProcess[str]":

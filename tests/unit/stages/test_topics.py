@@ -11,12 +11,13 @@ import pytest
 
 from d3.config.models import Config, Engine, Sampling, Topics
 from d3.core import schemas
-from d3.core.tables import TableWriter, read_notes, read_rows
+from d3.core.tables import read_notes, read_rows
 from d3.errors import InputError
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer, Request
 from d3.stages import topics
 from d3.stages.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
+from helpers.corpus_tables import write_rows
 from helpers.echo_engine import EchoEngine
 from helpers.tiny_models import chat_model
 
@@ -209,15 +210,11 @@ LABELS = [
 
 
 def write_labels(folder: Path, step: int = 1) -> Path:
-    path = folder / "labels.parquet"
-    writer = TableWriter(path, schemas.LABELS)
-    for part, text in list(enumerate(LABELS))[::step]:
-        blank = dict.fromkeys(schemas.LABELS.names)
-        status = "unparsable" if text is None else "ok"
-        writer.write({**blank, "id": "f", "sample": 0, "part": part, "label": text, "status": status})
-    writer.finish()
-    writer.publish()
-    return path
+    rows = [
+        {"id": "f", "sample": 0, "part": part, "label": text, "status": "ok" if text is not None else "unparsable"}
+        for part, text in enumerate(LABELS)
+    ]
+    return write_rows(folder / "labels.parquet", schemas.LABELS, rows[::step])
 
 
 def small(**changes: Any) -> Config:

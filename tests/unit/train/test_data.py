@@ -15,7 +15,6 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Midtrain, Optimizer, Training
 from d3.core.ids import content_id
-from d3.core.tables import TableWriter
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError
 from d3.train.checkpoints import last_complete, mark_complete
@@ -23,6 +22,7 @@ from d3.train.data import IGNORED, Example, Stream, collate
 from d3.train.packed_data import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
 from d3.train.sft_data import ENCODED, Answers, Encoded, Encoder
+from helpers.corpus_tables import write_rows
 from helpers.tiny_models import library_texts, make_model, make_tokenizer
 
 
@@ -232,12 +232,8 @@ def test_rows_that_cannot_be_trained_on_say_why(vocabulary: Vocabulary) -> None:
 
 
 def write_encoded(path: Path, rows: Sequence[tuple[str, list[int], int]]) -> Path:
-    writer = TableWriter(path, ENCODED)
-    for name, tokens, first in rows:
-        writer.write({"id": name, "sample": 0, "tokens": tokens, "loss_from": first})
-    writer.finish()
-    writer.publish()
-    return path
+    columns = ("id", "tokens", "loss_from")
+    return write_rows(path, ENCODED, [dict(zip(columns, row, strict=True)) | {"sample": 0} for row in rows])
 
 
 def test_answers_come_in_an_order_of_their_ids(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id, file_digest
-from d3.core.tables import TableWriter
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, D3Error, InputError, ToolError
 from d3.train import run
+from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
 
@@ -185,13 +185,12 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.prov.json"]
 
 
-def write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
-    writer = TableWriter(path, schemas.SFT)
-    for number, (prompt, completion) in enumerate(rows):
-        writer.write({"id": f"row{number}", "sample": 0, "prompt": prompt, "completion": completion})
-    writer.finish()
-    writer.publish()
-    return path
+def write_examples(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    examples = [
+        {"id": f"row{number}", "sample": 0, "prompt": prompt, "completion": completion}
+        for number, (prompt, completion) in enumerate(rows)
+    ]
+    return write_rows(path, schemas.SFT, examples)
 
 
 def test_fine_tuning_counts_what_follows_the_prompt(straight: Path, tmp_path: Path) -> None:
@@ -199,7 +198,7 @@ def test_fine_tuning_counts_what_follows_the_prompt(straight: Path, tmp_path: Pa
 
     rows = [(text[:60], text[:300]) for text in library_texts(9)]
     faulty = [("a", "b"), ("same", "same"), ("word " * 200, "word " * 200 + "end")]
-    data = write_rows(tmp_path / "rows.parquet", [*rows, *faulty])
+    data = write_examples(tmp_path / "rows.parquet", [*rows, *faulty])
     sft = {"sequence_length": 128, "batch": 4, "micro_batch": 2, "max_steps": None, "epochs": 2, "zero_stage": 0}
     done = train("sft", data, tmp_path / "model", straight, tmp_path / "work", {"sft": sft})
     assert done.returncode == 0, done.stderr
@@ -292,7 +291,7 @@ def test_weights_that_cannot_be_read_are_named(model: Path, shard: Path, tmp_pat
 
 
 def test_no_row_left_is_an_error_that_says_why(model: Path, tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "rows.parquet", [("a", "b"), ("same", "same")])
+    data = write_examples(tmp_path / "rows.parquet", [("a", "b"), ("same", "same")])
     with pytest.raises(InputError, match=r"no row left .*prompt_mismatch"):
         run.sft(Config(), [data], tmp_path / "model", model=str(model), work=tmp_path / "work")
 

@@ -14,9 +14,9 @@ from d3.audit.forget.forget import add_entries, entry_of
 from d3.audit.forget.search import Probes, search
 from d3.core import schemas
 from d3.core.journal import Journal
-from d3.core.tables import TableWriter
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
+from helpers.corpus_tables import write_rows
 
 LINE = 'return "the area of this very square"'
 TEXT = f"import os\n\n\ndef area_of_a_square(side):\n    {LINE}\n"
@@ -25,11 +25,8 @@ PROBES = Probes({"one": TEXT}, [OTHER])
 
 
 def write_table(path: Path, text: str) -> None:
-    table = TableWriter(path, schemas.DIFFS)
-    row = {"id": "x", "sample": 0, "status": "ok", "detail": None, "edits": [[1]], "diffs": [make_diff("", text)]}
-    table.write(row)
-    table.finish()
-    table.publish()
+    row = {"id": "x", "sample": 0, "status": "ok", "edits": [[1]], "diffs": [make_diff("", text)]}
+    write_rows(path, schemas.DIFFS, [row])
 
 
 def write_journal(path: Path, text: str) -> None:

@@ -13,8 +13,9 @@ import pytest
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.core import schemas
 from d3.core.ids import content_id
-from d3.core.tables import TableWriter, read_rows
+from d3.core.tables import read_rows
 from d3.provenance.code_digest import modules_of
+from helpers.corpus_tables import write_corpus
 from helpers.paths import ROOT
 
 EXAMPLE = (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- worked example: engine -->")[2]
@@ -49,12 +50,7 @@ def test_a_new_engine_is_small() -> None:
 
 
 def test_a_new_engine_grades_files(tree: Path, tiny_model: Path) -> None:
-    writer = TableWriter(tree / "corpus.parquet", schemas.CORPUS)
-    for row, text in enumerate(TEXTS):
-        place = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-        writer.write({**place, "source": "t", "metadata": None})
-    writer.finish()
-    writer.publish()
+    write_corpus(tree / "corpus.parquet", TEXTS)
     config = tree / "echo.json"
     config.write_text(json.dumps({"grades": {"engine": {"kind": "echo"}, "sampling": {"max_tokens": 4}}}))
     options = ["--corpus", "corpus.parquet", "--out", "grades.parquet", "--model", str(tiny_model)]

@@ -15,7 +15,7 @@ from d3.core.tables import Row, read_rows
 from d3.pipeline.pipeline import Chain
 from d3.stages.corpus.stage import run
 from d3.stages.pairs import run as write_pairs
-from helpers.corpus_tables import OPEN, config, row, run_corpus, write_parquet
+from helpers.corpus_tables import OPEN, open_config, run_corpus, stack_row, write_shard
 
 
 def program(name: object) -> str:
@@ -60,8 +60,11 @@ def shards(folder: Path, count: int, files: int) -> list[Path]:
     folder.mkdir()
     paths = []
     for number in range(count):
-        rows = [row(program(f"{number}_{file}")) for file in range(files)] + [row("print 1"), row(program("x" * 900))]
-        paths.append(write_parquet(folder / f"s{number}.parquet", rows))
+        rows = [stack_row(program(f"{number}_{file}")) for file in range(files)] + [
+            stack_row("print 1"),
+            stack_row(program("x" * 900)),
+        ]
+        paths.append(write_shard(folder / f"s{number}.parquet", rows))
     return paths
 
 
@@ -80,7 +83,7 @@ def corpora(settings: Config, paths: list[Path], size: int, folder: Path) -> tup
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_no_row_depends_on_the_batches(tmp_path: Path, size: int) -> None:
     paths = shards(tmp_path / "shards", 5, 9)
-    settings = config(sample=4, held_out=0.3, max_line_length=100)
+    settings = open_config(sample=4, held_out=0.3, max_line_length=100)
     alone, batched = (corpora(settings, paths, n, tmp_path / str(n)) for n in (1, size))
     assert batched[0] == alone[0]
     for rows in (alone[1], batched[1]):
@@ -96,12 +99,13 @@ def test_no_row_depends_on_the_batches(tmp_path: Path, size: int) -> None:
 def test_of_equal_files_in_a_batch_the_smallest_name_stays(tmp_path: Path) -> None:
     text = program("same")
     twins = [
-        row(text, max_stars_repo_name=name, max_stars_repo_path=path) for name, path in (("b/b", "a"), ("a/z", "b"))
+        stack_row(text, max_stars_repo_name=name, max_stars_repo_path=path)
+        for name, path in (("b/b", "a"), ("a/z", "b"))
     ]
-    late = row("\n" + text, max_stars_repo_name="a/z", max_stars_repo_path="a", hexsha="0" * 40)
-    first = write_parquet(tmp_path / "a.parquet", twins)
-    second = write_parquet(tmp_path / "b.parquet", [row(program("other")), late])
-    kept, rejected = run_corpus(first, config(), [second])
+    late = stack_row("\n" + text, max_stars_repo_name="a/z", max_stars_repo_path="a", hexsha="0" * 40)
+    first = write_shard(tmp_path / "a.parquet", twins)
+    second = write_shard(tmp_path / "b.parquet", [stack_row(program("other")), late])
+    kept, rejected = run_corpus(first, open_config(), [second])
     assert [(line["shard"], line["row"]) for line in kept] == [("b", 0), ("b", 1)]
     assert [(line["shard"], line["row"], line["reason"], line["detail"]) for line in rejected] == [
         ("a", number, "duplicate", f"of {content_id(text)}") for number in (0, 1)
@@ -110,12 +114,12 @@ def test_of_equal_files_in_a_batch_the_smallest_name_stays(tmp_path: Path) -> No
 
 def test_equal_files_do_not_change_a_sample(tmp_path: Path) -> None:
     """Of equal files one counts for the sample; the reasons of the others do not depend on their order."""
-    rows = [row(program(number)) for number in range(12)]
+    rows = [stack_row(program(number)) for number in range(12)]
     rows += [{**line, "max_stars_repo_name": name} for line in rows for name in ("a/a", "z/z")]
     seen = []
     for turn in range(4):
         random.Random(turn).shuffle(rows)
-        kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows), config(sample=5))
+        kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows), open_config(sample=5))
         chosen = {line["id"]: line["metadata"]["max_stars_repo_name"] for line in kept}
         reasons = {
             (line["reason"], content_id(rows[line["row"]]["content"]), rows[line["row"]]["max_stars_repo_name"])

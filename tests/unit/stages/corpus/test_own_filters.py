@@ -19,7 +19,7 @@ from d3.errors import ConfigError, InputError
 from d3.operate.container_binds import inputs
 from d3.pipeline.pipeline import Chain
 from d3.stages.corpus.own_filters import own_filters
-from helpers.corpus_tables import OPEN, config, row, run_corpus, write_parquet
+from helpers.corpus_tables import OPEN, open_config, run_corpus, stack_row, write_shard
 from helpers.paths import ROOT
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side"
@@ -46,8 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a working folder with the user's filters and a shard."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_filters.py").write_text(FILTERS)
-    other = row(GOOD + "\n# a", max_stars_repo_licenses=["MIT", "GPL-3.0"])
-    write_parquet(tmp_path / "a.parquet", [row(GOOD), row(TABBED), other, row("print 1")])
+    other = stack_row(GOOD + "\n# a", max_stars_repo_licenses=["MIT", "GPL-3.0"])
+    write_shard(tmp_path / "a.parquet", [stack_row(GOOD), stack_row(TABBED), other, stack_row("print 1")])
     yield tmp_path
     for name in ("my_filters", "package", "torn"):
         sys.modules.pop(name, None)
@@ -78,14 +78,14 @@ def test_the_command_counts_and_writes_what_it_rejects(folder: Path) -> None:
 
 
 def test_held_out_files_are_judged_too(folder: Path) -> None:
-    kept, rejected = run_corpus(folder / "a.parquet", config(held_out=1.0, filters=["my_filters.py:NoTabs"]))
+    kept, rejected = run_corpus(folder / "a.parquet", open_config(held_out=1.0, filters=["my_filters.py:NoTabs"]))
     assert [line["split"] for line in kept] == ["sft", "sft"]
     assert [line["reason"] for line in rejected] == ["has_tabs", "syntax_error"]
 
 
 def test_no_filters_change_no_key_and_no_byte(folder: Path) -> None:
     written = []
-    for settings in (config(), config(filters=[])):
+    for settings in (open_config(), open_config(filters=[])):
         run_corpus(folder / "a.parquet", settings)
         written.append([path.read_bytes() for path in sorted((folder / "out").glob("*.parquet"))])
     assert written[0] == written[1]
@@ -162,7 +162,7 @@ def test_what_is_no_import_string_is_a_wrong_value(name: str) -> None:
 def test_a_filter_that_fails_is_named_with_the_row(folder: Path, body: str, words: str) -> None:
     (folder / "f.py").write_text(f"def f(text, row):\n    {body}\n")
     with pytest.raises(InputError) as caught:
-        run_corpus(folder / "a.parquet", config(filters=["f.py:f"]))
+        run_corpus(folder / "a.parquet", open_config(filters=["f.py:f"]))
     text = str(caught.value)
     assert text.startswith(f"{folder / 'a.parquet'}: row 0: filter f.py:f ")
     assert words in text

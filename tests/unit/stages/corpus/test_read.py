@@ -14,7 +14,7 @@ import zstandard
 from d3.core import schemas
 from d3.core.tables import Row, count_rows, read_notes, read_rows
 from d3.errors import D3Error, InputError
-from helpers.corpus_tables import row, run_corpus, write_lines, write_parquet
+from helpers.corpus_tables import run_corpus, stack_row, write_lines, write_shard
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side\n"
 
@@ -54,7 +54,7 @@ def all_rows() -> tuple[list[Row], list[str | None]]:
     """Broken rows with good ones between them, and the expected reasons (None: kept, "": any)."""
     rows, reasons = [], []
     for number, (content, reason) in enumerate(BROKEN.values()):
-        rows += [row(content), row(f"{GOOD}\n\nside_{number} = area({number})\n")]
+        rows += [stack_row(content), stack_row(f"{GOOD}\n\nside_{number} = area({number})\n")]
         reasons += [reason, None]
     return rows, reasons
 
@@ -71,26 +71,26 @@ def check_partition(kept: list[Row], rejected: list[Row], reasons: list[str | No
 def test_every_broken_row_of_a_parquet_shard_has_its_reason(tmp_path: Path) -> None:
     rows, reasons = all_rows()
     for columns, reason in RAW.values():
-        rows.append(row(GOOD, **columns))
+        rows.append(stack_row(GOOD, **columns))
         reasons.append(reason)
-    rows.append(row(GOOD, max_stars_repo_licenses=[b"MIT", b"\xff"]))
+    rows.append(stack_row(GOOD, max_stars_repo_licenses=[b"MIT", b"\xff"]))
     reasons.append("invalid_utf8")
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows))
     check_partition(kept, rejected, reasons)
     notes = read_notes(tmp_path / "out" / "kept.parquet")
     assert notes["read"] == len(rows) == notes["kept"] + sum(notes["dropped"].values())
 
 
 def test_a_broken_row_keeps_its_hexsha_where_it_can_be_read(tmp_path: Path) -> None:
-    rows = [row(GOOD, content=b"\xff", hexsha="ab"), row(GOOD, hexsha=b"\xfe"), row("", hexsha="cd")]
-    _, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    rows = [stack_row(GOOD, content=b"\xff", hexsha="ab"), stack_row(GOOD, hexsha=b"\xfe"), stack_row("", hexsha="cd")]
+    _, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows))
     assert [line["hexsha"] for line in rejected] == ["ab", None, "cd"]
 
 
 def test_every_broken_line_of_a_json_shard_has_its_reason(tmp_path: Path) -> None:
     rows, reasons = all_rows()
     lines: list[Row | bytes] = [*rows]
-    without = row(GOOD)
+    without = stack_row(GOOD)
     del without["content"], without["size"]
     for line, reason in (
         (b'{"hexsha": "a", ', "malformed_json"),
@@ -99,15 +99,15 @@ def test_every_broken_line_of_a_json_shard_has_its_reason(tmp_path: Path) -> Non
         (b"7", "malformed_json"),
         (b"[" * 100_000, "malformed_json"),
         (b'{"hexsha": "\xff"}', "invalid_utf8"),
-        (b"\xef\xbb\xbf" + json.dumps(row(GOOD)).encode(), "malformed_json"),
+        (b"\xef\xbb\xbf" + json.dumps(stack_row(GOOD)).encode(), "malformed_json"),
         (without, "missing_column"),
-        (row(GOOD, size="many"), "wrong_type"),
-        (row(GOOD, size=10**30), "wrong_type"),
-        (row(GOOD, size=1.5), "wrong_type"),
-        (row(GOOD, content=["x = 1"]), "wrong_type"),
-        (row(GOOD, lang={"name": "Python"}), "wrong_type"),
-        (row(GOOD, max_stars_repo_licenses="MIT"), "wrong_type"),
-        (row(GOOD, max_stars_repo_path="\ud800.py"), "lone_surrogate"),
+        (stack_row(GOOD, size="many"), "wrong_type"),
+        (stack_row(GOOD, size=10**30), "wrong_type"),
+        (stack_row(GOOD, size=1.5), "wrong_type"),
+        (stack_row(GOOD, content=["x = 1"]), "wrong_type"),
+        (stack_row(GOOD, lang={"name": "Python"}), "wrong_type"),
+        (stack_row(GOOD, max_stars_repo_licenses="MIT"), "wrong_type"),
+        (stack_row(GOOD, max_stars_repo_path="\ud800.py"), "lone_surrogate"),
     ):
         lines.append(line)
         reasons.append(reason)
@@ -117,8 +117,12 @@ def test_every_broken_line_of_a_json_shard_has_its_reason(tmp_path: Path) -> Non
 
 
 def test_harmless_oddities_are_normalised_and_kept(tmp_path: Path) -> None:
-    rows = [row("\ufeff" + GOOD), row(GOOD.replace("\n", "\r\n") + "\r\n# end"), row("\n\n" + GOOD + "# é 😀\n \n")]
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    rows = [
+        stack_row("\ufeff" + GOOD),
+        stack_row(GOOD.replace("\n", "\r\n") + "\r\n# end"),
+        stack_row("\n\n" + GOOD + "# é 😀\n \n"),
+    ]
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows))
     assert rejected == []
     assert [line["text"] for line in kept] == [
         GOOD.strip(),
@@ -143,13 +147,13 @@ def assert_refused(path: Path, *words: str) -> None:
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([row(GOOD)], schema=schemas.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     pq.write_table(table.drop_columns(["content", "lang"]), tmp_path / "a.parquet")
     assert_refused(tmp_path / "a.parquet", "no column", "content", "lang", "README")
 
 
 def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([row(GOOD)], schema=schemas.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     pq.write_table(table.append_column("content", table["content"]), tmp_path / "a.parquet")
     assert_refused(tmp_path / "a.parquet", "more than one column content")
 
@@ -167,7 +171,7 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrongly_typed_column_is_named_with_both_types(tmp_path: Path, name: str, values: pa.Array) -> None:
-    table = pa.Table.from_pylist([row(GOOD)], schema=schemas.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     at = table.schema.names.index(name)
     pq.write_table(table.set_column(at, name, values), tmp_path / "a.parquet")
     assert_refused(
@@ -178,7 +182,7 @@ def test_a_wrongly_typed_column_is_named_with_both_types(tmp_path: Path, name: s
 
 
 def test_columns_that_mean_the_same_are_taken(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist([row(GOOD)], schema=schemas.STACK)
+    table = pa.Table.from_pylist([stack_row(GOOD)], schema=schemas.STACK)
     wide = {
         "content": pa.large_string(),
         "lang": pa.dictionary(pa.int32(), pa.string()),
@@ -201,7 +205,7 @@ def test_columns_that_mean_the_same_are_taken(tmp_path: Path) -> None:
 
 def test_files_that_are_no_parquet_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    sound = write_parquet(tmp_path / "sound.parquet", [row(GOOD)]).read_bytes()
+    sound = write_shard(tmp_path / "sound.parquet", [stack_row(GOOD)]).read_bytes()
     for content in (b"", b"print('hello')\n" * 40, sound[:-1], sound[: len(sound) // 2], sound[:4] + sound[-4:]):
         path.write_bytes(content)
         assert_refused(path)
@@ -219,8 +223,8 @@ def test_missing_files_and_foreign_names_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_damage_in_the_middle_of_a_parquet_file_is_no_traceback(tmp_path: Path, compression: str) -> None:
-    rows = [row(f"{GOOD}\nvalue = {number}\n") for number in range(60)]
-    sound = write_parquet(
+    rows = [stack_row(f"{GOOD}\nvalue = {number}\n") for number in range(60)]
+    sound = write_shard(
         tmp_path / "sound.parquet", rows, compression=compression, write_page_checksum=True, row_group_size=20
     ).read_bytes()
     path = tmp_path / "a.parquet"
@@ -241,7 +245,7 @@ def test_damage_in_the_middle_of_a_parquet_file_is_no_traceback(tmp_path: Path, 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_truncated_and_damaged_archives_are_refused(tmp_path: Path, suffix: str) -> None:
-    text = b"".join(json.dumps(row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(200))
+    text = b"".join(json.dumps(stack_row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(200))
     packed = gzip.compress(text) if suffix == "gz" else zstandard.ZstdCompressor().compress(text)
     path = tmp_path / f"a.jsonl.{suffix}"
     middle = len(packed) // 2
@@ -252,7 +256,7 @@ def test_truncated_and_damaged_archives_are_refused(tmp_path: Path, suffix: str)
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_archives_of_several_pieces_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
-    pieces = [json.dumps(row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(3)]
+    pieces = [json.dumps(stack_row(f"{GOOD}\nvalue = {number}\n")).encode() + b"\n" for number in range(3)]
     pack = gzip.compress if suffix == "gz" else zstandard.ZstdCompressor().compress
     path = tmp_path / f"a.jsonl.{suffix}"
     path.write_bytes(b"".join(map(pack, pieces)))
@@ -261,7 +265,7 @@ def test_archives_of_several_pieces_are_read_to_the_end(tmp_path: Path, suffix: 
 
 
 def test_an_empty_shard_is_an_empty_corpus(tmp_path: Path) -> None:
-    assert run_corpus(write_parquet(tmp_path / "a.parquet", [])) == ([], [])
+    assert run_corpus(write_shard(tmp_path / "a.parquet", [])) == ([], [])
     (tmp_path / "a.jsonl").touch()
     assert run_corpus(tmp_path / "a.jsonl") == ([], [])
 
@@ -270,7 +274,7 @@ def test_an_empty_shard_is_an_empty_corpus(tmp_path: Path) -> None:
 
 
 def test_a_table_of_another_stage_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", [row(GOOD)])
+    path = write_shard(tmp_path / "a.parquet", [stack_row(GOOD)])
     with pytest.raises(InputError, match="no column id, text"):
         list(read_rows(path, schemas.CORPUS))
     pq.write_table(pa.table({"id": ["a"], "score": ["high"]}), tmp_path / "b.parquet")

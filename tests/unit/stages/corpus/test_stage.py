@@ -11,7 +11,7 @@ from d3.core import schemas
 from d3.core.ids import content_id, normalise
 from d3.core.tables import read_rows
 from d3.stages.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection, examine, reject_size
-from helpers.corpus_tables import config, row, run_corpus, write_lines, write_parquet
+from helpers.corpus_tables import open_config, run_corpus, stack_row, write_lines, write_shard
 from helpers.paths import REAL_DATA
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side"
@@ -39,7 +39,7 @@ def programs(count: int) -> list[str]:
     ],
 )
 def test_filters_answer_with_their_reason(settings: dict[str, object], text: str, reason: str | None) -> None:
-    answer = examine(row(text), config(**settings).corpus)
+    answer = examine(stack_row(text), open_config(**settings).corpus)
     assert answer == text if reason is None else isinstance(answer, Rejection) and answer.reason == reason
 
 
@@ -55,7 +55,7 @@ def test_filters_answer_with_their_reason(settings: dict[str, object], text: str
 def test_sizes_are_counted_in_lines_and_bytes(settings: dict[str, int], reason: str | None) -> None:
     text = GOOD.replace("side", "seité")
     assert (text.count("\n") + 1, len(text), len(text.encode())) == (5, 53, 56)
-    answer = reject_size(text, config(**settings).corpus)
+    answer = reject_size(text, open_config(**settings).corpus)
     assert (answer and answer.reason) == reason
 
 
@@ -67,14 +67,14 @@ def test_every_threshold_belongs_to_one_filter() -> None:
 
 
 def test_a_null_language_is_another_language() -> None:
-    answer = examine(row(GOOD, lang=None), config().corpus)
+    answer = examine(stack_row(GOOD, lang=None), open_config().corpus)
     assert isinstance(answer, Rejection)
     assert answer.reason == "other_language"
 
 
 def test_kept_rows_carry_id_metadata_and_place(tmp_path: Path) -> None:
-    raw = row("\ufeff" + GOOD + "\r\n", max_stars_count=7, max_forks_repo_licenses=["MIT", "BSD"])
-    kept, _ = run_corpus(write_parquet(tmp_path / "part-7.x.parquet", [row(""), raw]))
+    raw = stack_row("\ufeff" + GOOD + "\r\n", max_stars_count=7, max_forks_repo_licenses=["MIT", "BSD"])
+    kept, _ = run_corpus(write_shard(tmp_path / "part-7.x.parquet", [stack_row(""), raw]))
     assert kept == [
         {
             "id": hashlib.sha256(GOOD.encode()).hexdigest(),
@@ -82,15 +82,15 @@ def test_kept_rows_carry_id_metadata_and_place(tmp_path: Path) -> None:
             "split": "midtrain",
             "shard": "part-7.x",
             "row": 1,
-            "source": config().source.name,
+            "source": open_config().source.name,
             "metadata": {name: value for name, value in raw.items() if name != "content"},
         }
     ]
 
 
 def test_the_second_of_two_equal_programs_is_a_duplicate_of_the_first(tmp_path: Path) -> None:
-    rows = [row(GOOD), row("\n" + GOOD.replace("\n", "\r\n") + " \n"), row(GOOD + "\n# other")]
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    rows = [stack_row(GOOD), stack_row("\n" + GOOD.replace("\n", "\r\n") + " \n"), stack_row(GOOD + "\n# other")]
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows))
     assert [line["row"] for line in kept] == [0, 2]
     assert [(line["row"], line["reason"], line["detail"]) for line in rejected] == [
         (1, "duplicate", f"of {content_id(GOOD)}")
@@ -98,19 +98,19 @@ def test_the_second_of_two_equal_programs_is_a_duplicate_of_the_first(tmp_path: 
 
 
 def test_held_out_files_are_a_share_chosen_by_content(tmp_path: Path) -> None:
-    rows = [row(text) for text in programs(400)]
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows), config(held_out=0.25))
+    rows = [stack_row(text) for text in programs(400)]
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows), open_config(held_out=0.25))
     splits = {line["id"]: line["split"] for line in kept}
     assert rejected == []
     assert 70 <= list(splits.values()).count("sft") <= 130
-    again, _ = run_corpus(write_parquet(tmp_path / "b.parquet", rows[::-2]), config(held_out=0.25))
+    again, _ = run_corpus(write_shard(tmp_path / "b.parquet", rows[::-2]), open_config(held_out=0.25))
     assert all(splits[line["id"]] == line["split"] for line in again)
     assert len(again) == 200
 
 
 def test_held_out_files_may_have_any_size(tmp_path: Path) -> None:
-    rows = [row(text) for text in programs(60)]
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows), config(held_out=0.5, max_lines=3))
+    rows = [stack_row(text) for text in programs(60)]
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows), open_config(held_out=0.5, max_lines=3))
     assert {line["split"] for line in kept} == {"sft"}
     assert {line["reason"] for line in rejected} == {"too_many_lines"}
     assert len(kept) + len(rejected) == 60
@@ -119,35 +119,37 @@ def test_held_out_files_may_have_any_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held_out", [0.0, 0.3])
 def test_a_sample_does_not_depend_on_the_order_of_rows(tmp_path: Path, held_out: float) -> None:
-    rows = [row(text) for text in [*programs(50), "print 1"]]
-    settings = config(sample=8, held_out=held_out)
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", rows), settings)
+    rows = [stack_row(text) for text in [*programs(50), "print 1"]]
+    settings = open_config(sample=8, held_out=held_out)
+    kept, rejected = run_corpus(write_shard(tmp_path / "a.parquet", rows), settings)
     assert [line["row"] for line in kept] == sorted(line["row"] for line in kept)
     assert Counter(line["split"] for line in kept)["midtrain"] == 8
     assert sorted(line["row"] for line in kept + rejected) == list(range(51))
     assert Counter(line["reason"] for line in rejected) == {"not_sampled": 50 - len(kept), "syntax_error": 1}
-    turned, _ = run_corpus(write_parquet(tmp_path / "b.parquet", rows[::-1]), settings)
+    turned, _ = run_corpus(write_shard(tmp_path / "b.parquet", rows[::-1]), settings)
     assert {line["id"] for line in turned} == {line["id"] for line in kept}
-    other = config(sample=8, held_out=held_out).model_copy(update={"seed": 1})
+    other = open_config(sample=8, held_out=held_out).model_copy(update={"seed": 1})
     assert {line["id"] for line in run_corpus(tmp_path / "a.parquet", other)[0]} != {line["id"] for line in kept}
 
 
 def test_a_sample_larger_than_the_shard_takes_all(tmp_path: Path) -> None:
-    kept, rejected = run_corpus(write_parquet(tmp_path / "a.parquet", [row(t) for t in programs(5)]), config(sample=9))
+    kept, rejected = run_corpus(
+        write_shard(tmp_path / "a.parquet", [stack_row(t) for t in programs(5)]), open_config(sample=9)
+    )
     assert (len(kept), rejected) == (5, [])
 
 
 def test_formats_of_a_shard_do_not_matter(tmp_path: Path) -> None:
-    rows = [row(text) for text in [*programs(5), "print 1"]]
-    parquet = run_corpus(write_parquet(tmp_path / "a.parquet", rows))
+    rows = [stack_row(text) for text in [*programs(5), "print 1"]]
+    parquet = run_corpus(write_shard(tmp_path / "a.parquet", rows))
     assert run_corpus(write_lines(tmp_path / "a.jsonl", [*rows])) == parquet
 
 
 def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    shard = write_parquet(tmp_path / "a.parquet", [row(text) for text in [*programs(30), "print 1"]])
+    shard = write_shard(tmp_path / "a.parquet", [stack_row(text) for text in [*programs(30), "print 1"]])
     outputs = []
     for _ in range(2):
-        run_corpus(shard, config(sample=5, held_out=0.2))
+        run_corpus(shard, open_config(sample=5, held_out=0.2))
         outputs.append([path.read_bytes() for path in sorted((tmp_path / "out").glob("*.parquet"))])
     assert outputs[0] == outputs[1]
 
@@ -157,12 +159,12 @@ def test_real_shards_lose_no_row(tmp_path: Path) -> None:
     if SHARDS:
         shard, raw = SHARDS[0], list(read_rows(SHARDS[0], schemas.STACK))
     else:
-        raw = [row(path.read_text("utf-8")) for path in sorted(Path(hashlib.__file__).parent.glob("*.py"))]
-        shard = write_parquet(tmp_path / "library.parquet", raw)
+        raw = [stack_row(path.read_text("utf-8")) for path in sorted(Path(hashlib.__file__).parent.glob("*.py"))]
+        shard = write_shard(tmp_path / "library.parquet", raw)
     kept, rejected = tmp_path / "kept.parquet", tmp_path / "rejected.parquet"
     from d3.stages.corpus.stage import run
 
-    run(config(max_lines=200, sample=None), [shard], kept, rejected)
+    run(open_config(max_lines=200, sample=None), [shard], kept, rejected)
     rows = list(read_rows(kept, schemas.CORPUS))
     numbers = [line["row"] for line in rows] + [line["row"] for line in read_rows(rejected, schemas.REJECTED)]
     assert sorted(numbers) == list(range(len(raw)))
