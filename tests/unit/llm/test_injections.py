@@ -9,6 +9,8 @@ from d3.llm.prompt import Prompt, encoder_of, find_template, plain_ids
 from helpers.injections import HARMLESS, INJECTIONS
 from helpers.tiny_models import library_texts
 
+pytestmark = pytest.mark.model
+
 LLAMA_TURN = "<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>"
 LLAMA_CHAT = (
     "{{ bos_token }}{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"

@@ -17,6 +17,8 @@ from helpers.corpus_tables import write_corpus
 from helpers.paths import PYTHONPATH
 from helpers.tiny_models import chat_model
 
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
 FILES = 200
 KILLS = 20
 BATCH = 2
@@ -149,7 +151,6 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("way", "kills"), [("chunks", KILLS), ("rolling", 8)])
 def test_kills_change_no_byte_and_ask_nothing_finished_twice(tmp_path: Path, way: str, kills: int) -> None:
     model = str(chat_model(tmp_path / "model"))

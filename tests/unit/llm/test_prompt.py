@@ -11,20 +11,19 @@ from d3.errors import ConfigError
 from d3.llm.prompt import PlainEncoder, Prompt, encoder_of, find_template, join_choices, plain_ids
 from helpers.injections import HARMLESS, INJECTIONS
 from helpers.paths import ROOT
-from helpers.tiny_models import CHAT, chat_model
+from helpers.tiny_models import CHAT
 
 LLAMA3 = [f"<|{name}|>" for name in ("begin_of_text", "start_header_id", "end_header_id", "eot_id", "eom_id")]
 QWEN = ["<|endoftext|>", "<tool_call>", "<think>", "</think>", "<|vision_start|>"]
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tokenizer(tiny_model: Path) -> Any:
     """Give a tokenizer that knows the control tokens of three families, special and not."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
-    folder = chat_model(tmp_path_factory.mktemp("prompt") / "model")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.add_tokens([AddedToken(text, special=True, normalized=False) for text in LLAMA3 + QWEN[4:]])
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in QWEN[1:4]])
     tokenizer.add_tokens([AddedToken(" " * 8, special=False, normalized=False)])

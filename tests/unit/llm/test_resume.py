@@ -14,9 +14,9 @@ from helpers.tiny_models import chat_model
 FILES = 100
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(chat_model(tmp_path_factory.mktemp("replay") / "model"))
+@pytest.fixture
+def model(tiny_model: Path) -> str:
+    return str(tiny_model)
 
 
 TEXTS = [f"def times_{number}(value):\n    return value * {number}" for number in range(FILES)]

@@ -21,15 +21,14 @@ from d3.llm.engine import Answer
 from d3.stages import grades
 from helpers.corpus_tables import corpus_row, write_rows
 from helpers.paths import WORKFLOW
-from helpers.tiny_models import chat_model
 
 TEXTS = [f'"""Multiply by {n}."""\n\n\ndef times_{n}(value):\n    return value * {n}' for n in range(11)]
 TEXTS.append("x = 1\n" * 1500 + "y = 2")  # more than the model takes
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(chat_model(tmp_path_factory.mktemp("grade") / "model"))
+@pytest.fixture
+def model(tiny_model: Path) -> str:
+    return str(tiny_model)
 
 
 def small_config(**grades: Any) -> models.Config:

@@ -17,7 +17,7 @@ from d3.stages import labels
 from d3.stages.labels import clean
 from d3.stages.labels import run as label_run
 from helpers.corpus_tables import corpus_row, write_rows
-from helpers.tiny_models import chat_model, library_texts
+from helpers.tiny_models import library_texts
 
 TEMPLATE = " read the python program below and write the instruction one imperative sentence what the program does "
 
@@ -90,9 +90,9 @@ def test_a_beginning_alone_is_no_label() -> None:
 # --- the stage ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(chat_model(tmp_path_factory.mktemp("label") / "model"))
+@pytest.fixture
+def model(tiny_model: Path) -> str:
+    return str(tiny_model)
 
 
 def small_config(**labels: Any) -> models.Config:

@@ -20,7 +20,7 @@ from d3.errors import InputError, ToolError
 from d3.stages import tokens
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
-from helpers.tiny_models import library_texts, make_tokenizer
+from helpers.tiny_models import library_texts
 
 CODE = """
 import sys
@@ -35,9 +35,9 @@ except D3Error as error:
 """
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+@pytest.fixture
+def tokenizer(tiny_tokenizer: Path) -> Path:
+    return tiny_tokenizer
 
 
 def write_dataset(path: Path, texts: Sequence[str | None]) -> Path:

@@ -19,7 +19,6 @@ from d3.stages import topics
 from d3.stages.topics import CHOICES, Instruction, read_answer, summary, topic_counts, topics_row
 from helpers.corpus_tables import write_rows
 from helpers.echo_engine import EchoEngine
-from helpers.tiny_models import chat_model
 
 WHOLE = {"topics": ["Sorting"], "libraries": ["NumPy"], "tools": [], "difficulty": "Easy", "task_type": "create"}
 READ = {"topics": ["sorting"], "libraries": ["numpy"], "tools": [], "difficulty": "easy", "task_type": "create"}
@@ -222,9 +221,9 @@ def small(**changes: Any) -> Config:
     return Config(topics=Topics(**section))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(chat_model(tmp_path_factory.mktemp("topics") / "model"))
+@pytest.fixture
+def model(tiny_model: Path) -> str:
+    return str(tiny_model)
 
 
 def rows_of(folder: Path, model: str, config: Config, **options: Any) -> list[dict[str, Any]]:

@@ -23,12 +23,12 @@ from d3.train.packed_data import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
 from d3.train.sft_data import ENCODED, Answers, Encoded, Encoder
 from helpers.corpus_tables import write_rows
-from helpers.tiny_models import library_texts, make_model, make_tokenizer
+from helpers.tiny_models import library_texts, make_tokenizer
 
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
+def model_folder(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 def write_shard(path: Path, documents: Sequence[Sequence[int]]) -> Path:

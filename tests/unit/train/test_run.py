@@ -28,6 +28,8 @@ from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
 
+pytestmark = pytest.mark.model
+
 CODE = """
 import json, sys
 from pathlib import Path

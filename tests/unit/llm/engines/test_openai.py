@@ -20,6 +20,8 @@ from d3.llm.open_engine import open_engine
 from helpers.openai_server import Server, text_of
 from helpers.tiny_models import chat_model
 
+pytestmark = pytest.mark.model
+
 KEY = "sk-never-written-anywhere"
 
 

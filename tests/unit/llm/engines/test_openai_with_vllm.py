@@ -20,6 +20,8 @@ from helpers.openai_server import Proxy
 from helpers.paths import VLLM_PYTHON
 from helpers.tiny_models import chat_model
 
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
 
 
@@ -63,7 +65,6 @@ def url(model: Path) -> Iterator[str]:
         server.wait(60)
 
 
-@pytest.mark.slow
 def test_a_real_server_gives_the_answers_of_the_plain_model(
     url: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +84,6 @@ def test_a_real_server_gives_the_answers_of_the_plain_model(
     assert engine.ask(drawn) == engine.ask(drawn[::-1])[::-1]
 
 
-@pytest.mark.slow
 def test_a_real_server_behind_faults_gives_the_same_answers(
     url: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from helpers.echo_engine import EchoEngine
 from helpers.paths import PYTHONPATH
 from helpers.tiny_models import chat_model
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

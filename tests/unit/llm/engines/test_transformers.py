@@ -12,6 +12,8 @@ from d3.llm.engine import Answer, Engine, EngineError, Request
 from d3.llm.open_engine import open_engine
 from helpers.tiny_models import chat_model
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

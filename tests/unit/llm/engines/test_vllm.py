@@ -17,6 +17,8 @@ from helpers.engine_requests import requests
 from helpers.paths import PYTHONPATH, VLLM_PYTHON
 from helpers.tiny_models import chat_model
 
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
