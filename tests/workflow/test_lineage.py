@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from d3.audit.verify.verify import NOT_COVERED, help_text, rebuild, verify
+from d3.audit.verify.coverage import NOT_COVERED, help_text
+from d3.audit.verify.verify import rebuild, verify
 from helpers.paths import ROOT, VALIDATORS_PYTHON
 from helpers.tampering import KINDS
 from helpers.workflow_run import d3, digests, run, tiny_config, write_config

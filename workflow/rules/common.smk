@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from content import follow_content
+from rerun_policy import follow_content
 from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.operate.container_binds import check_images, open_images
 from d3.pipeline.resources import needs

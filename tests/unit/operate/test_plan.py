@@ -24,10 +24,22 @@ from d3.operate.plan import Plan, expected_room, plan
 from d3.operate.plan_table import hours, size, table
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.why import JobState
+from d3.provenance.statement import STATEMENT_TYPE, settings_digest
 from helpers.paths import ROOT
 
 FACTOR = 1.5
 Run = dict[str, Any]
+
+
+def whole_statement(recorded: Run) -> Run:
+    """Return a recorded statement, which was cut to what costs follow from, in the form of a whole one."""
+    build = recorded["predicate"]["buildDefinition"]
+    counts = recorded["predicate"]["runDetails"]["byproducts"][0]["content"]
+    subject = [item | {"digest": {"sha256": "0" * 64}} for item in recorded["subject"]]
+    outer = {"stage": counts["stage"], "config": settings_digest({}), "prompts": {}}
+    build = {"externalParameters": outer, "resolvedDependencies": [], **build}
+    whole = {"_type": STATEMENT_TYPE, "subject": subject}
+    return whole | {"predicate": {**recorded["predicate"], "buildDefinition": build}}
 
 
 @pytest.fixture
@@ -43,7 +55,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
         for name, content in {**run["statements"], **run["records"]}.items():
             path = tmp_path / run["run"] / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content))
+            path.write_text(json.dumps(whole_statement(content) if name in run["statements"] else content))
         found[run["run"]] = run | {"folder": tmp_path / run["run"]}
     return found
 

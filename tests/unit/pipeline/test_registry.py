@@ -307,7 +307,7 @@ def test_an_added_stage_is_taken_up_without_other_edits(added: Stage, monkeypatc
     assert planned[added.name].bytes == pytest.approx(1000 * planned[added.name].rows_out)
     assert planned[added.name].cpu_hours > planned["dataset"].cpu_hours
 
-    monkeypatch.setattr(slurm, "ask", lambda words: (0, "all|infinite|123000|64|gpu:8|up"))
+    monkeypatch.setattr("d3.operate.slurm.ask", lambda words: (0, "all|infinite|123000|64|gpu:8|up"))
     assert "decontaminated: no partition" in slurm.partitions(Place(chain, {})).text
     monkeypatch.setattr(machine, "STAGES", {added.name: added})
     assert machine.environments_of(chain) == {"eval"}

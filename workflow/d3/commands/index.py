@@ -16,7 +16,7 @@ FORMER_NAMES = {
 """Aliases that are not shown."""
 FORMER_FLAGS = {"numbers": "--numbers", "journal": "--journal"}
 """Flags of a value that is a word without a flag now; both forms are read."""
-MORE_HELP = {"verify": "d3.audit.verify.verify:help_text"}
+MORE_HELP = {"verify": "d3.audit.verify.coverage:help_text"}
 """Functions that return the end of a command's help."""
 USAGE = "usage: d3 [--debug] COMMAND [OPTION ...]\n       d3 COMMAND --help\n       d3 --version"
 
