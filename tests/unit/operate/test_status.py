@@ -234,7 +234,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
     start = time.process_time()
     found = survey(Chain(config), None)
     text = table(found)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 0.5  # measured: 0.25
     assert (found.done, len(found.failures)) == (600, 100)
     assert "and 80 more" in text
 

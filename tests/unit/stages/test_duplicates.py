@@ -226,7 +226,7 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str, reason: str) -> No
         ids_elsewhere(Job("grades", config=None), path)
 
 
-def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:
+def test_many_batches_are_compared_in_a_second(tmp_path: Path) -> None:
     def rows(batch: int) -> Iterator[Row]:
         metadata = dict.fromkeys(schemas.METADATA.names) | {"max_stars_repo_name": f"o/{batch}"}
         for number in range(20):
@@ -236,6 +236,6 @@ def test_many_batches_are_compared_in_seconds(tmp_path: Path) -> None:
     tables = [write_rows(tmp_path / f"{batch:03}.parquet", schemas.CORPUS, rows(batch)) for batch in range(120)]
     start = time.process_time()
     duplicates.run(Config(), tables, tmp_path / "lists")
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 1.3  # measured: 0.4 to 0.65
     sizes = [len(path.read_text().split()) for path in sorted((tmp_path / "lists").glob("*.txt"))]
     assert sizes == [0] + [2] * 119

@@ -1,6 +1,7 @@
 """Grades: one row per file, a score or a reason, and nothing asked twice after a kill."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,6 +178,13 @@ grades.run(settings, folder / "corpus.parquet", folder / "grades.parquet", model
 """
 
 
+def counted(text: str) -> tuple[int, int]:
+    """Return how many requests a run asked and how many responses it took from the journal."""
+    found = re.findall(r"^grades: (\d+) asked, (\d+) from the journal", text, re.MULTILINE)
+    assert len(found) == 1, text
+    return int(found[0][0]), int(found[0][1])
+
+
 def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "calm").mkdir()
     grades_of(tmp_path / "calm", model, small_config())
@@ -190,13 +198,11 @@ def test_a_killed_run_asks_nothing_twice(tmp_path: Path, model: str, capsys: pyt
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    asked = int(capsys.readouterr().err.splitlines()[-1].split()[1])
+    asked, _ = counted(capsys.readouterr().err)
     grades.run(
         small_config(), tmp_path / "corpus.parquet", tmp_path / "grades.parquet", model=model, journal=tmp_path / "j"
     )
-    words = capsys.readouterr().err.splitlines()[-1].split()
-    assert words[0] == "grades:"
-    again, kept = int(words[1]), int(words[3])
+    again, kept = counted(capsys.readouterr().err)
     assert again + kept == asked == 10
     assert kept >= 8  # at least the first chunk: four times the batch
     calm = tmp_path / "calm" / "grades.parquet"

@@ -194,10 +194,8 @@ def test_a_server_that_is_not_well_stops_the_stage(
     server.plan = lambda body, before: fault
     server.well = well
     engine = engine_for(server, model, retries=2, batch=4)
-    began = time.monotonic()
     with pytest.raises(EngineError, match=words):
         list(ask_all(engine, [Question(row=r.key, request=r) for r in requests(40)], None, what="t", total=None))
-    assert time.monotonic() - began < 3
     assert len(server.bodies) <= 4 * 3 + 4
 
 

@@ -1,6 +1,7 @@
 """Answers out of a journal alone: no weights, no engine, never the answers of another one."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,9 @@ def peak(model: Path, folder: Path, count: int) -> int:
     for row in read_rows(folder / "grades.parquet", schemas.GRADES):
         rows += row["status"] == "ok" and row["rationale"].startswith("The file shows how to make number ")
     assert rows == count
-    return int(done.stdout.split()[-1])
+    peak = re.search(r"^PEAK (\d+)$", done.stdout, re.MULTILINE)
+    assert peak, done.stdout
+    return int(peak[1])
 
 
 @pytest.mark.slow
