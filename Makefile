@@ -28,14 +28,25 @@ demo: setup  ## build a small dataset from real files, train, evaluate, report
 	@echo
 	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
 
-.PHONY: test
-test: setup .venv-vllm/.installed .venv-validators/.installed  ## check style and types, then run all tests
-	$(VENV)/ruff check .
+.PHONY: check
+check: .venv/.installed style  ## for every change: format, lint, types and the quick unit tests (under a minute)
+	$(VENV)/python -m pytest -m "not slow and not model and not snakemake" tests/unit
+
+.PHONY: style
+style:
 	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
 	$(VENV)/snakefmt --check workflow
 	$(VENV)/mypy
-	$(VENV)/mypy benchmarks
+	$(VENV)/mypy benchmarks tests/helpers
 	$(VENV)/snakemake --lint
+
+.PHONY: test-fast
+test-fast: setup  ## before a commit: all unit tests that load no model and start no Snakemake (some minutes)
+	$(VENV)/python -m pytest --durations=8 -m "not model and not snakemake" tests/unit
+
+.PHONY: test
+test: setup .venv-vllm/.installed .venv-validators/.installed style  ## everything: style and types, then all tests
 	@# Most tests keep one core busy, so two parts run side by side; each prints its output when it ends.
 	$(MAKE) --no-print-directory -j2 --output-sync=target test-machines test-workflows test-packages
 

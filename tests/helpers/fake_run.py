@@ -242,9 +242,9 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
         for row, identifier in enumerate(ids)
     ]
     stack = [dict.fromkeys(schemas.STACK.names) | row | {"content": "pass"} for row in metadata]
-    of_file = {"id": ids, "status": ["ok"] * files}
+    of_file: dict[str, list[Any]] = {"id": ids, "status": ["ok"] * files}
     count = files * LABELS
-    of_label = {
+    of_label: dict[str, list[Any]] = {
         "id": [identifier for identifier in ids for _ in range(LABELS)],
         "sample": [0] * count,
         "part": list(range(LABELS)) * files,

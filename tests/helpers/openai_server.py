@@ -114,7 +114,7 @@ class Server:
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
         if "logprobs" in body:
             likeliest = {f"token_id:{token}": -1.0 - at for at, token in enumerate(body["logprob_token_ids"])}
-            choice = {"text": "x", "finish_reason": "length", "logprobs": {"top_logprobs": [likeliest]}}
+            choice: dict[str, Any] = {"text": "x", "finish_reason": "length", "logprobs": {"top_logprobs": [likeliest]}}
         else:
             choice = {"text": text_of(body), "finish_reason": "stop", "token_ids": [40, 41, 42, 2]}
         return {"choices": [choice], "usage": {"completion_tokens": 4}}

@@ -223,6 +223,10 @@ def settled(pattern: str, *names: str) -> Tamper:
     return tamper
 
 
+def edit_duplicates(root: Path) -> None:
+    one(root, "results/duplicates/*/*.txt").write_text("x")
+
+
 def edit_weights(root: Path) -> None:
     flip(one(root, "results/sft/*/*/model.safetensors"))
 
@@ -316,7 +320,7 @@ KINDS: dict[str, tuple[Tamper, str]] = {
     "flip a byte of the tokens": (flipped("results/tokens/*/*.npy"), ""),
     "flip a byte of the tokens' documents": (flipped("results/tokens/*/*.csv.gz"), ""),
     "flip a byte of the tokens' manifest": (flipped("results/tokens/*/*.json"), ""),
-    "flip a byte of a list of duplicates": (lambda root: one(root, "results/duplicates/*/*.txt").write_text("x"), ""),
+    "flip a byte of a list of duplicates": (edit_duplicates, ""),
     "flip a byte of the scores": (flipped("results/scores/*/*/*.json"), ""),
     "flip a byte of the report": (flipped("results/runs/*/report.html"), ""),
     "flip a byte of a benchmark": (flipped("resources/benchmarks/*"), ""),

@@ -14,10 +14,11 @@ def paper() -> Chain:
     return Chain(load_config(ROOT / "config" / "d3.yaml"))
 
 
-def test_gpus_follow_what_decides_the_result() -> None:
-    chain = paper()
-    assert needs(chain, "grades").gpus == chain.config.grades.engine.tensor_parallel == 4
-    assert needs(chain, "midtrain").gpus == chain.config.midtrain.processes == 8
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_gpus_follow_what_decides_the_result(count: int) -> None:
+    engine = {"kind": "vllm", "tensor_parallel": count}
+    chain = Chain(parse_config({"grades": {"engine": engine}, "midtrain": {"processes": count, "batch": 8}}))
+    assert needs(chain, "grades").gpus == needs(chain, "midtrain").gpus == count
     assert needs(chain, "corpus").gpus == needs(chain, "diffs").gpus == 0
 
 
