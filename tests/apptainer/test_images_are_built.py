@@ -68,16 +68,16 @@ def test_what_is_missing_or_damaged_is_told(
     monkeypatch.setattr(recipes, "IMAGES", tmp_path)
     monkeypatch.setattr(build_images, "IMAGES", tmp_path)
     copy = tmp_path / images["eval"].name
-    assert [(line.name, line.state) for line in build_images.survey(["eval", "llm"])] == [
+    assert [(line.name, line.state) for line in build_images.image_states(["eval", "llm"])] == [
         ("eval", "ok"),
         ("llm", "missing"),
     ]
     with copy.open("r+b") as file:
         file.seek(copy.stat().st_size // 2)
         file.write(b"damage")
-    assert [line.state for line in build_images.survey(["eval"])] == ["damaged"]
+    assert [line.state for line in build_images.image_states(["eval"])] == ["damaged"]
     record_path(copy).unlink()
-    assert [line.state for line in build_images.survey(["eval"])] == ["unrecorded"]
+    assert [line.state for line in build_images.image_states(["eval"])] == ["unrecorded"]
     (tmp_path / "data-000000000000.sif").touch()
     assert build_images.leftovers() == ["data-000000000000.sif"]
 

@@ -22,7 +22,7 @@ from d3.operate import cost_defaults, cost_model
 from d3.operate.cost_model import Seconds, fit, measured
 from d3.operate.pending import lines, pending
 from d3.operate.plan import Plan, expected_room, plan
-from d3.operate.plan_table import hours, size, table
+from d3.operate.plan_table import hours, plan_table, size
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.why import JobState
 from d3.provenance.statement import STATEMENT_TYPE, settings_digest
@@ -281,4 +281,4 @@ def test_the_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert found["total"]["jobs"] == 41
     assert {item["stage"]: item["unmade"] for item in found["pending"]}["corpus"] == 3
-    assert table(plan(Chain(Config())))
+    assert plan_table(plan(Chain(Config())))

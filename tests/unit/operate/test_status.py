@@ -16,7 +16,7 @@ from d3.core.progress import Progress
 from d3.operate import logs
 from d3.operate.failures import SILENT
 from d3.operate.slurm import read_job, read_queue, read_seconds
-from d3.operate.status import StageStatus, Survey, job_arguments, survey, table
+from d3.operate.status import StageStatus, Survey, job_arguments, status_table, survey
 from d3.pipeline.pipeline import Chain
 from d3.stages.inputs import source
 from helpers.fake_programs import only_path, program
@@ -101,7 +101,7 @@ def test_running_waiting_and_failed_jobs_of_slurm(place: Path) -> None:
     assert reasons[FIRST] == ("over its time limit", "11", "n2")
     assert reasons[SECOND] == ("out of memory: MemoryError", "10", "n2")
     assert stage(found, "diffs").running == 0
-    shown = table(found)
+    shown = status_table(found)
     assert f"grades {FIRST}, job 12, on n1, 1:02:03, 25 of 50 answers" in shown
     assert f"grades {SECOND}, job 13, Resources" in shown
     assert f"pairs {FIRST} (job 11 on n2): over its time limit; see logs/pairs/{FIRST}.log" in shown
@@ -218,7 +218,7 @@ def test_squeue_that_fails_or_hangs_is_said(place: Path, monkeypatch: pytest.Mon
     assert "Unable to contact" in survey(Chain(Config()), read_queue()).slurm
     monkeypatch.setattr("d3.operate.slurm.SECONDS", 0.2)
     program(place, "squeue", "sleep 5")
-    assert "no answer" in table(survey(Chain(Config()), read_queue()))
+    assert "no answer" in status_table(survey(Chain(Config()), read_queue()))
 
 
 def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
@@ -233,7 +233,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
         record_attempts(work, "boom")
     start = time.process_time()
     found = survey(Chain(config), None)
-    text = table(found)
+    text = status_table(found)
     assert time.process_time() - start < 0.5  # measured: 0.25
     assert (found.done, len(found.failures)) == (600, 100)
     assert "and 80 more" in text

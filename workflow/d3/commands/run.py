@@ -26,11 +26,11 @@ def status(config: "Config", *, json_: bool = False, with_topics: bool = False) 
     import json
 
     from d3.operate.slurm import read_queue
-    from d3.operate.status import survey, table
+    from d3.operate.status import status_table, survey
     from d3.pipeline.pipeline import Chain
 
     found = survey(Chain(config), read_queue(), topics=with_topics)
-    print(json.dumps(found.plain(), indent=1) if json_ else table(found))
+    print(json.dumps(found.plain(), indent=1) if json_ else status_table(found))
 
 
 def plan(
@@ -50,7 +50,7 @@ def plan(
     from d3.operate import cost_model
     from d3.operate.pending import lines, pending
     from d3.operate.plan import plan as estimate
-    from d3.operate.plan_table import table
+    from d3.operate.plan_table import plan_table
     from d3.pipeline.pipeline import Chain
     from d3.pipeline.why import job_states
 
@@ -62,7 +62,7 @@ def plan(
         plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
         print(json.dumps(plain, indent=1))
         return
-    print(table(found))
+    print(plan_table(found))
     if todo is not None:
         print("\nTo do now:", *lines(todo), sep="\n  ")
 
@@ -113,7 +113,7 @@ def images(
     if not check:
         build_images.build_all(names, base=base, store=store, variant=variant, compression=compression)
         return 0
-    states = build_images.survey(names)
+    states = build_images.image_states(names)
     for name, state, text in states:
         print(f"{name:8}{state:12}{text}")
     for name in build_images.leftovers():

@@ -22,7 +22,7 @@ from d3.core.paths import IMPORT_ROOT
 from d3.errors import ToolError
 from d3.lintseq.import_sandbox import sealed, standard_library
 
-MODULE = "MODULE"
+ANY_MODULE = "MODULE"
 """Stands for the random name of the temporary file in the messages."""
 
 COMMAND = {
@@ -107,7 +107,7 @@ def _answer(utils: Any, task: Mapping[str, Any]) -> dict[str, Any]:
         name = Path(file).stem
         traces = original(file, expected_error_traces)
         text = Path(file).read_bytes().decode()
-        calls.append((text, [[*trace[:3], trace[3].replace(name, MODULE)] for trace in traces]))
+        calls.append((text, [[*trace[:3], trace[3].replace(name, ANY_MODULE)] for trace in traces]))
         return traces
 
     utils.file_linter = file_linter

@@ -277,7 +277,7 @@ def build_all(
 # --- checking -----------------------------------------------------------------------------------
 
 
-def survey(names: Sequence[str]) -> list[State]:
+def image_states(names: Sequence[str]) -> list[State]:
     """Tell the state of every named image, or of all, reading their files whole."""
     found = []
     for name in names or RECIPES:

@@ -14,7 +14,7 @@ from d3.operate.slurm import FAILED, QueuedJob, ended_job
 from d3.pipeline.job_list import Work
 from d3.provenance.attempts import read_attempts
 
-SHOWN = 4
+SHOWN_FAILURES = 4
 """Jobs that are shown in full."""
 TAIL_LINES = 8
 LONGEST = 400
@@ -104,10 +104,10 @@ def screen(errors: Sequence[JobError], folder: Path, stuck: Mapping[str, str], e
     rules = Counter(error.rule for error in errors)
     counts = ", ".join(f"{count} x {rule}" for rule, count in rules.items())
     lines = [f"d3 run: {len(errors)} job{'s' * (len(errors) != 1)} failed: {counts}"]
-    for error in errors[:SHOWN]:
+    for error in errors[:SHOWN_FAILURES]:
         lines += ["", *explain(error, folder, stuck)]
-    if len(errors) > SHOWN:
-        lines += ["", f"and {len(errors) - SHOWN} more; `python -m d3 status` lists them"]
+    if len(errors) > SHOWN_FAILURES:
+        lines += ["", f"and {len(errors) - SHOWN_FAILURES} more; `python -m d3 status` lists them"]
     return "\n".join([*lines, "", RESUME])
 
 

@@ -17,7 +17,7 @@ INCOMPLETE = Path(".snakemake", "incomplete")
 """Snakemake's marks of unfinished files; each names the job of SLURM that was to write the file."""
 POLL_SECONDS = 5.0
 REPORT_SECONDS = 60.0
-SHOWN = 5
+SHOWN_ORPHANS = 5
 """Jobs that are named while they are waited for."""
 
 
@@ -66,8 +66,8 @@ def settle(folder: Path, *, cancel_running: bool, patience: float, seconds: floa
             return
         if now - reported >= REPORT_SECONDS or not reported:
             reported = now
-            names = ", ".join(map(_name, jobs[:SHOWN]))
-            more = f" and {len(jobs) - SHOWN} more" if len(jobs) > SHOWN else ""
+            names = ", ".join(map(_name, jobs[:SHOWN_ORPHANS]))
+            more = f" and {len(jobs) - SHOWN_ORPHANS} more" if len(jobs) > SHOWN_ORPHANS else ""
             _report(f"waiting for jobs of an earlier run that is gone: {names}{more}; `--orphans cancel` ends them")
         time.sleep(POLL_SECONDS)
 

@@ -9,7 +9,7 @@ from d3.pipeline.why import JobState
 
 NEVER = "not made yet"
 UNMADE = re.compile(r"^(output .* is missing|no statement: never finished)$")
-SHOWN = 3
+SHOWN_REASONS = 3
 """Reasons of a stage that are named."""
 
 
@@ -66,7 +66,7 @@ def lines(found: list[Pending]) -> list[str]:
         parts = [f"{count} {word}" for count, word in ((item.unmade, NEVER), (item.stale, "stale")) if count]
         parts += [f"{item.follows} only if what they read changes"] if item.follows else []
         reasons = [f"{words} ({jobs} jobs)" for words, jobs in item.reasons.items() if words != NEVER]
-        more = [f"{len(reasons) - SHOWN} more reasons"] if len(reasons) > SHOWN else []
-        why = f": {'; '.join([*reasons[:SHOWN], *more])}" if reasons else ""
+        more = [f"{len(reasons) - SHOWN_REASONS} more reasons"] if len(reasons) > SHOWN_REASONS else []
+        why = f": {'; '.join([*reasons[:SHOWN_REASONS], *more])}" if reasons else ""
         text.append(f"{item.stage}: {', '.join(parts)}{why}")
     return text

@@ -5,7 +5,7 @@ from d3.operate.plan import Plan, StagePlan
 COLUMNS = ("stage", "jobs", "rows", "tokens", "GPU-h", "CPU-h", "h a job", "disk", "files", "rates")
 
 
-def table(found: Plan) -> str:
+def plan_table(found: Plan) -> str:
     """Write a plan for a terminal."""
     rows = [COLUMNS, *(_row(stage) for stage in found.stages)]
     total = found.total

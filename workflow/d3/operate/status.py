@@ -25,8 +25,8 @@ from d3.pipeline.job_list import Work, jobs
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES, position
 
-RUNNING = "is running"
-ENDED = "is not running"
+HEAD_RUNS = "is running"
+HEAD_ENDED = "is not running"
 UNKNOWN = "left its lock behind: it died, or it runs on another host"
 
 
@@ -136,8 +136,8 @@ def _reads_source(stage: str) -> bool:
 def snakemake_state(folder: Path) -> str:
     """Return whether Snakemake runs in a working folder, from the processes of this host and its lock."""
     if snakemakes(folder):
-        return RUNNING
-    return UNKNOWN if is_locked(folder) else ENDED
+        return HEAD_RUNS
+    return UNKNOWN if is_locked(folder) else HEAD_ENDED
 
 
 def job_arguments(folder: Path) -> frozenset[str]:
@@ -263,7 +263,7 @@ def _speed(
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def table(found: Survey, *, lines: int = 20) -> str:
+def status_table(found: Survey, *, lines: int = 20) -> str:
     """Write a survey for a terminal; of running, waiting and failed jobs at most `lines` each."""
     text = [f"Run {found.run}: {found.done:,} of {found.jobs:,} jobs done, Snakemake {found.head}"]
     if found.slurm not in {"none", "ok"}:

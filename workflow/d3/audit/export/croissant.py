@@ -14,7 +14,7 @@ from d3.core import schemas
 from d3.core.tables import written_whole
 from d3.pipeline.registry import STAGES, before
 
-CONTEXT = {
+CROISSANT_CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "citeAs": "cr:citeAs",
@@ -73,7 +73,7 @@ def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str,
     base = os.path.relpath(side.root, folder)
     places = [Path(os.path.normpath(Path(base) / item.path)).as_posix() for item in files]
     return {
-        "@context": CONTEXT,
+        "@context": CROISSANT_CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": f"d3-{side.numbers['run']}",
