@@ -8,6 +8,7 @@ import pytest
 
 from d3.config import models
 from d3.llm.prompt import find_template
+from d3.stages import grades
 from helpers.corpus_tables import write_corpus
 from helpers.tiny_models import chat_model
 
