@@ -8,6 +8,7 @@ import pytest
 
 from d3.config import models
 from d3.llm.prompt import find_template
+from d3.stages import grades
 from helpers.corpus_tables import write_corpus
 from helpers.tiny_models import chat_model
 
@@ -29,11 +30,11 @@ class Runs:
         self.folder, self.model, self.capsys = folder, model, capsys
         self.corpus = write_corpus(folder / "corpus.parquet", TEXTS)
 
-    def __call__(self, *, model: str | None = None, corpus: Path | None = None, seed: int = 0, **grades: Any) -> Any:
+    def __call__(self, *, model: str | None = None, corpus: Path | None = None, seed: int = 0, **section: Any) -> Any:
         """Run, and give (requests asked, answers from the journal)."""
-        engine = models.Engine(**{"batch": 4, "max_length": 1800, **grades.pop("engine", {})})
-        sampling = models.Sampling(**{"max_tokens": 2, "temperature": 1.0, **grades.pop("sampling", {})})
-        settings = models.Config(seed=seed, grades=models.Grades(engine=engine, sampling=sampling, **grades))
+        engine = models.Engine(**{"batch": 4, "max_length": 1800, **section.pop("engine", {})})
+        sampling = models.Sampling(**{"max_tokens": 2, "temperature": 1.0, **section.pop("sampling", {})})
+        settings = models.Config(seed=seed, grades=models.Grades(engine=engine, sampling=sampling, **section))
         output = self.folder / "grades.parquet"
         files = corpus or self.corpus
         grades.run(settings, files, output, model=model or self.model, journal=self.folder / "journal")
