@@ -93,9 +93,9 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path, expected: list[dict[s
     path = write(tmp_path / "in.jsonl", FILES)
     out, journal = tmp_path / "out.jsonl", tmp_path / "journal"
     program = (
-        "import sys; from pathlib import Path; from d3.config.load import parse_config; from d3.lintseq import stage\n"
-        "stage.FLUSH_SECONDS = 0\n"
-        "stage.run(parse_config({}), [Path(sys.argv[1])], Path(sys.argv[2]), journal=Path(sys.argv[3]))"
+        "import sys; from pathlib import Path; from d3.config.load import parse_config; from d3.stages import diffs\n"
+        "diffs.FLUSH_SECONDS = 0\n"
+        "diffs.run(parse_config({}), [Path(sys.argv[1])], Path(sys.argv[2]), journal=Path(sys.argv[3]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(diffs.__file__).parents[2])}
     job = subprocess.Popen([sys.executable, "-c", program, str(path), str(out), str(journal)], env=environment)
