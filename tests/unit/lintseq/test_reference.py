@@ -10,7 +10,7 @@ import pytest
 from d3.core.ids import content_id, derive_seed, normalise
 from d3.lintseq.import_sandbox import standard_library
 from d3.lintseq.linter import FATAL, MODULE, Linter
-from d3.lintseq.reference import MODULE as THEIR_MODULE
+from d3.lintseq.reference import ANY_MODULE as THEIR_MODULE
 from d3.lintseq.reference import ask
 from d3.lintseq.sampler import SampleError, Trace, forward_diffs, sample_edits
 from helpers.lintseq_programs import HOSTILE, real_files
