@@ -110,6 +110,7 @@ def test_the_readme_is_short() -> None:
     assert len(prose(README).split()) <= 1100
 
 
+@pytest.mark.slow
 def test_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
     text = README.read_text()
     block = text.split("<!-- example: begin -->")[1].split("<!-- example: end -->")[0]

@@ -30,6 +30,7 @@ def test_equal_keys_stay_as_they_came(tmp_path: Path) -> None:
         assert list(spill.rows()) == sorted(rows, key=lambda row: row["key"])
 
 
+@pytest.mark.slow
 def test_memory_holds_one_run(tmp_path: Path) -> None:
     tracemalloc.start()
     try:

@@ -130,6 +130,7 @@ def test_the_list_moves_no_folder(tmp_path: Path) -> None:
 ENTRIES = ["repo:ann/one", "repo:bob/fork", "user:ann", "user:nobody", f"file:{content_id(normalise(text('c')))}"]
 
 
+@pytest.mark.slow
 def test_a_changed_list_touches_exactly_what_it_would_change(tmp_path: Path) -> None:
     """For all pairs of lists out of five entries: touched if and only if the files would be others."""
     lists = [entries for size in range(4) for entries in itertools.combinations(ENTRIES, size)]

@@ -34,6 +34,7 @@ def judged(
     return {task.task_id: verdict for task, verdict in zip(tasks, found, strict=True)}
 
 
+@pytest.mark.slow
 def test_all_canonical_solutions_of_humaneval_pass() -> None:
     tasks = load_tasks(Benchmark(tasks=None), humaneval())
     found = judged(tasks, [task.canonical for task in tasks])
@@ -41,6 +42,7 @@ def test_all_canonical_solutions_of_humaneval_pass() -> None:
     assert len(found) == 164
 
 
+@pytest.mark.slow
 def test_buggy_solutions_of_the_pack_do_not_pass_and_right_ones_do(tmp_path: Path) -> None:
     tasks = load_tasks(Benchmark(kind="humanevalfix", tasks=None), pack(tmp_path))[::5]
     short = sandbox.Limits(timeout_seconds=3)  # some loop for ever
@@ -51,6 +53,7 @@ def test_buggy_solutions_of_the_pack_do_not_pass_and_right_ones_do(tmp_path: Pat
     assert {verdict.verdict for verdict in right.values()} == {"passed"}
 
 
+@pytest.mark.slow
 def test_a_sample_of_mbpp_passes_its_base_and_extended_tests(tmp_path: Path) -> None:
     for plus in (False, True):
         settings = Benchmark(kind="mbppplus", tasks=None, plus_tests=plus)

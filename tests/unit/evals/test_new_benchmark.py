@@ -14,6 +14,8 @@ import pytest
 from helpers.benchmark_files import write_samples
 from helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = re.compile(r"```python\n# workflow/d3/evals/benchmarks/mbpp\.py\n(.*?)```", re.DOTALL)
 MBPP = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text())[0]
 """The worked example of the documentation."""

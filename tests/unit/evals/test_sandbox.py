@@ -279,6 +279,7 @@ def caps():
     assert place.judge(script, "assert caps() == [0] * 24", "caps") == ("passed", "")
 
 
+@pytest.mark.slow
 def test_limits_end_loops_floods_and_bombs(place: Sandbox) -> None:
     before = time.monotonic()
     assert verdict(place, "while True: pass") == "timeout"

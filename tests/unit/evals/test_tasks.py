@@ -60,6 +60,7 @@ def test_synthesis_and_repair_of_the_pack(tmp_path: Path) -> None:
         assert one.test == other.test
 
 
+@pytest.mark.slow
 def test_mbpp_plus(tmp_path: Path) -> None:
     path = written(tmp_path / "mbpp.jsonl", MBPP_ROW)
     (task,) = load_tasks(Benchmark(kind="mbppplus", plus_tests=False), path)

@@ -87,6 +87,7 @@ def test_classes_are_given_back_too(linter: Linter) -> None:
     assert linter(use) == before
 
 
+@pytest.mark.slow
 def test_no_file_leaves_a_trace_in_the_trees_of_modules(linter: Linter) -> None:
     """Every name and every way of inferring in every tree is as it was when it was built."""
     library = linter._library

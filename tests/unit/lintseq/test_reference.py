@@ -15,6 +15,8 @@ from d3.lintseq.reference import ask
 from d3.lintseq.sampler import SampleError, Trace, forward_diffs, sample_edits
 from helpers.lintseq_programs import HOSTILE, real_files
 
+pytestmark = pytest.mark.slow
+
 FILE = re.compile(rf"[^ ']*/{THEIR_MODULE}\.py")
 FILES = 60
 LEFT_OUT = ("too_long", "form_feed", "separator", "empty", "blank")

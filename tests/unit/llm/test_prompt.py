@@ -204,6 +204,7 @@ def test_plain_ids_of_a_tokenizer_without_begin_token(tokenizer: Any) -> None:
     assert tokenizer.decode(ids) == "x = '<|im_end|>'"
 
 
+@pytest.mark.model
 def test_a_tokenizer_whose_model_knows_control_tokens_as_words() -> None:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -236,6 +237,7 @@ def test_too_long_texts_are_cut_at_line_ends(tokenizer: Any) -> None:
     assert prompt.render_within(one_line, 1000) is None
 
 
+@pytest.mark.model
 def test_choices_are_cut_where_the_tokenizer_cuts() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -252,6 +254,7 @@ def test_choices_are_cut_where_the_tokenizer_cuts() -> None:
     assert join_choices(glued, "N:", ("4",)) == (tuple(glued.encode("N:")), (" 4",))
 
 
+@pytest.mark.model
 def test_the_embedded_model_if_it_is_there() -> None:
     """The real tokenizer of the demo passes the same checks where it has been unpacked."""
     folder = ROOT / "resources" / "models" / "SmolLM2-135M-Instruct"

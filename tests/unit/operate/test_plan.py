@@ -269,6 +269,7 @@ def test_what_is_stale_is_counted_by_reason() -> None:
     assert lines([]) == ["Nothing is to be done."]
 
 
+@pytest.mark.snakemake
 def test_the_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "b.yaml"
     config.write_text(yaml.safe_dump(runs["b"]["config"]))

@@ -267,12 +267,14 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.snakemake
 def test_what_cannot_start_is_exit_code_2(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", "true")
     code, said = driver("--configfile", str(tmp_path / "missing.yaml"), "--directory", str(tmp_path))
     assert code == run.NOT_STARTED, said
 
 
+@pytest.mark.snakemake
 def test_a_failed_job_is_exit_code_1_with_a_screen(tmp_path: Path) -> None:
     code, said = driver(*write_workflow(tmp_path, "echo 'd3 a: error: broken; mend it' > {log}; false"))
     assert code == run.FAILED, said
@@ -280,6 +282,7 @@ def test_a_failed_job_is_exit_code_1_with_a_screen(tmp_path: Path) -> None:
     assert "why    broken; mend it" in said
 
 
+@pytest.mark.snakemake
 def test_a_refused_submission_is_exit_code_1_with_the_remedy(tmp_path: Path, fake: Fake) -> None:
     for name in ("squeue", "sacct", "sinfo", "scontrol", "sacctmgr", "sshare", "scancel"):
         fake(name, "true")
@@ -292,6 +295,7 @@ def test_a_refused_submission_is_exit_code_1_with_the_remedy(tmp_path: Path, fak
     assert "QOSMaxSubmitJobPerUserLimit" in said.partition("d3 run: 1 job failed")[2]
 
 
+@pytest.mark.snakemake
 def test_ctrl_c_is_an_interruption_and_no_failure(tmp_path: Path) -> None:
     process = start(*write_workflow(tmp_path, "touch begun; sleep 60"))
     wait_for(tmp_path / "run" / "begun")
@@ -310,6 +314,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     assert f"process {os.getpid()}" in said
 
 
+@pytest.mark.snakemake
 def test_a_dry_run_is_never_refused(tmp_path: Path) -> None:
     words = write_workflow(tmp_path, "touch {output}")
     with run_lock(tmp_path / "run"):
@@ -317,6 +322,7 @@ def test_a_dry_run_is_never_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "a.txt").exists()
 
 
+@pytest.mark.snakemake
 def test_a_process_with_snakemake_among_its_words_does_no_harm(tmp_path: Path) -> None:
     words = write_workflow(tmp_path, "touch {output}")
     folder = tmp_path / "run"
@@ -332,6 +338,7 @@ def test_a_process_with_snakemake_among_its_words_does_no_harm(tmp_path: Path) -
     assert (folder / "a.txt").exists()
 
 
+@pytest.mark.snakemake
 def test_a_plain_snakemake_in_the_folder_is_seen(tmp_path: Path) -> None:
     words = write_workflow(tmp_path, "touch begun; sleep 60")
     command = [sys.executable, "-m", "snakemake", *words]
@@ -364,6 +371,7 @@ def test_the_record_decides_where_no_lock_can(
         assert bool(expected) == bool(other)
 
 
+@pytest.mark.snakemake
 def test_a_local_run_does_not_wait_for_a_slurm_that_is_down(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", f"touch {tmp_path}/asked; sleep 60")
     words = write_workflow(tmp_path, "touch {output}")

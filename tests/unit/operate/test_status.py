@@ -54,6 +54,7 @@ def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
     assert all(status.eta_seconds is None for status in found.stages)
 
 
+@pytest.mark.slow
 def test_rows_come_from_statements_and_the_footers_of_the_source(place: Path) -> None:
     chain = Chain(Config())
     source(Config(), [Path(path) for path in chain.shards.values()])

@@ -589,6 +589,7 @@ def test_the_configuration_is_shown_whole(result):
     assert "max_cpu_seconds" in result.html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -29,6 +29,8 @@ from d3.stages import diffs
 from helpers.lintseq_programs import HOSTILE, real_files
 from helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILES = real_files(12, 30)[:14]
 
 

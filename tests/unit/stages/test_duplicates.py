@@ -22,6 +22,8 @@ from d3.stages.duplicates import ids_elsewhere
 from d3.stages.pairs import run as write_pairs
 from helpers.corpus_tables import OPEN, corpus_row, stack_row, write_rows, write_shard
 
+pytestmark = pytest.mark.slow
+
 UNGRADED = {"grades": {"mode": "none"}, "diffs": {"lint": False}}
 
 

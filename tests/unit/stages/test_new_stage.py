@@ -15,6 +15,8 @@ from helpers.corpus_tables import stack_row, write_shard
 from helpers.paths import ROOT, SNAKEMAKE
 from helpers.run_folder import copy_checkout
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- worked example: stage -->")[2].partition("\n## ")[0]
 RECORD, MODULE, RULE = (
     re.sub(r"^\+", "", block, flags=re.MULTILINE)

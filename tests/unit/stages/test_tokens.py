@@ -58,6 +58,7 @@ def read_shard(output: Path) -> tuple[list[list[int]], list[list[str]], dict[str
     return [ids[int(row[0]) : int(row[1])].tolist() for row in rows], rows, notes
 
 
+@pytest.mark.slow
 def test_every_document_in_order_as_the_current_library_reads_it(tmp_path: Path, tokenizer: Path) -> None:
     from tokenizers import Tokenizer
 
@@ -107,6 +108,7 @@ def test_every_document_in_order_as_the_current_library_reads_it(tmp_path: Path,
     assert documents[0].count(2) == 1  # the end token alone, not the text that spells it
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_takes_four_bytes_a_token(tmp_path: Path, tokenizer: Path) -> None:
     settings = json.loads((tokenizer / "tokenizer.json").read_bytes())
     settings["model"]["vocab"] |= {f"never written {at}": at for at in range(600, 70_000)}
@@ -138,6 +140,7 @@ def test_without_the_toolkit_the_error_says_which_environment(tmp_path: Path, to
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
+@pytest.mark.slow
 def test_a_failing_toolkit_is_quoted_and_leaves_nothing(tmp_path: Path, tokenizer: Path) -> None:
     broken = tmp_path / "tokenizer"
     broken.mkdir()

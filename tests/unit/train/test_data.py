@@ -186,6 +186,7 @@ def test_the_loss_begins_behind_the_prompt(model_folder: Path, vocabulary: Vocab
         assert len(decode(model_folder, result.tokens[: result.loss_from + 1])) > len(prompt)
 
 
+@pytest.mark.model
 def test_a_token_that_straddles_the_boundary_is_trained_on(tmp_path: Path) -> None:
     folder = make_tokenizer(tmp_path, ["hello " * 500])
     encoder = Encoder(Vocabulary.read(folder), sequence_length=64)
@@ -286,6 +287,7 @@ def test_part_of_an_epoch_and_a_limit_of_steps() -> None:
     assert Stream(Numbers(), settings(epochs=1, max_steps=9)).steps == 2
 
 
+@pytest.mark.model
 def test_padding_lies_behind_and_outside_the_loss() -> None:
     examples = [
         Example(tokens=np.array([5, 6, 7]), labels=np.array([5, 6, 7])),
@@ -330,6 +332,7 @@ def rates(optimizer: Optimizer, steps: int) -> list[float]:
     return found
 
 
+@pytest.mark.model
 def test_cosine_falls_to_the_final_ratio_after_the_warm_up() -> None:
     found = rates(Optimizer(learning_rate=2e-4, warmup_steps=10, final_ratio=0.1), 110)
     assert found[:3] == pytest.approx([0, 2e-5, 4e-5])
@@ -339,6 +342,7 @@ def test_cosine_falls_to_the_final_ratio_after_the_warm_up() -> None:
     assert all(after < before for before, after in pairwise(found[10:]))
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("final_ratio", [0.0, 0.25])
 def test_linear_falls_to_the_final_ratio(final_ratio: float) -> None:
     found = rates(Optimizer(schedule="linear", learning_rate=1e-4, final_ratio=final_ratio, warmup_ratio=0.1), 100)
@@ -347,10 +351,12 @@ def test_linear_falls_to_the_final_ratio(final_ratio: float) -> None:
     assert found[55] == pytest.approx((1 + final_ratio) / 2 * 1e-4)
 
 
+@pytest.mark.model
 def test_cosine_without_a_floor_ends_at_zero() -> None:
     assert rates(Optimizer(final_ratio=0.0), 10)[10] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.model
 def test_steps_of_warm_up_go_before_their_share() -> None:
     assert warmup_steps(Optimizer(warmup_steps=7, warmup_ratio=0.5), 100) == 7
     assert warmup_steps(Optimizer(warmup_ratio=0.01), 250) == 2

@@ -18,6 +18,8 @@ from d3.provenance.code_digest import modules_of
 from helpers.corpus_tables import write_corpus
 from helpers.paths import ROOT
 
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
 EXAMPLE = (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- worked example: engine -->")[2]
 ENGINE, DIFF = re.findall(r"^```(?:python|diff)\n(.*?)^```$", EXAMPLE.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
 ROW = re.sub(r"^\+", "", DIFF, flags=re.MULTILINE)

@@ -53,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_the_command_counts_and_writes_what_it_rejects(folder: Path) -> None:
     settings = {**OPEN["corpus"], "filters": ["my_filters.py:NoTabs", "my_filters:licensed"]}
     command = [sys.executable, "-m", "d3", "corpus", "--shard", "a.parquet", "--out", "kept.parquet"]

@@ -154,6 +154,7 @@ def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.slow
 def test_real_shards_lose_no_row(tmp_path: Path) -> None:
     """Without the project's shards, a part of the standard library stands in for them."""
     if SHARDS:
