@@ -83,7 +83,8 @@ def test_the_sandbox_for_model_written_code_works_inside_the_image(enter: Enter,
     rows = [("t/0", number, f"def f(x):\n    {body}\n", "ok") for number, body in enumerate(bodies)]
     write_samples(tmp_path / "samples.parquet", rows)
     config = parse_config({"benchmarks": {"own": {"path": str(tmp_path / "tasks.jsonl"), "tasks": None}}})
-    words = [LAUNCHER, "execute", "--config", config.model_dump_json(), "--benchmark", "own"]
+    (tmp_path / "config.yaml").write_text(config.model_dump_json())  # JSON is YAML too
+    words = [LAUNCHER, "execute", "--config", tmp_path / "config.yaml", "--benchmark", "own"]
     words += ["--tasks", tmp_path / "tasks.jsonl", "--samples", tmp_path / "samples.parquet"]
     done = enter("eval", *words, "--out", tmp_path / "verdicts.parquet", "--workers", "2", folder=tmp_path)
     assert done.returncode == 0, done.stderr

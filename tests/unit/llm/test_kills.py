@@ -43,7 +43,8 @@ rolling = sys.argv[5] == "rolling"
 asking.SAVE_SECONDS = 0.1
 log = folder / "log.jsonl"
 log.touch()
-arguments = ["grades", "--config", settings, "--corpus", str(folder / "corpus.parquet"), "--model", model]
+(folder / "config.yaml").write_text(settings)
+arguments = ["grades", "--config", str(folder / "config.yaml"), "--corpus", str(folder / "corpus.parquet"), "--model", model]
 arguments += ["--journal", str(folder / "journal"), "--out", str(folder / "grades.parquet")]
 
 
