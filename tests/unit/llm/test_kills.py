@@ -44,7 +44,8 @@ asking.SAVE_SECONDS = 0.1
 log = folder / "log.jsonl"
 log.touch()
 (folder / "config.yaml").write_text(settings)
-arguments = ["grades", "--config", str(folder / "config.yaml"), "--corpus", str(folder / "corpus.parquet"), "--model", model]
+arguments = ["grades", "--config", str(folder / "config.yaml"), "--model", model]
+arguments += ["--corpus", str(folder / "corpus.parquet")]
 arguments += ["--journal", str(folder / "journal"), "--out", str(folder / "grades.parquet")]
 
 
