@@ -92,6 +92,7 @@ ROWS: list[tuple[str, int, str | None, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> None:
     samples, output = write_samples(tmp_path / "samples.parquet", ROWS), tmp_path / "verdicts.parquet"

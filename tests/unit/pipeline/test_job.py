@@ -171,6 +171,7 @@ def test_outputs_of_which_some_are_old_have_no_statement(tmp_path: Path, monkeyp
     assert "a.parquet.prov.json" in names(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: signal.Signals) -> None:
     program = f"""

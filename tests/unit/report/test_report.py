@@ -442,6 +442,7 @@ def test_answers_and_the_wording_of_labels(made, result):
     ]
 
 
+@pytest.mark.slow
 def test_runs_without_a_model_say_so(tmp_path):
     made = Made(tmp_path, label_status="ok")
     made.config = parse_config({**made.config.model_dump(), "grades": {"mode": "none"}, "labels": {"mode": "constant"}})
@@ -468,6 +469,7 @@ def test_attrition_conserves_the_rows_of_every_stage(made, result):
     assert {row["reason"]: int(row["rows"]) for row in result.attrition if row["stage"] == "corpus"} == reasons
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_bytes(made, result):
     assert made.report("again").bytes == result.bytes
 
@@ -548,6 +550,7 @@ def test_the_sign_test_is_exact():
     assert 0 < sign_test(2000, 1800) < 0.01
 
 
+@pytest.mark.slow
 def test_a_demo_says_so_and_a_full_run_does_not(made, result):
     sentence = "these numbers test the machinery, they are no result"
     assert sentence in result.html
@@ -620,6 +623,7 @@ def test_a_run_of_nothing_at_all_makes_a_page(tmp_path):
     assert "No model was trained" in result.html
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_leaves_a_gap(tmp_path):
     made = Made(tmp_path, files=8, tasks=1)
     path = made.paths["midtrain"] / "training.json"

@@ -167,6 +167,7 @@ def test_the_columns_are_those_of_the_released_dataset(shard: Shard, tmp_path: P
     assert [field.name for field in schema.field("metadata").type] == [n for n in STACK_COLUMNS if n != "content"]
 
 
+@pytest.mark.slow
 def test_datasets_loads_it(shard: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from datasets import List, Value, load_dataset

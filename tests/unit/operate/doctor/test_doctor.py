@@ -41,6 +41,7 @@ def place(profile: dict[str, object] | None = None, config: Config | None = None
     return Place(Chain(config or Config()), profile or {}, folder)
 
 
+@pytest.mark.slow
 def test_the_real_machine_is_examined_whole() -> None:
     found = dict(doctor.examine(place()))
     assert list(found) == list(doctor.CHECKS)

@@ -221,6 +221,7 @@ def test_missing_files_and_foreign_names_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "a.csv", "not a table", ".parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_damage_in_the_middle_of_a_parquet_file_is_no_traceback(tmp_path: Path, compression: str) -> None:
     rows = [stack_row(f"{GOOD}\nvalue = {number}\n") for number in range(60)]
