@@ -84,6 +84,10 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
+.PHONY: bench-journal
+bench-journal: setup  ## a million kept answers: CPU-seconds to open, find one, forget one; memory, files, bytes
+	$(VENV)/python benchmarks/journal.py $(ARGS)
+
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
 	$(VENV)/python benchmarks/lineage.py $(ARGS)

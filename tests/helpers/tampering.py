@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3.core.ids import digest_of, file_digest
+from d3.core.journal_segment import Segment, entries_of, write
 from d3.provenance.statement import FACTS, SHORT, settings_digest
 
 Tamper = Callable[[Path], None]
@@ -280,19 +281,15 @@ def edit_token(root: Path) -> None:
 
 
 def edit_chunk(root: Path) -> None:
-    flip(one(root, "work/journal/*/*/*.journal.zst"))
+    flip(one(root, "work/journal/*/*.journal.zst"))
 
 
 def poisoned_chunk(root: Path) -> None:
-    import hashlib
-
-    import zstandard
-
-    path = one(root, "work/journal/grades/*/*.journal.zst")
-    text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).replace(b"0", b"1", 1)
-    data = zstandard.ZstdCompressor(write_checksum=True).compress(text)
+    path = one(root, "work/journal/grades/*.journal.zst")
+    segment = Segment(path)
+    lines = [line for number in range(segment.block_count) for line in entries_of(segment.lines(number) or b"")]
     path.unlink()
-    (path.parent / f"{hashlib.sha256(data).hexdigest()}.journal.zst").write_bytes(data)
+    write(path.parent, [(key, value.replace(b"0", b"1", 1), ()) for key, value in lines])
 
 
 def edit_index(root: Path) -> None:

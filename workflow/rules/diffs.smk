@@ -17,7 +17,7 @@ rule diffs:
     resources:
         **needs(CHAIN, "diffs").of_rule(),
     params:
-        journal=f"{WORK}/journal/diffs/{{shard}}",
+        journal=f"{WORK}/journal/diffs",
         stale=stale_when("diffs"),
     shell:
         """
@@ -47,7 +47,7 @@ rule pair_diffs:
     resources:
         **needs(CHAIN, "pair_diffs").of_rule(),
     params:
-        journal=f"{WORK}/journal/pair_diffs/{{shard}}",
+        journal=f"{WORK}/journal/pair_diffs",
         stale=stale_when("pair_diffs"),
     shell:
         """

@@ -24,7 +24,7 @@ rule topics_shard:
     params:
         environment=CHAIN.environment("topics"),
         model=model_option,
-        journal=f"{WORK}/journal/topics/{{shard}}",
+        journal=f"{WORK}/journal/topics",
         stale=stale_when("topics", "topics.price"),
     shell:
         """

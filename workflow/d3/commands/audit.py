@@ -234,24 +234,23 @@ def journal(
     folder: Annotated[Path, "a folder of work/journal"],
     /,
     *,
-    compact: Annotated[bool, "rewrite it as full chunks, without damaged ones"] = False,
+    compact: Annotated[bool, "merge it into few segments, without damaged parts"] = False,
 ) -> int:
     """Check a journal of finished work, or compact it.
 
-    Exit 1: a chunk of it is damaged.
+    Exit 1: a part of it is damaged.
 
-    Example: d3 journal work/journal/grades/SHARD --compact
+    Example: d3 journal work/journal/grades --compact
     """
-    from d3.core.journal import Journal
+    from d3.core.journal import Journal, verify
     from d3.errors import InputError
 
     if not folder.is_dir():
         raise InputError("journal not found", where=str(folder), remedy="name a folder of work/journal")
-    kept = Journal(folder)
     if compact:
-        kept.compact()
-    health = kept.verify()
+        Journal(folder).compact()
+    health = verify(folder)
     for path in health.damaged:
         print(f"damaged, its entries are computed again: {path}")
-    print(f"{folder}: {health.entries:,} entries in {health.chunks:,} sound chunks")
+    print(f"{folder}: {health.entries:,} entries in {health.segments:,} sound segments")
     return 1 if health.damaged else 0

@@ -23,6 +23,8 @@ MODEL_FILES = 8
 """Files of a trained or fetched model's folder, Snakemake's time stamp among them."""
 BESIDE = 3
 """Files beside the outputs of a job: its statement, its log, its attempts. Snakemake adds one for every output."""
+JOURNAL_FILES = 40
+"""Files of a stage's journal of millions of entries: 2**20 in a file, and some smaller ones."""
 TRAINING_STATE = 16
 """Bytes a parameter of a checkpoint that training resumes from: weights, gradients' master copy, two moments."""
 
@@ -321,7 +323,9 @@ class _Planner:
         stage, count = STAGES[planned.stage], planned.jobs
         declared = count_outputs(self.chain, stage)
         outputs = MODEL_FILES if stage.outputs[0].is_folder else declared
-        planned.files = count * (outputs + declared + BESIDE + stage.journal) + 1  # and facts that jobs share
+        planned.files = (
+            count * (outputs + declared + BESIDE) + JOURNAL_FILES * stage.journal + 1
+        )  # and facts that jobs share
         seen = self.rates.get(stage.name)
         counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
         if stage.over == "model":

@@ -132,7 +132,8 @@ def holds(path: Path, probes: Probes, decode: Callable[[list[int]], str] | None 
     if name.endswith(".journal.zst"):
         import zstandard
 
-        text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).decode()
+        with path.open("rb") as file:
+            text = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read().decode()
         values = (line.partition("\t")[2] for line in text.splitlines())
         return {hit for value in values for hit in _in_json(value, probes)}
     data = _unpacked(path)

@@ -201,13 +201,10 @@ def check_orphans(run: Run) -> Iterator[Finding]:
 
 def check_journals(run: Run) -> Iterator[Finding]:
     """Yield chunks of journals that do not match their name; their entries are worked out again."""
-    from d3.core.journal import SUFFIX as CHUNK
-    from d3.core.journal import Journal
+    from d3.core.journal import verify
 
-    folder = run.root / "work" / "journal"
-    for place in sorted({path.parent for path in folder.rglob(f"*{CHUNK}")}):
-        for chunk in Journal(place).verify().damaged:
-            yield Finding(path=chunk.relative_to(run.root).as_posix(), what="is a damaged chunk of a journal")
+    for path in verify(run.root / "work" / "journal").damaged:
+        yield Finding(path=path.relative_to(run.root).as_posix(), what="is a damaged part of a journal")
 
 
 def check_index(run: Run) -> Iterator[Finding]:
