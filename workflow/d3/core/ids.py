@@ -88,4 +88,5 @@ def folder_files(folder: Path) -> list[Path]:
 
 def _leads_back(folder: str) -> bool:
     """Return whether a folder is a link to one that it lies in."""
-    return os.path.islink(folder) and Path(os.path.realpath(folder)) in Path(os.path.realpath(folder + "/..")).parents
+    place = os.path.realpath(os.path.dirname(folder))
+    return os.path.islink(folder) and Path(place).is_relative_to(os.path.realpath(folder))
