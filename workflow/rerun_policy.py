@@ -18,6 +18,7 @@ process that runs one job on a node does what its head decided, and is left alon
 import json
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import snakemake
@@ -75,6 +76,7 @@ class Content:
     def __init__(self, workflow, chain, images):
         self.workflow, self.chain, self.images = workflow, chain, images
         self.judge = Judge()
+        self.image = cache(image)
         self.decides = False
 
     def install(self):
@@ -135,7 +137,7 @@ class Content:
     def environment(self, stale):
         """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
         if self.images and stale["environment"] != "main":
-            return image(Path(stale["image"]))
+            return self.image(Path(stale["image"]))
         return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
 
     def reasons(self, dag, job):

@@ -254,15 +254,16 @@ def test_what_is_stale_is_counted_by_reason() -> None:
         state("corpus", 1, "fresh"),
         state("grades", 1, "stale", "setting grades.threshold was 2, is 3"),
         state("grades", 2, "stale", "setting grades.threshold was 2, is 3", "input in.parquet has other content"),
-        state("grades", 3, "stale", "output results/grades/3.parquet is missing"),
+        state("grades", 3, "stale", "output results/grades/3.parquet is not made yet"),
+        state("grades", 4, "stale", "output results/grades/4.parquet is missing"),
         state("diffs", 1, "follows"),
     ]
     grades, diffs = pending(states)
-    assert (grades.jobs, grades.unmade, grades.stale, grades.follows) == (3, 1, 2, 0)
+    assert (grades.jobs, grades.unmade, grades.missing, grades.stale, grades.follows) == (4, 1, 1, 2, 0)
     assert (diffs.jobs, diffs.follows) == (1, 1)
     first, second = lines([grades, diffs])
     assert first == (
-        "grades: 1 not made yet, 2 stale: setting grades.threshold was 2, is 3 (2 jobs); "
+        "grades: 1 not made yet, 1 missing, 2 stale: setting grades.threshold was 2, is 3 (2 jobs); "
         "input FILE has other content (1 jobs)"
     )
     assert second == "diffs: 1 only if what they read changes"

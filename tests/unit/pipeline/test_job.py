@@ -16,6 +16,7 @@ from d3.core.tables import TableWriter, read_notes, read_rows
 from d3.errors import D3Error
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import data_digest
+from d3.provenance.digest_cache import stamp
 from d3.provenance.statement import settings_digest
 
 SCHEMA = pa.schema([("id", pa.string())])
@@ -61,7 +62,7 @@ def test_outputs_and_statement_agree(tmp_path: Path) -> None:
             path = Path(item["name"])
             assert item["digest"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
             assert item["annotations"]["bytes"] == path.stat().st_size
-            assert item["annotations"]["mtime_ns"] == path.stat().st_mtime_ns
+            assert item["annotations"]["state"] == stamp(path).state
     assert [item["annotations"].get("rows") for item in statement["subject"]] == [3, 3, None]
     assert build["resolvedDependencies"][0]["annotations"]["rows"] == 5
     assert statement["predicate"]["runDetails"]["byproducts"][0] == {"name": "rows", "content": counts}

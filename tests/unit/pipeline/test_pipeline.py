@@ -127,18 +127,31 @@ def test_the_settings_of_a_stage_are_a_configuration(config: Config, stage: str)
     assert module_path(STAGES[stage].module) is not None
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
 @pytest.mark.parametrize(
     ("name", "revision", "expected"),
     [
         ("embedded", None, "resources/models/SmolLM2-135M-Instruct@0.1.2"),
-        ("meta-llama/Llama-3.2-1B", "abc123", "resources/models/meta-llama--Llama-3.2-1B@abc123"),
+        ("meta-llama/Llama-3.2-1B", COMMIT, f"resources/models/meta-llama--Llama-3.2-1B@{COMMIT}"),
     ],
 )
 def test_models_lie_in_folders_that_carry_their_version(name: str, revision: str | None, expected: str) -> None:
     assert chain().model_path(name, revision) == expected
 
 
-@pytest.mark.parametrize(("name", "reason"), [("owner/name", "has no revision"), ("./nowhere", "no such folder")])
-def test_other_models_are_refused(name: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "revision", "reason"),
+    [
+        ("owner/name", None, "has no revision"),
+        ("owner/name", "main", "which is not a commit; .*git ls-remote https://huggingface.co/owner/name"),
+        ("owner/name", "v1.0", "which is not a commit"),
+        ("owner/name", COMMIT[:12], "which is not a commit"),
+        ("owner/name", COMMIT + "0", "which is not a commit"),
+        ("./nowhere", None, "no such folder"),
+    ],
+)
+def test_other_models_are_refused(name: str, revision: str | None, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        chain().model_path(name, None)
+        chain().model_path(name, revision)

@@ -34,7 +34,7 @@ from d3.provenance import images
 from helpers.paths import WORKFLOW
 
 RULES = "\n".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
-HUB = {"path": "somebody/large-7B", "revision": "abc"}
+HUB = {"path": "somebody/large-7B", "revision": "a" * 40}
 ASKING = [stage.name for stage in STAGES.values() if stage.asks]
 WITHOUT_CHECK = {
     "source": "its shards are compared with their digest alone",
@@ -205,10 +205,10 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     )
     if kind == "vllm":
         engine |= {"tensor_parallel": 4}
-    large = {"model": "somebody/judge-70B", "revision": "abc"}
+    large = {"model": "somebody/judge-70B", "revision": "a" * 40}
     values: dict[str, Any] = {stage: {"engine": engine | large}}
     if stage == "generate":
-        values |= {"model": {"path": large["model"], "revision": "abc"}}
+        values |= {"model": {"path": large["model"], "revision": "a" * 40}}
     chain = Chain(parse_config(values))
     runs_it = ENGINE_KINDS[kind].environment is not None
     assert chain.environment(stage) == (ENGINE_KINDS[kind].environment or STAGES[stage].environment)
@@ -219,8 +219,8 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     memory, gpus = machine.gpu_memory(chain)
     assert (memory > 30_000, gpus) == (runs_it, 4 if kind == "vllm" else 1)
     assert machine.wants_gpus(chain) == ENGINE_KINDS[kind].needs_gpus == cost_defaults.on_gpus(chain, stage)
-    assert machine.hub_models(chain) == ["somebody/judge-70B@abc"]
-    assert "somebody--judge-70B@abc" in {work.name for work in jobs(chain, topics=True)}
+    assert machine.hub_models(chain) == ["somebody/judge-70B@" + "a" * 40]
+    assert "somebody--judge-70B@" + "a" * 40 in {work.name for work in jobs(chain, topics=True)}
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
     assert (planned[stage].gpu_hours > 0) == ENGINE_KINDS[kind].needs_gpus
 
@@ -334,5 +334,5 @@ def test_a_stage_of_the_name_of_a_target_has_another_rule() -> None:
 def test_jobs_of_models_are_named_for_their_folder() -> None:
     works: dict[str, Work] = {work.stage: work for work in jobs(whole()) if STAGES[work.stage].over == "model"}
     assert works["model"].name.startswith(f"{MODEL_NAME}@")
-    assert works["hub_model"].name == "somebody--large-7B@abc"
-    assert works["hub_model"].log == Path("logs/hub_model/somebody--large-7B@abc.log")
+    assert works["hub_model"].name == "somebody--large-7B@" + "a" * 40
+    assert works["hub_model"].log == Path(f"logs/hub_model/somebody--large-7B@{'a' * 40}.log")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 if TYPE_CHECKING:
     from d3.config.models import Config
 
+PARANOID = "read every file, whatever its size and times"
+
 
 def run(*words: str) -> int:
     """Run the workflow with Snakemake; resume safely, and explain failures on one screen.
@@ -40,6 +42,7 @@ def plan(
     with_topics: bool = False,
     measured: Annotated[Path | None, "working folder of the run whose rates count; default: that of the run"] = None,
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
+    paranoid: Annotated[bool, PARANOID] = False,
 ) -> None:
     """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
 
@@ -53,7 +56,10 @@ def plan(
     from d3.operate.plan_table import plan_table
     from d3.pipeline.pipeline import Chain
     from d3.pipeline.why import job_states
+    from d3.provenance.digest_cache import read_everything
 
+    if paranoid:
+        read_everything()
     chain = Chain(config)
     folder = measured.absolute() if measured else None
     found = estimate(chain, cost_model.measured(chain, folder / chain.results if folder else None), topics=with_topics)
@@ -122,7 +128,11 @@ def images(
 
 
 def why(
-    files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: "Config"
+    files: Annotated[Sequence[str], "files below results/, or anything in their folders"],
+    /,
+    config: "Config",
+    *,
+    paranoid: Annotated[bool, PARANOID] = False,
 ) -> None:
     """Explain whether a run would build files again, and why.
 
@@ -131,7 +141,10 @@ def why(
     Example: d3 why results/runs/demo/report.html --config config/config.yaml
     """
     from d3.pipeline.why import elsewhere, explain, job_states
+    from d3.provenance.digest_cache import read_everything
 
+    if paranoid:
+        read_everything()
     for name in files:
         lines = elsewhere(config, name)
         if lines is None:

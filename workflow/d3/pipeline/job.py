@@ -168,7 +168,7 @@ class Job:
             outputs = []
             for path, digest, rows in finished:
                 now = stamp(path)
-                outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, mtime_ns=now.mtime_ns))
+                outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, state=now.state))
             write_statement(
                 statement,
                 Told(
@@ -191,7 +191,5 @@ class Job:
         now = stamp(path)
         if now != self._stamps[path]:
             raise D3Error("changed while the job read it", where=str(path), remedy="run the job again")
-        digest = cache.digest(path) if path.is_dir() else file_digest(path)
-        return descriptor(
-            path, digest, rows=self._rows.get(path), bytes=now.bytes, mtime_ns=now.mtime_ns, **annotations
-        )
+        digest = cache.digest(path, now) if path.is_dir() else file_digest(path)
+        return descriptor(path, digest, rows=self._rows.get(path), bytes=now.bytes, state=now.state, **annotations)

@@ -23,7 +23,7 @@ from d3.config.identity import deciding, deciding_part
 from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
-from d3.core.pinned_inputs import pins
+from d3.core.pinned_inputs import check_commit, pins
 from d3.core.tables import table_name
 from d3.errors import ConfigError
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
@@ -231,8 +231,7 @@ class Chain:
             return canonical_path(name)
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
-        if revision is None:
-            raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
+        check_commit(name, revision)
         return f"{self.models}/{name.replace('/', '--')}@{revision}"
 
     def asks(self, stage: str) -> bool:

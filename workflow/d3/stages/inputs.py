@@ -20,7 +20,7 @@ from typing import Any
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.pinned_inputs import Pin, check_pin, pins
+from d3.core.pinned_inputs import Pin, check_commit, check_pin, pins
 from d3.core.tables import Row, remove
 from d3.errors import ToolError
 from d3.pipeline.job import Job
@@ -155,6 +155,7 @@ def hub_model(out: Path, model: str, revision: str) -> None:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
+    check_commit(model, revision)
     with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
         part = job.file(out)
         try:

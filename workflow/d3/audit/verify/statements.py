@@ -8,7 +8,7 @@ from pathlib import Path
 
 from d3.audit.job_graph import Finding, Run
 from d3.audit.statements import FOLDERS, Statement, stage_of
-from d3.core.ids import FOREIGN, digest_of, file_digest
+from d3.core.ids import FOREIGN, digest_of, file_digest, folder_files
 from d3.errors import D3Error
 from d3.pipeline.pipeline import key_of, own_settings
 from d3.pipeline.registry import STAGES, stage_of_folder
@@ -149,8 +149,7 @@ def check_files(run: Run, statement: Statement) -> Iterator[Finding]:
 
 
 def _size(path: Path) -> int:
-    files = [child for child in path.rglob("*") if child.is_file()] if path.is_dir() else [path]
-    return sum(child.stat().st_size for child in files if child.name not in FOREIGN)
+    return sum(child.stat().st_size for child in (folder_files(path) if path.is_dir() else [path]))
 
 
 def check_links(run: Run) -> Iterator[Finding]:
