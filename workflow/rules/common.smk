@@ -29,6 +29,17 @@ try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
     MODELS = {stage: CHAIN.answering(stage) or [] for stage in STAGES}
+    TASKS = [
+        f"{name}={CHAIN.tasks_path(item)}"
+        for _, (name, item) in CHAIN.benchmarks.items()
+    ]
+    TASK_FILES = list(
+        dict.fromkeys([*(task.split("=", 1)[1] for task in TASKS), *CHAIN.task_files])
+    )
+    AGAINST = [
+        *(["--tasks", *TASKS] if TASKS else []),
+        *(["--task-files", *CHAIN.task_files] if CHAIN.task_files else []),
+    ]
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
 except D3Error as error:

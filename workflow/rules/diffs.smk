@@ -37,6 +37,7 @@ rule pair_diffs:
     input:
         pairs=f"{DIR['pairs']}/{{shard}}.parquet",
         duplicates=f"{DIR['pair_duplicates']}/{{shard}}.txt",
+        contamination=f"{DIR['pair_contamination']}/{{shard}}.jsonl",
     output:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
@@ -54,6 +55,7 @@ rule pair_diffs:
         d3 pair-diffs --settings {params.stale[settings]:q} \
             --in {input.pairs:q} \
             --duplicates {input.duplicates:q} \
+            --contamination {input.contamination:q} \
             --workers {threads} \
             --journal {params.journal:q} \
             --out {output:q} \

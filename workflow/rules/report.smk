@@ -8,6 +8,11 @@ localrules:
 rule report:
     """Write the report of the run."""
     input:
+        contamination=[
+            file
+            for stage in ("contamination", "pair_contamination", "label_contamination")
+            for file in shard_files(f"{DIR[stage]}/{{shard}}.jsonl")
+        ],
         corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
         rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
         grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
@@ -41,6 +46,7 @@ rule report:
     shell:
         """
         d3 report --settings {params.stale[settings]:q} \
+            --contamination {input.contamination:q} \
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
             --grades {input.grades:q} \

@@ -25,7 +25,7 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_LABELS = {"labels", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
+AFTER_LABELS = {"labels", "label_contamination", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
 AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
 
@@ -44,7 +44,11 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"topics": {"price": [1, 2]}}, set()),
         ({"midtrain": {"batch": 8}}, {"midtrain"}),
         ({"sft": {"batch": 8}}, AFTER_SFT),
-        ({"pairs": {"sample": 2}}, {"pairs", "pair_duplicates", "pair_diffs", "sft_data"} | AFTER_SFT),
+        (
+            {"pairs": {"sample": 2}},
+            {"pairs", "pair_duplicates", "pair_contamination", "pair_diffs", "sft_data"} | AFTER_SFT,
+        ),
+        ({"contamination": {"files": ["tasks.jsonl"]}}, set()),
         ({"generate": {"temperature": 0.8}}, {"generate", "execute", "scores", "report"}),
         ({"execute": {"memory_mb": 512}}, {"execute", "scores", "report"}),
         ({"scores": {"resamples": 10}}, {"scores", "report"}),

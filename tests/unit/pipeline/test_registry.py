@@ -41,6 +41,9 @@ WITHOUT_CHECK = {
     "model": "a folder of somebody else's",
     "hub_model": "a folder of somebody else's",
     "benchmark": "a file of somebody else's",
+    **dict.fromkeys(
+        ("contamination", "pair_contamination", "label_contamination"), "the stages that read a list check it"
+    ),
     "duplicates": "the stages that read a list check it",
     "pair_duplicates": "the stages that read a list check it",
     "generate": "only the model could make a sample again",
@@ -190,7 +193,9 @@ def test_trace_shows_late_rows_first() -> None:
 
 
 def test_what_is_upstream_and_what_is_no_stage() -> None:
-    assert before("dataset") == {"labels", "diffs", "grades", "corpus", "duplicates"}
+    assert before("dataset") == {
+        *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates")
+    }
     assert position("no such stage") == position("") == len(STAGES)
 
 

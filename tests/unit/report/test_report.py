@@ -71,15 +71,34 @@ class Made:
     """A small run on disk; sizes and statuses can be chosen."""
 
     def __init__(
-        self, folder, *, files=40, shards=2, tasks=8, label_status=None, arms=ARMS, midtrain=True, solved=None
+        self,
+        folder,
+        *,
+        files=40,
+        shards=2,
+        tasks=8,
+        label_status=None,
+        arms=ARMS,
+        midtrain=True,
+        solved=None,
+        config=None,
     ):
         self.folder = Path(folder)
         self.draw = random.Random(7)
-        self.config = parse_config({"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}})
+        self.folder.mkdir(exist_ok=True)
+        self.config = config or parse_config(
+            {"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}}
+        )
         self.solved = {"baseline": 1, "d3": 3} if solved is None else solved
         self.paths = {name: [] for name in ("corpus", "rejected", "grades", "diffs", "labels", "dataset", "tokens")}
         for shard in range(shards):
             self.shard(f"s{shard}", files // shards, label_status)
+        self.paths["contamination"] = [self.folder / "contaminated.jsonl"]
+        lines = [
+            {"kind": kind, "id": str(number), "benchmark": "humaneval", "task": f"HumanEval/{number % 2}", "share": 0.5}
+            for number, kind in enumerate(("file", "file", "file", "pair"))
+        ]
+        self.paths["contamination"][0].write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         self.paths["midtrain"] = self.trained("midtrain", 6, 4.1) if midtrain else None
         self.paths["sft"] = {arm: self.trained(f"sft-{arm}", 6, 3.2 - 0.3 * (arm == "d3")) for arm in arms}
         self.paths |= {"samples": {}, "verdicts": {}, "scores": []}
@@ -402,6 +421,16 @@ def test_counts_by_reason_status_and_score_are_those_of_the_tables(made, result)
             kind: counts[kind] for kind in verdicts[0][1:]
         }
         assert sum(map(int, cells[1:])) == counts.total()
+
+
+def test_what_was_removed_for_which_task_is_listed(made, result):
+    assert result.section("Different texts that contain a task")[1:] == [
+        ["humaneval", "HumanEval/0", "2", "0", "0"],
+        ["humaneval", "HumanEval/1", "1", "1", "0"],
+    ]
+    assert "was decontaminated against this benchmark" in result.html
+    off = parse_config({**made.config.model_dump(), "contamination": {"share": None}})
+    assert "was not decontaminated against this benchmark" in Made(made.folder / "off", config=off).report().html
 
 
 def test_answers_and_the_wording_of_labels(made, result):

@@ -145,6 +145,22 @@ class Corpus(Section):
     text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
 
 
+class Contamination(Section):
+    """Decontamination: files, pairs and labels that contain a task of a benchmark are dropped as `benchmark:TASK`.
+
+    All tasks of the files of `benchmarks` count, whatever `benchmarks.*.tasks` is."""
+
+    ngram: Positive = 13
+    """Tokens of an n-gram; a token is a word, a number or an operator."""
+    share: Annotated[float, Field(gt=0, le=1), Number] | None = 0.1
+    """Share of a task's n-grams (problem and solution) that a text must have to be dropped; null drops nothing.
+    Lower values drop more code that is merely similar."""
+    files: list[str] = []
+    """Further JSONL(.gz, .zst) files of tasks: one JSON object a line with `task_id`, the problem (such as
+    `prompt` or `text`) and the solution (such as `canonical_solution` or `code`). Like `benchmarks`, it is
+    part of no key: with another list, only batches that contain its tasks are rebuilt."""
+
+
 class Pairs(Section):
     """Docstring -> function pairs from the held-out files. The paper's fine-tuning set is not public."""
 
@@ -467,6 +483,7 @@ class Config(Section):
     """Seed from which every random number is derived."""
     source: Source = Source()
     corpus: Corpus = Corpus()
+    contamination: Contamination = Contamination()
     pairs: Pairs = Pairs()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()

@@ -31,7 +31,8 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
 
     Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
     `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
-    and `statuses`; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
+    and `statuses`; `decontaminated`, by which n-grams the training data was decontaminated against the
+    benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
     `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
     fewer samples than the largest k.
 
@@ -61,7 +62,9 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
             reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
             raise InputError(reason, where=str(verdicts), remedy="raise generate.samples or lower scores.k")
         result = scores(config, counts, benchmark)
-        result |= {"benchmark": benchmark, "arm": arm, "built": built(found)}
+        against = config.contamination
+        decontaminated = {"ngram": against.ngram, "share": against.share} if against.share is not None else None
+        result |= {"benchmark": benchmark, "arm": arm, "built": built(found), "decontaminated": decontaminated}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         job.file(out).write_text(text, encoding="utf-8")
 

@@ -44,6 +44,8 @@ class Task:
     """The function that the tests call."""
     canonical: str
     """A program that passes."""
+    problem: str | None = None
+    """The problem as published, empty where it is the docstring of `canonical`; None: it is the instruction."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

@@ -92,11 +92,12 @@ class Chain:
     def unread(self) -> set[str]:
         """Give the settings that no stage reads in this configuration.
 
-        The list of shards is among them: a shard more leaves the others where they are. So is the
-        opt-out list: an entry more leaves the batches alone that it does not touch.
+        The list of shards is among them: a shard more leaves the others where they are. So are the opt-out
+        list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        never = {"source.shards", "source.opt_out", "contamination.files"}
+        return never.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
         """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
@@ -105,7 +106,7 @@ class Chain:
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
-        if stage == "corpus" and self.embedded_source:
+        if stage == "contamination" and self.embedded_source:
             upstream["source"] = self.key("source")
         return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
@@ -204,6 +205,14 @@ class Chain:
     def opted_out(self) -> str | None:
         """Give the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
         return file_digest(Path(self.opt_out)) if self.opt_out else None
+
+    @cached_property
+    def task_files(self) -> list[str]:
+        """Return the further files to decontaminate against; raise ConfigError for one that is not there."""
+        for path in self.config.contamination.files:
+            if not Path(path).is_file():
+                raise ConfigError(f"contamination.files: file {path!r} not found", remedy="check the path")
+        return self.config.contamination.files
 
     @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:

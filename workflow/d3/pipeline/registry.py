@@ -80,9 +80,18 @@ _RECORDS = (
         local=True,
     ),
     Stage(
+        name="contamination",
+        module="d3.stages.contamination",
+        settings=("source", "contamination"),
+        outputs=(Output("{name}.jsonl"),),
+        rows_of="source",
+        cost=Cost(start=2, cpu_per_row=0.003, bytes_per_row=1),
+    ),
+    Stage(
         name="corpus",
         module="d3.stages.corpus.stage",
         settings=("seed", "source", "corpus"),
+        upstream=("contamination",),
         imports=("corpus.filters",),
         outputs=(
             Output("{name}.parquet", "CORPUS", ids="corpus"),
@@ -164,10 +173,19 @@ _RECORDS = (
         shown=("sample", "part", "start", "end", "label", "status"),
     ),
     Stage(
+        name="label_contamination",
+        module="d3.stages.contamination",
+        settings=("contamination",),
+        upstream=("labels",),
+        outputs=(Output("{name}.jsonl"),),
+        rows_of="labels",
+        cost=Cost(start=2, cpu_per_row=0.0002, bytes_per_row=1),
+    ),
+    Stage(
         name="dataset",
         module="d3.stages.dataset",
         settings=("seed", "dataset"),
-        upstream=("labels",),
+        upstream=("labels", "label_contamination"),
         outputs=(
             Output("data/{name}.parquet", "DATASET"),
             Output("rows/{name}.parquet", "ROW_IDS", ids="rows"),
@@ -228,10 +246,20 @@ _RECORDS = (
         resources=Resources(memory_mb=4000, minutes=240),
     ),
     Stage(
+        name="pair_contamination",
+        module="d3.stages.contamination",
+        settings=("contamination",),
+        upstream=("pairs",),
+        over="once",
+        outputs=(Output("{shard}.jsonl"),),
+        rows_of="pairs",
+        cost=Cost(start=2, cpu_per_row=0.0005, bytes_per_row=1),
+    ),
+    Stage(
         name="pair_diffs",
         module="d3.stages.diffs",
         settings=("seed", "diffs"),
-        upstream=("pairs", "pair_duplicates"),
+        upstream=("pairs", "pair_duplicates", "pair_contamination"),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
         rows_of="pairs",
         journal=True,
@@ -299,7 +327,7 @@ _RECORDS = (
     Stage(
         name="scores",
         module="d3.evals.score",
-        settings=("seed", "scores", "generate.samples"),
+        settings=("seed", "scores", "generate.samples", "contamination.ngram", "contamination.share"),
         upstream=("execute",),
         over="evaluation",
         outputs=(Output("{name}.json"),),
@@ -378,7 +406,7 @@ def of_functions(name: str) -> bool:
 
 def lists_ids(name: str) -> bool:
     """Return whether a stage only lists ids that others leave out, so that no row comes from it."""
-    return name in STAGES and STAGES[name].outputs[0].path.endswith(".txt")
+    return name in STAGES and STAGES[name].outputs[0].path.endswith((".txt", ".jsonl"))
 
 
 def before(stage: str) -> set[str]:

@@ -25,6 +25,7 @@ from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
+from d3.stages.contamination import matches
 from d3.stages.label_metrics import duplicate_key, duplicate_share
 
 Numbers = dict[str, Any]
@@ -48,6 +49,8 @@ UNITS = {
 class Files:
     """The result files of one run."""
 
+    contamination: Sequence[Path]
+    """Lists of texts that contain tasks of benchmarks: files, pairs and labels."""
     corpus: Sequence[Path]
     rejected: Sequence[Path]
     grades: Sequence[Path]
@@ -74,7 +77,8 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["training"] = list(training(job, files.midtrain, files.sft))
     numbers["attrition"] = list(_attrition(job, files, numbers["training"]))
     numbers["corpus"] = _corpus(job, files)
-    numbers["rejected"] = {"reasons": _counts(job, files.rejected, schemas.REJECTED, "reason")}
+    numbers["rejected"] = {"reasons": _reasons(job, files)}
+    numbers["contamination"] = _contamination(config, job, files)
     numbers["grades"] = _grades(config, job, files)
     numbers["diffs"] = _diffs(job, files)
     numbers["labels"] = _labels(config, job, files)
@@ -140,6 +144,14 @@ def _counts(job: Job, tables: Iterable[Path], schema: pa.Schema, column: str) ->
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _reasons(job: Job, files: Files) -> dict[str, int]:
+    """Count rejected rows by reason, the most frequent first; all tasks of benchmarks together."""
+    counts: Counter[str] = Counter()
+    for reason, rows in _counts(job, files.rejected, schemas.REJECTED, "reason").items():
+        counts[reason.partition(":")[0]] += rows
+    return dict(counts.most_common())
+
+
 def _spread(values: Counter[int]) -> Row:
     """Give the counts of some whole numbers with their smallest, median, mean and largest."""
     ordered = sorted(values.elements())
@@ -170,6 +182,24 @@ def _corpus(job: Job, files: Files) -> Row:
         "rows": sum(shard["kept"] for shard in shards),
         "splits": _counts(job, files.corpus, schemas.CORPUS, "split"),
         "shards": shards,
+    }
+
+
+def _contamination(config: Config, job: Job, files: Files) -> Row:
+    """Return what was removed for which task: different files, pairs and labels."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for path in files.contamination:
+        for kind, _, match in matches(job.input(path)):
+            found.setdefault((match.benchmark, match.task), Counter())[kind] += 1
+    settings = config.contamination
+    return {
+        "ngram": settings.ngram,
+        "share": settings.share,
+        "against": [*config.benchmarks, *(Path(path).name for path in settings.files)],
+        "removed": [
+            {"benchmark": benchmark, "task": task, **{f"{kind}s": counts[kind] for kind in ("file", "pair", "label")}}
+            for (benchmark, task), counts in sorted(found.items())
+        ],
     }
 
 

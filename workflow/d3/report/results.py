@@ -94,6 +94,7 @@ def benchmarks(
                     "samples": len(statuses),
                     "confidence": score["confidence"] if score else None,
                     "built": score["built"] if score else None,
+                    "decontaminated": score["decontaminated"] if score else None,
                     "pass": _passes(score) if score else [],
                     "verdicts": {name: counts[name] for name in _in_order(counts)},
                     "statuses": dict(sorted(Counter(status for _, status in statuses).items())),
@@ -123,6 +124,7 @@ def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
             found[score["benchmark"], score["arm"]] = {
                 **{name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "verdicts")},
                 "built": score["built"]["share"],
+                "decontaminated": score["decontaminated"],
             }
         except (KeyError, TypeError) as error:
             raise InputError(f"is no score file ({error})", where=str(path), remedy="make it again") from None

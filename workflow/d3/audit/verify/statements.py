@@ -105,7 +105,7 @@ def _key_differs(statement: Statement) -> Iterator[str]:
         return
     read = {stage_of(item.path): item.path.split("/")[2] for item in statement.inputs if stage_of(item.path)}
     upstream = {name: read[name] for name in STAGES[stage].upstream if name in read}
-    if stage == "corpus" and "source" in read:
+    if stage == "contamination" and "source" in read:
         upstream["source"] = read["source"]
     settings = own_settings(stage, statement.config)
     key = key_of(stage, settings, statement.prompts, upstream)

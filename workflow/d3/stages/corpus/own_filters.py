@@ -28,6 +28,7 @@ RESERVED = {judge.reason for judge in (*ROW_FILTERS, *TEXT_FILTERS, *SIZE_FILTER
     "opted_out",
     "not_sampled",
     "duplicate",
+    "benchmark",
 }
 """Reasons with a meaning of their own, which a user's filter may not use."""
 

@@ -8,6 +8,7 @@ known, and of rows with the same text the one with the smallest key stays (`d3.s
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from d3.config.models import Config
 from d3.core import schemas
@@ -27,6 +28,7 @@ from d3.core.tables import (
 )
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.stages.contamination import Key, Match, read_matches
 from d3.stages.corpus.filters import Rejection, examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.stages.corpus.read import Broken, read_shard
@@ -35,11 +37,20 @@ from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
 
-def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
+def run(
+    config: Config,
+    shard: Sequence[Path],
+    out: Path,
+    rejected: Path,
+    *,
+    contamination: Path | None = None,
+    opt_out: Path | None = None,
+) -> None:
     """Filter source shards, one or a batch, into kept rows and rejected rows.
 
     Write `schemas.CORPUS` to `out`, ordered as in the shards, and `schemas.REJECTED` with the reasons to
-    `rejected`. `opt_out` is a list as in `d3.core.opt_out`. Raise InputError if a shard cannot be read to
+    `rejected`. `contamination` lists files that contain tasks of benchmarks; `opt_out` is a list as in
+    `d3.core.opt_out`. Raise InputError if a shard cannot be read to
     its end, if the list contains a malformed line or if a filter of the user fails; ConfigError if one
     cannot be imported.
 
@@ -55,6 +66,7 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
         stack.callback(candidates.discard)
         choice = Choice(config)
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
+        contaminated = read_matches(job, contamination)
         own = own_filters(config.corpus.filters)
         for judge in own:
             job.input(judge.path, role="filter", declared=False)
@@ -62,14 +74,14 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
 
         def reject(row: Row, why: Rejection) -> None:
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
-            job.drop(why.reason)
+            job.drop(why.reason.partition(":")[0])
 
         for path in shard:
             name, total = table_name(path), count_rows(job.input(path))
             job.read += total
             for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
                 place = placed(name, number, row)
-                found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
+                found = examined(config, entries, place, row, own, contaminated, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
                 else:
@@ -106,17 +118,26 @@ def _id_of(content: str | None) -> str | None:
 
 
 def examined(
-    config: Config, entries: OptOut, place: Row, row: Row | Broken, own: Sequence[OwnFilter] = (), *, where: str = ""
+    config: Config,
+    entries: OptOut,
+    place: Row,
+    row: Row | Broken,
+    own: Sequence[OwnFilter] = (),
+    contaminated: Mapping[Key, Match] = MappingProxyType({}),
+    *,
+    where: str = "",
 ) -> Row | Rejection:
     """Return the `schemas.CORPUS` row of a source row that passes all filters, or why it does not.
 
-    `own` are the user's filters; `where` names the row if one of them fails.
+    `own` are the user's filters, `contaminated` the matches by id; `where` names the row if a filter fails.
     """
     entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
     if entry is not None:
         return Rejection(OPTED_OUT, detail_of(entry))
     if isinstance(row, Broken):
         return Rejection(row.reason, row.detail)
+    if (match := contaminated.get((place["id"],))) is not None:
+        return Rejection(match.reason, match.detail)
     text = examine(row, config.corpus)
     if isinstance(text, Rejection):
         return text
