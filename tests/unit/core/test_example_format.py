@@ -82,14 +82,14 @@ def test_the_bytes_of_an_example() -> None:
     prompt = example_prompt("a.py", old, "Print the separator.")
     assert prompt == (
         "<code>\n[start of a.py]\n  1 import os\n[end of a.py]\n</code>\n\n"
-        "<issue>\nPrint the separator.\n</issue>\n\n<code>"
+        "<issue>\nPrint the separator.\n</issue>\n\n<code>\n"
     )
     completion = example_completion(prompt, [make_diff(old, middle), make_diff(middle, new)])
     assert completion == prompt + (
-        "\n<|diff|>@@ -1,0 +2,2 @@\n+\n+print(os.sep)\n<|diff|>@@ -3 +3 @@\n-print(os.sep)\n+print(os.sep, 1)\n</code>"
+        "<|diff|>@@ -1,0 +2,2 @@\n+\n+print(os.sep)\n<|diff|>@@ -3 +3 @@\n-print(os.sep)\n+print(os.sep, 1)\n</code>"
     )
     empty = example_prompt("b.py", "", "Begin.")
-    assert empty == "<code>\n[start of b.py]\n\n[end of b.py]\n</code>\n\n<issue>\nBegin.\n</issue>\n\n<code>"
+    assert empty == "<code>\n[start of b.py]\n\n[end of b.py]\n</code>\n\n<issue>\nBegin.\n</issue>\n\n<code>\n"
 
 
 def test_line_numbers_are_three_wide_and_grow() -> None:
@@ -124,6 +124,7 @@ def test_what_a_model_writes_beside_the_diffs_is_left_out() -> None:
     assert written_diffs("<|diff|>@@ -0,0 +1,2 @@\n+x\n+") == ["@@ -0,0 +1,2 @@\n+x\n+"]
     assert written_diffs("print('hello')\n</code>") is None
     assert written_diffs("\n</code>\n<|diff|>late") is None
+    assert written_diffs("</code>\n<|diff|>late") is None
     assert written_diffs("") is None
 
 

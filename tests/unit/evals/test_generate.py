@@ -12,11 +12,14 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import derive_seed
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError
 from d3.evals import generate
 from d3.evals.generate import build, run
 from d3.llm.engine import Answer, Request
+from d3.train.sft_data import Encoded, Encoder
 from helpers.benchmark_files import PACK_ROW, written
+from helpers.split_tokenizers import SPLITS, split_tokenizer
 
 FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 SECOND = "@@ -2,1 +2,1 @@\n-    return 0\n+    return r * r"
@@ -80,7 +83,7 @@ def test_a_torn_last_diff_is_left_out() -> None:
 
 
 class Letters:
-    """A tokenizer as far as `plain_ids` needs one: bytes."""
+    """A tokenizer as far as prompts need one: bytes."""
 
     bos_token_id, eos_token_id = 1, 0
 
@@ -116,8 +119,8 @@ class Author:
         ]
 
 
-def config(samples: int = 2, **settings: object) -> Config:
-    benchmark = {"kind": "humanevalsynth", "path": "x"}
+def config(samples: int = 2, kind: str = "humanevalsynth", **settings: object) -> Config:
+    benchmark = {"kind": kind, "path": "x"}
     return parse_config(
         {
             "seed": 3,
@@ -137,7 +140,7 @@ def draw(
     monkeypatch: pytest.MonkeyPatch, author: Author, config: Config, tasks: Path, output: Path, **more: Any
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(generate, "open_engine", lambda settings, model: author)
-    run(config, tasks, output, model="author", **{"benchmark": "pack", **more})
+    run(config, tasks, output, **{"model": "author", "benchmark": "pack", **more})
     table = pq.read_table(output)
     assert table.schema.equals(schemas.SAMPLES)
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -165,6 +168,24 @@ def test_rows_of_every_task_and_sample(tasks: Path, tmp_path: Path, monkeypatch:
     assert (request.max_tokens, request.temperature, request.top_p) == (50, 0.5, 0.9)
     assert request.stop == ("\n</code>",)
     assert request.seed == rows[1]["seed"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("kind", ["humanevalsynth", "humanevalfix"])
+def test_generation_begins_with_the_tokens_that_training_shows(
+    split: str, kind: str, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = split_tokenizer(tmp_path / "model", split)
+    author = Author()
+    rows = draw(monkeypatch, author, config(kind=kind), tasks, tmp_path / "samples.parquet", model=str(model))
+    encoder = Encoder(Vocabulary.read(model), sequence_length=4000)
+    prompts = {f"{row['task_id']}#{row['sample']}": row["prompt"] for row in rows}
+    assert author.asked
+    for request in author.asked:
+        row = encoder.encode(prompts[request.key], example_completion(prompts[request.key], [FIRST, SECOND]))
+        assert isinstance(row, Encoded)
+        assert list(request.ids) == row.tokens[: row.loss_from]
+        assert (request.ids[0] == 0) == (split == "llama3")
 
 
 def bytes_of(author: Author, request: Request) -> str:

@@ -210,7 +210,7 @@ def test_examples_replay_to_their_function(tmp_path: Path) -> None:
         "<code>\n[start of area_solution.py]\n\n[end of area_solution.py]\n</code>\n\n<issue>\n"
     )
     assert "Give the area of a square." in example["prompt"]
-    assert example["completion"].startswith(example["prompt"] + "\n<|diff|>@@ -0,0 +1 @@\n+def area(side):")
+    assert example["completion"].startswith(example["prompt"] + "<|diff|>@@ -0,0 +1 @@\n+def area(side):")
     assert written_diffs(example["completion"].removeprefix(example["prompt"])) == rows[0]["diffs"]
 
 

@@ -1,7 +1,9 @@
 """Sub-trajectories of a diff sequence, and the text of a D3 example.
 
 The template is that of the authors' code and dataset card: the start file with line numbers, the
-instruction, then the diffs, each on a new line after `<|diff|>`.
+instruction, then the diffs, each on a new line after `<|diff|>`. The newline before the first one belongs to
+the prompt here, to the answer in theirs; the whole example is the same. Tokenizers that merge it with
+`<code>` (Llama 3's) would otherwise write a prompt alone in other tokens than in training.
 """
 
 import string
@@ -12,6 +14,8 @@ from d3.core.ids import unit_interval
 
 DIFF = "<|diff|>"
 CODE_END = "</code>"
+OPENING = f"{DIFF}@@ -"
+"""How every answer begins."""
 MARKERS = (DIFF, "<code>", CODE_END, "<issue>", "</issue>", "[start of ", "[end of ")
 """What structures an example. A file or instruction that holds one of these cannot be told from the
 structure, so it does not become an example."""
@@ -56,13 +60,13 @@ def example_prompt(name: str, program: str, instruction: str) -> str:
     """Give the prompt of an example: the start file and the instruction [authors' code]."""
     return (
         f"<code>\n[start of {name}]\n{number_lines(program)}\n[end of {name}]\n</code>\n\n"
-        f"<issue>\n{instruction}\n</issue>\n\n<code>"
+        f"<issue>\n{instruction}\n</issue>\n\n<code>\n"
     )
 
 
 def example_completion(prompt: str, diffs: Sequence[str]) -> str:
-    """Give the completion: the prompt again, then the diffs [dataset card]."""
-    return prompt + "".join(f"\n{DIFF}{diff}" for diff in diffs) + f"\n{CODE_END}"
+    """Return the completion: the prompt again, then the diffs [dataset card]."""
+    return prompt + "".join(f"{DIFF}{diff}\n" for diff in diffs) + CODE_END
 
 
 def written_diffs(answer: str) -> list[str] | None:
@@ -70,7 +74,7 @@ def written_diffs(answer: str) -> list[str] | None:
 
     The text ends at `</code>` if that is there; what stands before the first marker is ignored.
     """
-    text = answer.split(f"\n{CODE_END}", 1)[0]
+    text = f"\n{answer}".split(f"\n{CODE_END}", 1)[0]
     if DIFF not in text:
         return None
     return [piece.removesuffix("\n") for piece in text.split(DIFF)[1:]]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import CODE_END, example_prompt, written_diffs
+from d3.core.example_tokens import ExampleTokens
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row
@@ -24,9 +25,9 @@ from d3.core.unified_diff import DiffError, apply_diffs
 from d3.errors import ConfigError
 from d3.evals.tasks import Task, load_tasks
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request
+from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
-from d3.llm.prompt import plain_ids
+from d3.llm.prompt import backend_settings
 from d3.pipeline.job import Job
 
 STOP = (f"\n{CODE_END}",)
@@ -67,9 +68,14 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
         job.model(model, None)
         samples = job.table(out, schemas.SAMPLES)
         engine = open_engine(config.generate.engine, model)
+        folder = Path(model)
+        # transformers may load another tokenizer than the one that the examples were written with
+        tokens = (
+            ExampleTokens.of_model(folder) if folder.is_dir() else ExampleTokens(backend_settings(engine.tokenizer))
+        )
         total = job.read = len(todo) * config.generate.samples
         questions = (
-            question(config, engine, benchmark, task, number)
+            question(config, tokens, benchmark, task, number)
             for task in todo
             for number in range(config.generate.samples)
         )
@@ -80,13 +86,13 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
                 job.keep()
 
 
-def question(config: Config, engine: Engine, benchmark: str, task: Task, number: int) -> Question[Sample]:
+def question(config: Config, tokens: ExampleTokens, benchmark: str, task: Task, number: int) -> Question[Sample]:
     """Write the prompt and request of one sample."""
     prompt = example_prompt(task.name, task.start, task.instruction)
     seed = derive_seed(config.seed, "generate", benchmark, task.task_id, number)
     request = Request(
         key=f"{task.task_id}#{number}",
-        ids=tuple(plain_ids(engine.tokenizer, prompt)),
+        ids=tuple(tokens.prompt(prompt)),
         max_tokens=config.generate.max_tokens,
         temperature=config.generate.temperature,
         top_p=config.generate.top_p,
