@@ -13,7 +13,8 @@ from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError
 
 # The two inner sides are text to the sandbox; imported here, they count as code of this stage.
-from d3.evals import program_side, sandbox, tests_side  # noqa: F401
+from d3.evals import sandbox
+from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
