@@ -139,6 +139,34 @@ def why(
         print("\n".join(lines))
 
 
+def where(
+    stages: Annotated[Sequence[str], "stages, or folders of results/runs/NAME such as models; default: all"] = (),
+    /,
+    *,
+    config: "Config",
+) -> int:
+    """Print where the files of a run are: a line per file of some stages, or a line per stage.
+
+    Exit 1: a file is not made yet.
+
+    Example: d3 where dataset --config mine.yaml
+    """
+    import sys
+
+    from d3.operate.run_files import files_of, stage_table
+    from d3.pipeline.pipeline import Chain
+
+    if not stages:
+        print("\n".join(stage_table(Chain(config))))
+        return 0
+    found = files_of(Chain(config), stages)
+    print(*found, sep="\n")
+    lacking = sum(not path.exists() for path in found)
+    if lacking:
+        print(f"d3 where: {lacking} of {len(found)} are not made yet", file=sys.stderr)
+    return int(lacking > 0)
+
+
 def config(
     config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
 ) -> None:
