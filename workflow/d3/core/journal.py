@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from d3.core.processes import exists
+from d3.core.leftovers import leftovers
 from d3.core.tables import remove, written_whole
 from d3.errors import D3Error
 
@@ -152,7 +152,8 @@ class Journal:
 
     def purge(self, about: Collection[str], holds: Callable[[str], bool] | None = None) -> int:
         """Remove the entries that are about one of these ids, or whose value as JSON text `holds` says is
-        to go; give their number. Nothing is rewritten when there are none.
+        to go; give their number. Damaged chunks go too, since nobody can tell what is in them. Nothing is
+        rewritten when there are none of both.
         """
         wanted = set(about)
 
@@ -168,16 +169,17 @@ class Journal:
             for key, _, line in _entries(self._text(number) or b"")
             if goes(line)
         }
-        if gone:
+        if gone or self.verify().damaged:
             self.compact(lambda key: key not in gone)
         return len(gone)
 
-    def compact(self, keep: Callable[[str], bool] | None = None) -> int:
+    def compact(self, keep: Callable[[str], bool] | None = None, *, alone: bool = False) -> int:
         """Rewrite the journal as full chunks, without repeats, damaged chunks, leftovers of dead
         processes and the keys for which `keep` answers False; give the number of keys that are left.
 
-        New chunks are written before old ones go, so a kill at any time loses nothing. Chunks that
-        another process added since this journal was opened stay as they are.
+        `alone`: no process of another machine is at work on the journal. New chunks are written before old
+        ones go, so a kill at any time loses nothing. Chunks that another process added since this journal was
+        opened stay as they are.
         """
         self.flush()
         self._scan()
@@ -196,9 +198,8 @@ class Journal:
                     batch, size = {}, 0
         if batch:
             new.add(self._write_chunk(batch)[0])
-        for path in set(old) - new:
+        for path in {*old, *leftovers(self.folder, alone=alone)} - new:
             remove(path)
-        self._remove_leftovers()
         self._scan()
         return len(self)
 
@@ -260,15 +261,6 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         return path, offsets
-
-    def _remove_leftovers(self) -> None:
-        """Remove temporary files of dead processes of this host."""
-        import socket
-
-        for part in self.folder.glob(f".*{SUFFIX}.{socket.gethostname()}-*.part"):
-            pid = part.name.removesuffix(".part").rsplit("-", 1)[1]
-            if not exists(pid):
-                remove(part)
 
 
 def _short(key: str) -> bytes:
