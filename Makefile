@@ -22,7 +22,7 @@ setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothin
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
-	@$(SNAKEMAKE)
+	@$(VENV)/d3 run --configfile config/config.yaml
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo

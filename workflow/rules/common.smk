@@ -19,11 +19,12 @@ from d3.pipeline.resources import needs
 from d3.config.models import Config
 from d3.config.load import parse_config
 from d3.errors import D3Error
-from d3.core.ids import canonical_json
+from d3.core.ids import canonical_json, digest_of
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.provenance.runtime import git
 from d3.provenance.images import image_path
 from d3.core.tables import written_whole
+from d3.stages.run_record import record_text, run_record, settings_of
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -46,6 +47,7 @@ except D3Error as error:
     raise WorkflowError(str(error))
 
 REPORT = f"{DIR['report']}/report.html"
+RECORD = f"{DIR['run_record']}/run.json"
 WORK = "work"
 ALL_CORES = (
     1024  # of the machine: `cores` caps it, a profile for a cluster gives a number
@@ -131,6 +133,15 @@ def stale_when(stage, *more):
         "environment": environment,
         "image": image(environment) if environment != "main" else None,
     }
+
+
+def run_plan():
+    """Give what decides the record of the run, and the file that the record is a copy of."""
+    record = run_record(CHAIN)
+    decides = settings_of(record)
+    path = f"work/settings/run_record-{digest_of(decides)[:32]}.json"
+    write_settings(Path(path), record_text(record))
+    return {"settings": path, "config": canonical_json(decides)}
 
 
 def model_option(wildcards, input):

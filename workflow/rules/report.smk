@@ -1,8 +1,27 @@
-"""The report: one page, its numbers as JSON, and the rows of every stage as a table."""
+"""The report: one page, its numbers as JSON, and the rows of every stage as a table. The record: what the run is."""
 
 
 localrules:
     report,
+    run_record,
+
+
+rule run_record:
+    """Write what the run is made of, and link its files by name."""
+    output:
+        RECORD,
+    log:
+        "logs/run_record.log",
+    container:
+        outside_of("data")
+    params:
+        stale=lambda wildcards: stale_when("run_record") | run_plan(),
+    shell:
+        """
+        d3 run-record --record {params.stale[settings]:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule report:

@@ -315,3 +315,25 @@ def test_a_key_of_two_words_is_found_by_the_first(tmp_path: Path) -> None:
         journal.put("engine 2", {"x": 2})
         journal.put("other", {"x": 3})
     assert sorted(Journal(tmp_path).about("engine")) == [("engine 1", {"x": 1}), ("engine 2", {"x": 2})]
+
+
+def test_what_is_damaged_goes_with_a_purge_that_finds_nothing(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.put("a", {"x": 1})
+    (tmp_path / ("0" * 64 + SUFFIX)).write_bytes(b"torn")
+    journal = Journal(tmp_path)
+    assert journal.purge(["file-9"]) == 0
+    assert verify(tmp_path).damaged == ()
+    assert Journal(tmp_path).get("a") == {"x": 1}
+
+
+@pytest.mark.parametrize(("alone", "left"), [(False, 1), (True, 0)])
+def test_compaction_keeps_what_another_machine_may_be_writing(tmp_path: Path, alone: bool, left: int) -> None:
+    part = tmp_path / f".{'1' * 64}{SUFFIX}.another-node-7.part"
+    part.write_bytes(b"half")
+    Journal(tmp_path).compact(alone=alone)
+    assert len(list(tmp_path.iterdir())) == left
+    part.write_bytes(b"half")
+    os.utime(part, (0, 0))
+    Journal(tmp_path).compact()
+    assert not part.exists()

@@ -21,6 +21,7 @@ from d3.operate.run_lock import LOCK, run_lock
 from d3.operate.slurm import SlurmSilentError
 from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
 from d3.operate.watchdog import Head, Options
+from helpers.crash_drill import kill_tree
 from helpers.paths import ROOT
 
 UUID = "2f021887-5961-490c-9325-3435ec137b8b"
@@ -304,6 +305,24 @@ def test_ctrl_c_is_an_interruption_and_no_failure(tmp_path: Path) -> None:
     assert process.returncode == run.INTERRUPTED, said
     assert "d3 run: interrupted" in said
     assert "failed:" not in said
+
+
+@pytest.mark.snakemake
+def test_the_same_command_resumes_after_the_whole_tree_was_killed(tmp_path: Path) -> None:
+    words = write_workflow(tmp_path, "if [ ! -e begun ]; then touch begun; sleep 60; fi; touch {output}")
+    process = start(*words, "--", "all")
+    wait_for(tmp_path / "run" / "begun")
+    kill_tree(process)
+    assert any((tmp_path / "run" / ".snakemake" / "locks").iterdir())
+    code, said = driver(*words, "--", "all")
+    assert code == run.DONE, said
+    assert (tmp_path / "run" / "a.txt").exists()
+
+
+def test_the_demo_is_started_by_what_resumes() -> None:
+    lines = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ".venv/bin/d3 run --configfile config/config.yaml\n" in lines
+    assert "snakemake" not in lines
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from d3.core.tables import TableWriter, read_notes, read_rows
+from d3.core.tables import TableWriter, read_notes, read_rows, scratch_folder
 from d3.errors import D3Error
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import data_digest
@@ -197,3 +197,18 @@ def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: si
         job.file(tmp_path / "c").mkdir()
     assert names(tmp_path) == ["a.parquet", "a.parquet.prov.json", "c"]
     assert os.listdir(tmp_path / "c") == []
+
+
+def test_what_a_job_left_on_another_machine_goes_with_its_next_run(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.jsonl", "c.txt", "a.parquet.prov.json"):
+        (tmp_path / f".{name}.another-node-7.part").write_text("half")
+    (tmp_path / ".c.txt.another-node-7-old.part").mkdir()
+    (tmp_path / ".d.txt.another-node-7.part").write_text("of another job")
+    run(tmp_path)
+    assert [name for name in names(tmp_path) if name.endswith(".part")] == [".d.txt.another-node-7.part"]
+
+
+def test_scratch_folders_of_another_machine_go(tmp_path: Path) -> None:
+    (tmp_path / ".a.dolma.another-node-7.part").mkdir()
+    with scratch_folder(tmp_path / "a.npy", "dolma") as folder:
+        assert names(tmp_path) == [folder.name]

@@ -52,7 +52,7 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"generate": {"temperature": 0.8}}, {"generate", "execute", "scores", "report"}),
         ({"execute": {"memory_mb": 512}}, {"execute", "scores", "report"}),
         ({"scores": {"resamples": 10}}, {"scores", "report"}),
-        ({"run": "other"}, {"report"}),
+        ({"run": "other"}, {"report", "run_record"}),
     ],
 )
 def test_a_setting_moves_its_stage_and_what_follows(change: dict[str, object], stages: set[str]) -> None:

@@ -156,6 +156,8 @@ def forget(
     from d3.config.load import load_config
     from d3.core.paths import REPOSITORY, SNAKEFILE
     from d3.errors import ToolError
+    from d3.operate.run_lock import at_work
+    from d3.operate.slurm import SlurmSilentError
     from d3.pipeline.pipeline import Chain
 
     line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
@@ -166,7 +168,14 @@ def forget(
         if subprocess.run(line, stdout=sys.stderr, check=False).returncode:
             raise ToolError("the workflow failed", remedy="fix what it reports above, and run `d3 forget` again")
 
-    report = remove(Chain(load_config(config)), names, rebuild=build_again if run else None, more=search)
+    def is_alone() -> bool:
+        try:
+            return not at_work(Path.cwd())
+        except SlurmSilentError:
+            return False
+
+    rebuild = build_again if run else None
+    report = remove(Chain(load_config(config)), names, rebuild=rebuild, more=search, is_alone=is_alone)
     print(report.text())
     if report.left and not run:
         print(f"run the workflow, then this command again: {shlex.join(line)}")
@@ -244,11 +253,12 @@ def journal(
     """
     from d3.core.journal import Journal, verify
     from d3.errors import InputError
+    from d3.operate.run_lock import at_work
 
     if not folder.is_dir():
         raise InputError("journal not found", where=str(folder), remedy="name a folder of work/journal")
     if compact:
-        Journal(folder).compact()
+        Journal(folder).compact(alone=not at_work(Path.cwd()))
     health = verify(folder)
     for path in health.damaged:
         print(f"damaged, its entries are computed again: {path}")

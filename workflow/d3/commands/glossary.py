@@ -22,6 +22,7 @@ PARAMETERS = {
     "opt-out": "list of repositories, users and files whose rows are rejected",
     "out": "output file or folder",
     "pairs": "docstring -> function pairs of `pairs`",
+    "record": "record of the run, as the workflow wrote it",
     "rejected": "rejected rows of `corpus`",
     "results": "folder of results",
     "revision": "commit of the model on the hub",

@@ -152,6 +152,66 @@ def why(
         print("\n".join(lines))
 
 
+def where(
+    stages: Annotated[Sequence[str], "stages, or folders of results/runs/NAME such as models; default: all"] = (),
+    /,
+    *,
+    config: "Config",
+) -> int:
+    """Print where the files of a run are: a line per file of some stages, or a line per stage.
+
+    Exit 1: a file is not made yet.
+
+    Example: d3 where dataset --config mine.yaml
+    """
+    import sys
+
+    from d3.operate.run_files import files_of, stage_table
+    from d3.pipeline.pipeline import Chain
+
+    if not stages:
+        print("\n".join(stage_table(Chain(config))))
+        return 0
+    found = files_of(Chain(config), stages)
+    print(*found, sep="\n")
+    lacking = sum(not path.exists() for path in found)
+    if lacking:
+        print(f"d3 where: {lacking} of {len(found)} are not made yet", file=sys.stderr)
+    return int(lacking > 0)
+
+
+def clean(
+    *,
+    config: Annotated[Sequence[Path], "configurations whose files are kept"],
+    dry_run: Annotated[bool, "list only (default)"] = False,
+    delete: Annotated[bool, "remove what is listed"] = False,
+) -> None:
+    """List what none of some configurations makes, with sizes, or remove it.
+
+    These are results of other configurations and removed shards, checkpoints, journals, and what killed jobs left.
+    Files that the pipeline did not write are never touched.
+
+    Example: d3 clean --config mine.yaml other.yaml --delete
+    """
+    from d3.config.load import load_config
+    from d3.errors import ConfigError, D3Error
+    from d3.operate import clean as unused
+    from d3.operate.run_lock import at_work
+    from d3.pipeline.pipeline import Chain
+
+    if dry_run and delete:
+        raise ConfigError("--dry-run and --delete exclude each other", remedy="choose one")
+    worker = at_work(Path.cwd())
+    if worker and delete:
+        raise D3Error(f"{worker} works in this folder", remedy="run the command again when it has ended")
+    found = unused.find_unused([Chain(load_config(path)) for path in config], alone=not worker)
+    if delete:
+        unused.delete(found)
+    print("\n".join(unused.unused_lines(found, deleted=delete)))
+    if found and not delete:
+        print("--delete removes them")
+
+
 def config(
     config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
 ) -> None:

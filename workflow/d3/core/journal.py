@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from d3.core import journal_segment
 from d3.core.journal_segment import SUFFIX, DamagedError, Line, Segment, entries_of, hash_of, value_in
-from d3.core.processes import exists
+from d3.core.leftovers import leftovers
 from d3.core.tables import remove
 from d3.errors import D3Error
 
@@ -178,8 +178,8 @@ class Journal:
 
     def purge(self, about: Collection[str], holds: Callable[[str], bool] | None = None) -> int:
         """Remove the entries that are about one of these ids, or whose value as JSON text `holds` says is
-        to go; return their number. A segment that holds none of them is not written again, and without `holds`
-        only the blocks that are about the ids are read.
+        to go; return their number. What is damaged goes too, since nobody can tell what is in it. A segment
+        that holds none of them is not written again, and without `holds` only the blocks about the ids are read.
         """
         wanted = set(about)
         self.flush()
@@ -188,23 +188,26 @@ class Journal:
         for segment in list(self._segments):
             changed: dict[int, list[Line]] = {}
             for number in segment.blocks_about(wanted) if holds is None else range(segment.block_count):
-                lines = [_line_of(key, value) for key, value in entries_of(segment.lines(number) or b"")]
+                text = segment.lines(number)
+                lines = [_line_of(key, value) for key, value in entries_of(text or b"")]
                 stay = [
                     line
                     for line in lines
                     if wanted.isdisjoint(line[2]) and not (holds is not None and holds(line[1].decode()))
                 ]
-                if len(stay) < len(lines):
+                if text is None or len(stay) < len(lines):
                     changed[number] = stay
                     gone += len(lines) - len(stay)
             if changed:
                 self._replace([segment], changed)
+        for path in self._damaged:
+            remove(path)
         return gone
 
-    def compact(self) -> int:
+    def compact(self, *, alone: bool = False) -> int:
         """Merge all segments, without repeats, damaged blocks and leftovers of dead processes, with what can be read
         of damaged files; return the number of keys that are left. Segments that other processes add meanwhile
-        stay as they are.
+        stay as they are. `alone`: no process of another machine is at work on the journal.
         """
         self.flush()
         self._scan()
@@ -217,7 +220,8 @@ class Journal:
             self._replace(group)
         damaged = list(verify(self.folder).damaged)
         self._take_over(damaged, {line[0]: line for path in damaged for line in _readable(path) if line[0] not in self})
-        self._remove_leftovers()
+        for path in leftovers(self.folder, alone=alone):
+            remove(path)
         return len(self)
 
     # --- inside -------------------------------------------------------------------------------------
@@ -332,15 +336,6 @@ class Journal:
             with suppress(OSError):
                 path.parent.rmdir()
         self._scan()
-
-    def _remove_leftovers(self) -> None:
-        """Remove temporary files of dead processes of this host."""
-        import socket
-
-        for part in self.folder.glob(f".*{SUFFIX}.{socket.gethostname()}-*.part"):
-            pid = part.name.removesuffix(".part").rsplit("-", 1)[1]
-            if not exists(pid):
-                remove(part)
 
 
 def verify(folder: Path) -> Health:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from typing import IO, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3.core.processes import exists
+from d3.core.leftovers import is_leftover
 from d3.errors import InputError
 
 Row = dict[str, Any]
@@ -241,17 +240,17 @@ class HashingFile(io.RawIOBase):
 
 
 def part_name(path: Path) -> Path:
-    """Give this process's temporary name for a file, in the same folder.
-
-    Leftovers of dead processes of this host are removed on the way.
-    """
+    """Return this process's temporary name for a file, in the same folder; leftovers of others are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    begin = f".{path.name}.{socket.gethostname()}-"
-    for old in path.parent.glob(f"{glob.escape(begin)}*.part"):
-        process = re.fullmatch(r"(\d+)(-old)?\.part", old.name.removeprefix(begin))
-        if process and not exists(process[1]):
-            remove(old)
-    return path.parent / f"{begin}{os.getpid()}.part"
+    remove_parts(path, alone=False)
+    return path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}.part"
+
+
+def remove_parts(path: Path, *, alone: bool = True) -> None:
+    """Remove what killed processes left of a file; `alone`: no process of another machine is at work on it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if is_leftover(part, alone=alone):
+            remove(part)
 
 
 def remove(path: Path) -> None:
@@ -381,6 +380,7 @@ class TableWriter:
 @contextmanager
 def scratch_folder(output: Path, name: str) -> Iterator[Path]:
     """Give an empty folder beside an output, removed at the end or, after a kill, by the next run."""
+    remove_parts(output.with_suffix(f".{name}"))
     folder = part_name(output.with_suffix(f".{name}"))
     remove(folder)
     folder.mkdir()

@@ -14,7 +14,7 @@ from d3.config.models import EMBEDDED
 from d3.operate import cost_defaults
 from d3.operate.cost_model import ANSWER_WEIGHT, StageRates, by_stage, costs, measured
 from d3.operate.source_rows import source_rows
-from d3.pipeline.job_list import Work, count_outputs, jobs
+from d3.pipeline.job_list import Work, jobs, outputs
 from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.pipeline.registry import STAGES
 from d3.pipeline.resources import model_mb, needs, weights_mb
@@ -321,11 +321,10 @@ class _Planner:
     def room(self, planned: StagePlan) -> None:
         """Work out bytes and files."""
         stage, count = STAGES[planned.stage], planned.jobs
-        declared = count_outputs(self.chain, stage)
-        outputs = MODEL_FILES if stage.outputs[0].is_folder else declared
-        planned.files = (
-            count * (outputs + declared + BESIDE) + JOURNAL_FILES * stage.journal + 1
-        )  # and facts that jobs share
+        declared = len(list(outputs(self.chain, stage, stage.name)))
+        written = MODEL_FILES if stage.outputs[0].is_folder else declared
+        planned.files = count * (written + declared + BESIDE) + 1  # and facts that jobs share
+        planned.files += JOURNAL_FILES * stage.journal
         seen = self.rates.get(stage.name)
         counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
         if stage.over == "model":

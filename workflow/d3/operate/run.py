@@ -127,7 +127,7 @@ def tidy(folder: Path, arguments: list[str], *, cancel: bool, patience: float) -
     elif has_slurm() and recorded_jobs(folder):
         settle(folder, cancel_running=cancel, patience=0, seconds=LOCAL_SECONDS)
     if is_locked(folder):
-        subprocess.run([*SNAKEMAKE, *arguments, "--unlock"], check=False, capture_output=True)
+        subprocess.run([*SNAKEMAKE, "--unlock", *arguments], check=False, capture_output=True)
 
 
 def _ended(code: int, head: Head, folder: Path, *, interrupted: bool) -> int:

@@ -121,6 +121,8 @@ class Stage:
     """The first one names the job: its statement is beside it."""
     within: str = RESULTS
     """Folder of the outputs."""
+    linked: str = ""
+    """Folder of results/runs/NAME that links the outputs; empty: they are not linked."""
     rows_of: str = ""
     """Stage whose rows it reads: the first output of the job of the same name."""
     asks: bool = False

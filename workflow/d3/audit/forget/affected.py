@@ -144,7 +144,7 @@ def find_held(files: Files) -> Held:
                 held.rows[path] += 1
                 documents.add(content_id(row["completion"]))
     for path in sorted(RESULTS.glob("*/*/**/*.parquet")):
-        if path not in held.rows:
+        if path not in held.rows and not path.is_symlink():
             held.rows[path] = _count(path, held.ids)
     for path in sorted(RESULTS.glob("tokens/*/*.csv.gz")):
         held.rows[path.with_name(path.name.removesuffix(".csv.gz") + ".npy")] = _documents(path, documents)

@@ -13,7 +13,6 @@ what was opted out, so that the list can be obeyed and changed again.
 import json
 import os
 import re
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ from d3.audit.forget.affected import RESULTS, TRAINED, WRITTEN, Files, Held, fin
 from d3.audit.forget.search import Found, Probes, search, strings
 from d3.audit.statements import read_statement
 from d3.core.journal import Journal
+from d3.core.leftovers import leftovers
 from d3.core.opt_out import OptOut, parse_entry, read_opt_out
-from d3.core.processes import exists
 from d3.core.tables import remove, table_name, written_whole
 from d3.errors import ConfigError, D3Error, InputError
 from d3.pipeline.pipeline import Chain
@@ -33,7 +32,6 @@ from d3.provenance.statement import SUFFIX, statement_path
 
 WORK, LOGS = Path("work"), Path("logs")
 HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
-PART = re.compile(r"\..+\.(?P<host>[^/]+)-(?P<pid>\d+)(-old)?\.part")
 HEADER = "# Rows of these repositories, users and files are in no artefact; see config/README.md.\n"
 
 
@@ -97,7 +95,7 @@ class Cleaned:
     """Entries by journal."""
 
 
-def clean(now: Now, held: Held, probes: Probes, found: Found) -> Cleaned:
+def clean(now: Now, held: Held, probes: Probes, found: Found, *, alone: bool = False) -> Cleaned:
     """Remove what no run of the configuration makes again; models stay."""
     cleaned = Cleaned()
     for folder in sorted({path.parent for path in WORK.glob("journal/**/*.journal.zst")}):
@@ -110,11 +108,11 @@ def clean(now: Now, held: Held, probes: Probes, found: Found) -> Cleaned:
         for output in _siblings(path):
             remove(output)
             cleaned.files.append(output)
-    leftovers = [path for folder in (RESULTS, WORK) for path in folder.rglob(".*.part") if _is_dead(path)]
+    left = [path for folder in (RESULTS, WORK) for path in leftovers(folder, alone=alone)]
     caches = [path for stage in TRAINED for path in (WORK / stage).glob("*")] if held.models else []
     texts = [path for path in found.hits if path.parts[:1] != RESULTS.parts and ".journal." not in path.name]
     index = [path for path in (RESULTS / "lineage").glob("index.duckdb*") if held.rows]
-    for path in [*leftovers, *caches, *texts, *index]:
+    for path in [*left, *caches, *texts, *index]:
         if path.exists():
             remove(path)
             cleaned.files.append(path)
@@ -144,12 +142,6 @@ def _siblings(path: Path) -> list[Path]:
 def _job_folder(path: Path) -> Path:
     """Give the folder of the stage and key that a file lies in."""
     return Path(*path.parts[:3]) if len(path.parts) > 3 else path.parent
-
-
-def _is_dead(path: Path) -> bool:
-    """Tell whether a temporary file is one that a dead process of this host left."""
-    match = PART.fullmatch(path.name)
-    return bool(match and match["host"].endswith(socket.gethostname()) and not exists(match["pid"]))
 
 
 # --- the whole ----------------------------------------------------------------------------------------
@@ -183,9 +175,15 @@ class Report:
 
 
 def forget(
-    chain: Chain, names: Sequence[str], *, rebuild: Callable[[], None] | None = None, more: Sequence[Path] = ()
+    chain: Chain,
+    names: Sequence[str],
+    *,
+    rebuild: Callable[[], None] | None = None,
+    more: Sequence[Path] = (),
+    is_alone: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Forget what `names` mean; `rebuild` is called between finding and cleaning, `more` folders are searched too.
+    `is_alone` says whether nobody works in the folder, so that all temporary files are left over.
 
     Paths are those of the working folder. Raises ConfigError without an opt-out list in the configuration.
     """
@@ -203,7 +201,7 @@ def forget(
     sources = [Path(path) for path in chain.shards.values()]
     folders, tokenizer = [RESULTS, WORK, LOGS, *more], _tokenizer(chain)
     first = search(folders, probes, leave_out=sources, tokenizer=tokenizer)
-    cleaned = clean(now, before, probes, first)
+    cleaned = clean(now, before, probes, first, alone=is_alone())
     shards = {shard for shard, _ in files.rows}
     return Report(
         new=new,

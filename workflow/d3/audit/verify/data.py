@@ -12,7 +12,7 @@ from d3.audit.statements import Statement, stage_of
 from d3.core.tables import count_rows, read_notes
 from d3.errors import D3Error
 from d3.pipeline.checks import Faults, FinishedJob
-from d3.pipeline.registry import stage_of_folder
+from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.pipeline.stage import Stage
 
 UNREADABLE = (D3Error, LookupError, ValueError, TypeError, AttributeError, OSError, ArithmeticError, ImportError)
@@ -21,7 +21,8 @@ UNREADABLE = (D3Error, LookupError, ValueError, TypeError, AttributeError, OSErr
 
 def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Iterator[Finding]:
     """Yield what is wrong with the contents of a job's outputs; `draw` draws the `sample` rows that are built again."""
-    stage = stage_of_folder(stage_of(statement.outputs[0].path))
+    folder = stage_of_folder(stage_of(statement.outputs[0].path))
+    stage = folder if folder and folder.has_key else STAGES.get(statement.stage, folder)
     job = FinishedJob(
         root=statement.root,
         outputs={item.path: item.sha256 for item in statement.outputs},

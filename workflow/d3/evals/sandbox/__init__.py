@@ -168,7 +168,9 @@ class Server:
             )
         except OSError as error:
             ours.close()
-            raise SandboxError(f"{walls[0]} does not start ({error})", REMEDIES.get(error.errno or 0, INSTALL)) from None
+            raise SandboxError(
+                f"{walls[0]} does not start ({error})", REMEDIES.get(error.errno or 0, INSTALL)
+            ) from None
         finally:
             theirs.close()
         try:

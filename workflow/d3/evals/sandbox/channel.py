@@ -334,7 +334,9 @@ class Channel:
 
     def _pack_object(self, value: Any) -> Any:
         """Write a class, a function, an exception, a hybrid or a handle."""
-        named = values.global_name(value) if isinstance(value, type | types.BuiltinFunctionType) or self.strict else None
+        named = (
+            values.global_name(value) if isinstance(value, type | types.BuiltinFunctionType) or self.strict else None
+        )
         if named and (values.is_data_class(value) or (self.strict and callable(value))):
             return ["global", *named]
         if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in sys.stdlib_module_names:
@@ -509,7 +511,12 @@ def exact(base: Any, value: Any) -> Any:
         return tuple(tuple.__iter__(value))
     if base is frozenset:
         return frozenset(frozenset.__iter__(value))
-    plain = {int: int.__pos__, float: float.__pos__, str: str.__str__, bytes: lambda item: bytes.__getitem__(item, slice(None))}
+    plain = {
+        int: int.__pos__,
+        float: float.__pos__,
+        str: str.__str__,
+        bytes: lambda item: bytes.__getitem__(item, slice(None)),
+    }
     if base in plain:
         return plain[base](value)
     return values.build_atom(base.__name__, values.ATOMS[base][0](value))

@@ -95,7 +95,14 @@ def outside_user() -> int:
 
 
 def outer_walls(
-    bwrap: str, seen: Visible, *, packages: Sequence[Path], tmp_bytes: int, processes: bool, time_zones: bool, proc: bool
+    bwrap: str,
+    seen: Visible,
+    *,
+    packages: Sequence[Path],
+    tmp_bytes: int,
+    processes: bool,
+    time_zones: bool,
+    proc: bool,
 ) -> list[str]:
     """Return the bubblewrap command up to the command to run inside."""
     arguments = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
