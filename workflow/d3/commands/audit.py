@@ -26,10 +26,11 @@ def lineage(
     import sys
 
     from d3.audit.index import build
+    from d3.core.printable import printable
 
     built = build(_working_folder(results), index)
     for reason in built.faulty:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"left out: {printable(reason)}", file=sys.stderr)
     print(f"{built.jobs:,} jobs ({built.new:,} new, {built.gone:,} gone), {built.rows:,} rows")
 
 
@@ -95,21 +96,22 @@ def verify(
     from dataclasses import asdict
 
     from d3.audit.verify import verify as checks
+    from d3.core.printable import printable
 
     root = _working_folder(results)
     verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
     for finding in verified.findings:
         if json_:
-            print(json.dumps(asdict(finding), ensure_ascii=False))
+            print(json.dumps(asdict(finding)))
         else:
             print(f"{'note' if finding.note else 'WRONG'}  {finding}")
     for signer in verified.signed:
-        print(f"signed by {signer}", file=sys.stderr)
+        print(f"signed by {printable(signer)}", file=sys.stderr)
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
     print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
     if rebuild and verified.wrong:
         for path in checks.rebuild(root, verified.wrong):
-            print(f"removed {path}", file=sys.stderr)
+            print(f"removed {printable(path)}", file=sys.stderr)
     return 1 if verified.wrong else 0
 
 

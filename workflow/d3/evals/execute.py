@@ -8,6 +8,7 @@ from queue import SimpleQueue
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.printable import printable
 from d3.core.progress import Progress
 from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError
@@ -51,7 +52,7 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
                         "task_id": row["task_id"],
                         "sample": row["sample"],
                         "verdict": verdict.verdict,
-                        "detail": verdict.detail or None,
+                        "detail": printable(verdict.detail) or None,
                     }
                 )
                 job.keep()

@@ -2,13 +2,12 @@
 
 The page is rendered from the numbers file's values alone and holds no script, no outside resource
 and no time. Text out of source files and models is escaped, and characters that a reader cannot
-see (controls, changes of writing direction) are shown as their code.
+see (controls, changes of writing direction) are shown as their code (`d3.core.printable`).
 """
 
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from typing import Any
 import yaml
 
 from d3.config.models import Config
+from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SHOWN_LINES = 30
 
 
@@ -109,15 +108,24 @@ def render(numbers: Numbers) -> str:
         "points": lambda value: _data(value, lambda share: f"{100 * share:.1f} pp"),
         "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp"),
         "loss": lambda value: _data(value, lambda loss: f"{loss:.3f}"),
-        "visible": visible,
         "excerpt": excerpt,
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
         "said": said,
     }
     environment.filters |= filters
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    figures = {name: Markup(svg) for name, svg in draw(numbers).items()}  # our own SVG, escaped where it was drawn
-    return template.render(numbers=numbers, figures=figures) + "\n"
+    shown = _visible(numbers)
+    figures = {name: Markup(svg) for name, svg in draw(shown).items()}  # our own SVG, escaped where it was drawn
+    return template.render(numbers=shown, figures=figures) + "\n"
+
+
+def _visible(value: Any) -> Any:
+    """Return a JSON value with only visible characters in its texts and names."""
+    if isinstance(value, dict):
+        return {printable(name): _visible(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_visible(inner) for inner in value]
+    return printable(value, keep="\n\t") if isinstance(value, str) else value
 
 
 def _data(value: float | None, write: Callable[[float], str]) -> str:
@@ -135,17 +143,12 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def visible(text: Any) -> str:
-    """Show characters that a reader cannot see as their code, such as <U+202E>."""
-    return HIDDEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", str(text))
-
-
 def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
     """Give a text's first lines and how many are left out; lines are cut at 200 characters."""
     parts = [line if len(line) <= 200 else f"{line[:199]}…" for line in text.split("\n")]
     more = len(parts) - lines
     shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
-    return visible("\n".join(shown))
+    return "\n".join(shown)
 
 
 def check(job: FinishedJob) -> Faults:

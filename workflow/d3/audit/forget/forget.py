@@ -24,6 +24,7 @@ from d3.audit.forget.search import Found, Probes, search, strings
 from d3.audit.statements import read_statement
 from d3.core.journal import Journal
 from d3.core.opt_out import OptOut, parse_entry, read_opt_out
+from d3.core.printable import printable
 from d3.core.processes import exists
 from d3.core.tables import remove, table_name, written_whole
 from d3.errors import ConfigError, D3Error, InputError
@@ -179,7 +180,7 @@ class Report:
 
     def text(self) -> str:
         """Give the report as text."""
-        return "\n".join(_lines(self))
+        return "\n".join(map(printable, _lines(self)))
 
 
 def forget(
