@@ -110,8 +110,9 @@ def verify(
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
     print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
     if rebuild and verified.wrong:
-        for path in checks.rebuild(root, verified.wrong):
-            print(f"removed {printable(path)}", file=sys.stderr)
+        removed, left = checks.rebuild(root, verified.wrong)
+        for line in (*(f"removed {path}" for path in removed), *left):
+            print(printable(line), file=sys.stderr)
     return 1 if verified.wrong else 0
 
 
@@ -134,7 +135,7 @@ def diff(
 
 
 def forget(
-    names: Annotated[Sequence[str], "OWNER/NAME, a user, or the id or hexsha of a file"],
+    names: Annotated[Sequence[str], "OWNER/NAME or its address, a user, or the id or hexsha of a file"],
     /,
     *,
     config: Annotated[Path, "configuration file of the run"],
@@ -146,7 +147,7 @@ def forget(
 
     List the artifacts that contain rows of theirs, let the workflow build these again (with --run), remove
     what no run builds again, and search results/, work/ and logs/ for their lines. The exit code is 1 while
-    anything is left: run it again after the workflow.
+    anything is left, or if no row matches a name: run it again after the workflow.
 
     Example: d3 forget octocat/hello --config config/d3.yaml --run
     """
@@ -172,7 +173,7 @@ def forget(
     print(report.text())
     if report.left and not run:
         print(f"run the workflow, then this command again: {shlex.join(line)}")
-    return 1 if report.left else 0
+    return 1 if report.left or report.unmatched else 0
 
 
 def export(
