@@ -1,10 +1,12 @@
 """The report: its numbers equal those in the tables, its page those in its numbers, and odd runs do not break it."""
 
 import csv
+import html
 import json
 import math
 import random
 import re
+import string
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -18,12 +20,13 @@ from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
+from d3.core.printable import printable
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
 from d3.evals import score
 from d3.pipeline.job import Job
 from d3.report import numbers as numbers_of
-from d3.report.page import attrition_table, excerpt, render, run, visible
+from d3.report.page import attrition_table, excerpt, render, run
 from d3.report.results import sign_test
 
 ARMS = ("baseline", "d3")
@@ -699,8 +702,17 @@ def test_a_table_without_row_counts_is_refused(tmp_path):
         made.report()
 
 
-def test_hidden_characters_are_shown_and_long_texts_cut():
-    assert visible("a\u200bb\x00\tc\nd") == "a<U+200B>b<U+0000>\tc\nd"
+@pytest.mark.parametrize("text", ["\x1b]0;mine\x07", "one\x9btwo", "\u202eevil", "\u2028", "\U000e0041"])
+def test_no_text_of_a_page_holds_characters_that_nobody_sees(result, text):
+    numbers = json.loads(json.dumps(result.numbers))
+    numbers["run"] = numbers["key"][0]["label"] = numbers["attrition"][0]["stage"] = text
+    numbers["grades"]["statuses"] = {text: 1}
+    page = render(numbers)
+    assert not set(text) & set(page) - set(string.printable)
+    assert f"<title>D3 run {html.escape(printable(text))}: report</title>" in page
+
+
+def test_long_texts_are_cut():
     text = excerpt("\n".join(str(number) for number in range(40)), lines=10)
     assert text.splitlines()[-2:] == ["9", "… 30 more lines"]
     assert excerpt("x" * 500) == "x" * 199 + "…"

@@ -26,10 +26,11 @@ def lineage(
     import sys
 
     from d3.audit.index import build
+    from d3.core.printable import printable
 
     built = build(_working_folder(results), index)
     for reason in built.faulty:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"left out: {printable(reason)}", file=sys.stderr)
     print(f"{built.jobs:,} jobs ({built.new:,} new, {built.gone:,} gone), {built.rows:,} rows")
 
 
@@ -95,21 +96,23 @@ def verify(
     from dataclasses import asdict
 
     from d3.audit.verify import verify as checks
+    from d3.core.printable import printable
 
     root = _working_folder(results)
     verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
     for finding in verified.findings:
         if json_:
-            print(json.dumps(asdict(finding), ensure_ascii=False))
+            print(json.dumps(asdict(finding)))
         else:
             print(f"{'note' if finding.note else 'WRONG'}  {finding}")
     for signer in verified.signed:
-        print(f"signed by {signer}", file=sys.stderr)
+        print(f"signed by {printable(signer)}", file=sys.stderr)
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
     print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
     if rebuild and verified.wrong:
-        for path in checks.rebuild(root, verified.wrong):
-            print(f"removed {path}", file=sys.stderr)
+        removed, left = checks.rebuild(root, verified.wrong)
+        for line in (*(f"removed {path}" for path in removed), *left):
+            print(printable(line), file=sys.stderr)
     return 1 if verified.wrong else 0
 
 
@@ -132,7 +135,7 @@ def diff(
 
 
 def forget(
-    names: Annotated[Sequence[str], "OWNER/NAME, a user, or the id or hexsha of a file"],
+    names: Annotated[Sequence[str], "OWNER/NAME or its address, a user, or the id or hexsha of a file"],
     /,
     *,
     config: Annotated[Path, "configuration file of the run"],
@@ -144,7 +147,7 @@ def forget(
 
     List the artifacts that contain rows of theirs, let the workflow build these again (with --run), remove
     what no run builds again, and search results/, work/ and logs/ for their lines. The exit code is 1 while
-    anything is left: run it again after the workflow.
+    anything is left, or if no row matches a name: run it again after the workflow.
 
     Example: d3 forget octocat/hello --config config/d3.yaml --run
     """
@@ -179,7 +182,7 @@ def forget(
     print(report.text())
     if report.left and not run:
         print(f"run the workflow, then this command again: {shlex.join(line)}")
-    return 1 if report.left else 0
+    return 1 if report.left or report.unmatched else 0
 
 
 def export(

@@ -50,6 +50,7 @@ def plan(
     """
     import json
 
+    from d3.core.printable import printable
     from d3.operate import cost_model
     from d3.operate.pending import lines, pending
     from d3.operate.plan import plan as estimate
@@ -70,7 +71,7 @@ def plan(
         return
     print(plan_table(found))
     if todo is not None:
-        print("\nTo do now:", *lines(todo), sep="\n  ")
+        print("\nTo do now:", *map(printable, lines(todo)), sep="\n  ")
 
 
 def doctor(
@@ -87,6 +88,7 @@ def doctor(
     """
     import json
 
+    from d3.core.printable import printable
     from d3.operate.doctor.doctor import examine, line, place_of
     from d3.pipeline.pipeline import Chain
 
@@ -94,7 +96,7 @@ def doctor(
     for check, finding in examine(place_of(Chain(config), profile.absolute() if profile else None)):
         found.append({"check": check, **finding._asdict()})
         if not json_:
-            print(line(check, finding), flush=True)
+            print(printable(line(check, finding)), flush=True)
     if json_:
         print(json.dumps(found, indent=1))
     return int(any(item["level"] == "fail" for item in found))
@@ -140,6 +142,7 @@ def why(
 
     Example: d3 why results/runs/demo/report.html --config config/config.yaml
     """
+    from d3.core.printable import printable
     from d3.pipeline.why import elsewhere, explain, job_states
     from d3.provenance.digest_cache import read_everything
 
@@ -149,7 +152,7 @@ def why(
         lines = elsewhere(config, name)
         if lines is None:
             lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
-        print("\n".join(lines))
+        print("\n".join(map(printable, lines)))
 
 
 def where(

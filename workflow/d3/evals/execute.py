@@ -1,5 +1,6 @@
 """Judge every sample by its task's tests, in the sandbox: one verdict a sample, in the samples' order."""
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from queue import SimpleQueue
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.printable import printable
 from d3.core.progress import Progress
 from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError
@@ -20,6 +22,8 @@ from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 
 NO_PROGRAM = "no_program"
+ATTEMPTS = 3
+"""Times that a check runs a program before it calls its verdict wrong."""
 TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
@@ -52,7 +56,7 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
                         "task_id": row["task_id"],
                         "sample": row["sample"],
                         "verdict": verdict.verdict,
-                        "detail": verdict.detail or None,
+                        "detail": printable(verdict.detail) or None,
                     }
                 )
                 job.keep()
@@ -127,7 +131,7 @@ def judge_all(
 
 
 def check(job: FinishedJob) -> Faults:
-    """Check that the samples that were judged are those that were generated."""
+    """Check that the samples that were judged are those that were generated, and judge some of them again."""
     samples = read_columns(job.inputs_of("generate"), schemas.SAMPLES, "task_id", "sample", "status")
     statuses = {(row["task_id"], row["sample"]): row["status"] for row in samples}
     seen: set[tuple[str, int]] = set()
@@ -139,3 +143,32 @@ def check(job: FinishedJob) -> Faults:
             yield job.name(), reason
     if seen != set(statuses):
         yield job.name(), "judges other samples than were generated"
+    if job.config:  # lost facts are a finding of their own
+        yield from _check_verdicts(job)
+
+
+def _check_verdicts(job: FinishedJob) -> Faults:
+    """Judge some samples again; programs that were or are too slow are left out, since that depends on the machine."""
+    verdicts = {
+        (row["task_id"], row["sample"]): row["verdict"] for row in job.sample_rows(job.path(), schemas.VERDICTS)
+    }
+    samples = read_columns(job.inputs_of("generate"), schemas.SAMPLES, "task_id", "sample", "program", "status")
+    left = [row for row in samples if row["program"] is not None and (row["task_id"], row["sample"]) in verdicts]
+    if not left:
+        return
+    config = Config.model_validate(job.config)
+    section = config.benchmarks[job.path().parent.name.rpartition("-")[0]]
+    whole = section.model_copy(update={"complete": False, "tasks": None})
+    by_id = {task.task_id: task for task in load_tasks(whole, job.inputs_from_outside()[0])}
+    limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
+    try:
+        for _ in range(ATTEMPTS):  # a program may behave differently from time to time
+            found = zip(left, judge_all(left, by_id, limits, len(os.sched_getaffinity(0))), strict=True)
+            kinds = [(row, {verdict.verdict, verdicts[row["task_id"], row["sample"]]}) for row, verdict in found]
+            left = [row for row, kind in kinds if len(kind) > 1 and "timeout" not in kind]
+    except sandbox.SandboxError as error:
+        job.notes.append((job.name(), f"its verdicts were not checked: {error.reason}; {error.remedy}"))
+        return
+    for row in left:
+        key = row["task_id"], row["sample"]
+        yield job.name(), f"{key[0]}, sample {key[1]}: {verdicts[key]}, but its program does not come to that verdict"

@@ -28,6 +28,7 @@ from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import backend_settings
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 
 STOP = (f"\n{CODE_END}",)
@@ -138,3 +139,27 @@ def build(start: str, text: str, finish_reason: str) -> Built:
         return Built("ok", detail, apply_diffs(start, diffs))
     except DiffError as error:
         return Built("malformed_diff", error.reason, None)
+
+
+def check(job: FinishedJob) -> Faults:
+    """Write the prompts of some samples again, and build their programs from the answers again."""
+    if not job.config:  # lost facts are a finding of their own
+        return
+    config = Config.model_validate(job.config)
+    benchmark = job.path().parent.name.rpartition("-")[0]
+    section = config.benchmarks[benchmark].model_copy(update={"tasks": None})
+    by_id = {task.task_id: task for task in load_tasks(section, job.inputs_from_outside()[0], seed=config.seed)}
+    for row in job.sample_rows(job.path(), schemas.SAMPLES):
+        name = f"{row['task_id']}, sample {row['sample']}"
+        if (task := by_id.get(row["task_id"])) is None:
+            yield job.name(), f"{name} is of no task of the benchmark"
+            continue
+        seed = derive_seed(config.seed, "generate", benchmark, row["task_id"], row["sample"])
+        if (row["prompt"], row["seed"]) != (example_prompt(task.name, task.start, task.instruction), seed):
+            yield job.name(), f"{name} has another prompt or seed than its task"
+        answered = row["raw"] is not None
+        found = Built(row["status"], row["detail"], row["program"])
+        if (answered and found != build(task.start, row["raw"], row["finish_reason"])) or (
+            found.program and not answered
+        ):
+            yield job.name(), f"{name} has another program or status than its answer"

@@ -136,3 +136,6 @@ def check(job: FinishedJob) -> Faults:
         yield job.name(), "its counts by task are not those of the verdicts"
     if score["verdicts"] != sum(tasks.values(), Counter()):
         yield job.name(), "its verdicts are not those of the verdict table"
+    samples = read_columns(job.inputs_of("generate"), schemas.SAMPLES, "status")
+    if score["built"] != built(Counter(row["status"] for row in samples)):
+        yield job.name(), "its statuses are not those of the samples"

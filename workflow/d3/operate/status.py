@@ -14,6 +14,7 @@ from typing import Any
 
 from d3.audit.statements import Statement as Finished
 from d3.audit.statements import read_finished
+from d3.core.printable import printable
 from d3.core.processes import processes_in
 from d3.core.progress import clock
 from d3.operate.failures import Attempt, Failure, failure_of, last_attempt
@@ -277,7 +278,7 @@ def status_table(found: Survey, *, lines: int = 20) -> str:
     text += _listed("Running", [_active_line(job) for job in found.active if job.state == "running"], lines)
     text += _listed("Waiting", [_active_line(job) for job in found.active if job.state != "running"], lines)
     text += _listed("Failed", [_failure_line(failure) for failure in found.failures], lines)
-    return "\n".join(text)
+    return "\n".join(map(printable, text))
 
 
 def _of(status: StageStatus) -> str:

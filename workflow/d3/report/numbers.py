@@ -19,6 +19,7 @@ import pyarrow as pa
 from d3.config.models import EMBEDDED, Config
 from d3.core import schemas
 from d3.core.ids import derive_seed
+from d3.core.printable import printable
 from d3.core.tables import Row, count_rows, read_notes
 from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
@@ -417,7 +418,7 @@ def key_numbers(numbers: Path) -> str:
     table = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in lines]
     head = f"Run {values['run']}, seed {values['seed']}"
     warning = "A demo-size run: these numbers test the machinery, they are no result."
-    return "\n".join([head, *([warning] if values["demo"] else []), "", *table])
+    return "\n".join(map(printable, [head, *([warning] if values["demo"] else []), "", *table]))
 
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -334,6 +334,8 @@ def check(job: FinishedJob) -> Faults:
     if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
         yield maps, "contains ids outside of the vocabulary, or documents without an end token"
     chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
+    if notes["tokenizer_sha256"] not in job.inputs.values():
+        yield manifest, "names a tokenizer that is no input"
     tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
     for dataset in job.inputs_of("dataset"):
         for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):

@@ -23,7 +23,19 @@ def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Ite
     """Yield what is wrong with the contents of a job's outputs; `draw` draws the `sample` rows that are built again."""
     folder = stage_of_folder(stage_of(statement.outputs[0].path))
     stage = folder if folder and folder.has_key else STAGES.get(statement.stage, folder)
-    job = FinishedJob(
+    job = finished_job(statement, sample=sample, draw=draw)
+    try:
+        for path, what in _faults(statement, stage, job):
+            yield Finding(path=path, what=what, jobs=(statement.path,))
+    except UNREADABLE as error:
+        reason = error.reason if isinstance(error, D3Error) else f"{type(error).__name__}: {error}"
+        yield Finding(path=job.name(), what=f"cannot be checked: {reason}", jobs=(statement.path,))
+    yield from (Finding(path=path, what=what, note=True) for path, what in job.notes)
+
+
+def finished_job(statement: Statement, *, sample: int, draw: random.Random) -> FinishedJob:
+    """Return what the check of a stage gets."""
+    return FinishedJob(
         root=statement.root,
         outputs={item.path: item.sha256 for item in statement.outputs},
         inputs={item.path: item.sha256 for item in statement.inputs},
@@ -33,12 +45,6 @@ def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Ite
         sample=sample,
         draw=draw,
     )
-    try:
-        for path, what in _faults(statement, stage, job):
-            yield Finding(path=path, what=what, jobs=(statement.path,))
-    except UNREADABLE as error:
-        reason = error.reason if isinstance(error, D3Error) else f"{type(error).__name__}: {error}"
-        yield Finding(path=job.name(), what=f"cannot be checked: {reason}", jobs=(statement.path,))
 
 
 def _faults(statement: Statement, stage: Stage | None, job: FinishedJob) -> Faults:
