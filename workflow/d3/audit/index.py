@@ -119,6 +119,8 @@ def build(root: Path, index: Path | None = None) -> Built:
     import duckdb
 
     target = index or root / INDEX
+    if {"?", "\\"} & set(str(target.absolute())):  # DuckDB opens another file
+        raise D3Error("the path must not contain `?` or `\\`", where=str(target.absolute()), remedy="rename the folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as part:
         if target.is_file() and _readable(target):
