@@ -1,6 +1,6 @@
-"""Files under names of ours, for readers to whom a path is more than a name.
+r"""Files under names of ours, for readers to whom a path is more than a name.
 
-DuckDB takes `[ ] * ? \\ ~` in a path for a pattern and `id=5` for a column, and what its patterns mean depends
+DuckDB takes `[ ] * ? \ ~` in a path for a pattern and `id=5` for a column, and what its patterns mean depends
 on the files beside them.
 """
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from d3.config.models import Config
 
 EMBEDDED_TASKS = "HumanEval.jsonl.gz"
-
+ALLOW_EMPTY = "source.allow_empty"
 
 ASKING = Resources(memory_mb=3000, minutes=720)
 TRAINING = Resources(memory_mb=2000, minutes=1440)
@@ -62,11 +62,21 @@ _RECORDS = (
     ),
     Stage(
         name="hub_model",
-        module="d3.stages.inputs",
+        module="d3.stages.hub",
         environment="main",
         over="model",
         within="{resources}/models",
         outputs=(Output("{name}/"),),
+        local=True,
+    ),
+    Stage(
+        name="hub_dataset",
+        module="d3.stages.hub",
+        environment="main",
+        over="file",
+        within="{resources}/datasets",
+        outputs=(Output("{name}"),),
+        when=lambda config: any(shard.startswith("hf://") for shard in config.source.shards),
         local=True,
     ),
     Stage(
@@ -83,6 +93,7 @@ _RECORDS = (
         name="corpus",
         module="d3.stages.corpus.stage",
         settings=("seed", "source", "corpus"),
+        keeps_rows=True,
         imports=("corpus.filters",),
         outputs=(
             Output("{name}.parquet", "CORPUS", ids="corpus"),
@@ -128,7 +139,8 @@ _RECORDS = (
     Stage(
         name="diffs",
         module="d3.stages.diffs",
-        settings=("seed", "diffs", "grades.mode", "grades.threshold"),
+        settings=("seed", "diffs", "grades.mode", "grades.threshold", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("grades",),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
         rows_of="corpus",
@@ -142,7 +154,8 @@ _RECORDS = (
     Stage(
         name="labels",
         module="d3.stages.labels",
-        settings=("seed", "labels"),
+        settings=("seed", "labels", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("diffs",),
         prompts=("labels.program_prompt", "labels.change_prompt"),
         outputs=(Output("{name}.parquet", "LABELS", ids="example"),),
@@ -166,7 +179,8 @@ _RECORDS = (
     Stage(
         name="dataset",
         module="d3.stages.dataset",
-        settings=("seed", "dataset"),
+        settings=("seed", "dataset", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("labels",),
         outputs=(
             Output("data/{name}.parquet", "DATASET"),
@@ -182,7 +196,8 @@ _RECORDS = (
     Stage(
         name="tokens",
         module="d3.stages.tokens",
-        settings=("tokens",),
+        settings=("tokens", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("dataset",),
         environment="dolma",
         outputs=(Output("{name}.npy"), Output("{name}.csv.gz"), Output("{name}.json")),

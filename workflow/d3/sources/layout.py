@@ -14,7 +14,7 @@ from d3.sources.layouts import dolma, plain, stack_v2, stack_v3, starcoderdata, 
 from d3.sources.spec import Layout
 
 LAYOUTS: tuple[Layout, ...] = (
-    *(stack_v3.SPEC, the_stack.SPEC, the_stack_smol.SPEC, starcoderdata.SPEC, stack_v2.SPEC, dolma.SPEC, plain.SPEC),
+    *(the_stack.SPEC, the_stack_smol.SPEC, starcoderdata.SPEC, stack_v2.SPEC, plain.SPEC, dolma.SPEC, stack_v3.SPEC),
 )
 
 

@@ -29,6 +29,8 @@ def same_names(*without: str) -> dict[str, tuple[str, ...]]:
     return {name: (name,) for name in STACK.names if name not in without}
 
 
-def of_repository(name: tuple[str, ...], path: tuple[str, ...], licenses: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def of_repository(
+    name: tuple[str, ...], path: tuple[str, ...], licenses: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
     """Return the columns for repository, path and licenses of a file."""
     return {"max_stars_repo_name": name, "max_stars_repo_path": path, "max_stars_repo_licenses": licenses}

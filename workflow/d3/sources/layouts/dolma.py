@@ -3,8 +3,11 @@
 from d3.core.schemas import METADATA
 from d3.sources.spec import Layout
 
+ALSO = {"max_stars_repo_name": "repo_name", "max_stars_repo_path": "path", "max_stars_repo_licenses": "licenses"}
+
 SPEC = Layout(
     name="dolma",
     needs=frozenset({"text"}),
-    columns={"content": ("text",)} | {field.name: (f"metadata.{field.name}",) for field in METADATA},
+    columns={"content": ("text",)}
+    | {name: (f"metadata.{name}", f"metadata.{ALSO.get(name, name)}") for name in (field.name for field in METADATA)},
 )

@@ -7,7 +7,7 @@ SPEC = Layout(
     needs=frozenset({"content"}),
     columns=same_names()
     | of_repository(
-        ("max_stars_repo_name", "repo_name", "repository_name", "repo", "repo_id"),
+        ("max_stars_repo_name", "repo_name", "repository_name", "repo"),
         ("max_stars_repo_path", "path", "file_path"),
         ("max_stars_repo_licenses", "licenses", "detected_licenses", "license"),
     )
