@@ -74,7 +74,7 @@ rule hub_dataset:
     log:
         "logs/hub_dataset/{owner}--{name}@{commit}/{file}.log",
     wildcard_constraints:
-        commit="[0-9a-f]{{40}}",
+        commit="[0-9a-f]+",
         file=".+",
     container:
         outside_of("data")

@@ -44,6 +44,7 @@ def _paths(pattern: str, hub_folder: str) -> Iterator[str]:
     if not found:
         raise ConfigError(f"{SETTING}: no file matches {pattern!r}", remedy="check the path")
     for path in found:
+        check_path(SETTING, path)
         if not Path(path).exists():
             reason = f"{SETTING}: {path} is a link to a file that is not there"
             raise ConfigError(reason, remedy="fetch the file again, or leave the link out of the pattern")
@@ -56,7 +57,6 @@ def checked_name(path: str) -> str:
         name = shard_name(Path(path))
     except InputError as error:
         raise ConfigError(f"{SETTING}: {error}") from None
-    check_path(SETTING, path)
     if name.startswith(("-", ".")) or name != name.strip() or not name:
         raise ConfigError(f"{SETTING}: the name {name!r} must not begin with a dash, a dot or a space", remedy=RENAME)
     if len(name.encode()) > NAME_BYTES:
@@ -68,8 +68,7 @@ def check_path(setting: str, path: str) -> None:
     """Raise ConfigError for a path with characters that Snakemake resolves, or that are no text."""
     faulty = next((character for character in path if character in "{}\\" or not character.isprintable()), None)
     if faulty is not None:
-        shown = path.encode("ascii", "backslashreplace").decode()
-        raise ConfigError(f"{setting}: {shown}: a path must not contain {faulty!a}", remedy=RENAME)
+        raise ConfigError(f"{setting}: {ascii(path)[1:-1]}: a path must not contain {faulty!a}", remedy=RENAME)
 
 
 def _same_file(one: str, other: str) -> bool:
