@@ -162,7 +162,7 @@ OPEN = {
 
 def open_config(**corpus: Any) -> Config:
     """Return a configuration that keeps every file but for these settings."""
-    return parse_config({"corpus": {**OPEN["corpus"], **corpus}})
+    return parse_config({"corpus": {**OPEN["corpus"], **corpus}, "source": {"allow_empty": True}})
 
 
 def corpus_row(text: str, row: int = 0, **columns: Any) -> Row:

@@ -10,7 +10,7 @@ from helpers.paths import WORKFLOW
 
 ORDER = (
     *({"cli", "__main__", "commands"}, {"operate"}, {"audit"}, {"report"}, {"stages", "train", "evals"}, {"llm"}),
-    *({"pipeline"}, {"lintseq"}, {"config", "provenance"}, {"core"}, {"errors", "__init__"}),
+    *({"pipeline"}, {"lintseq", "sources"}, {"config", "provenance"}, {"core"}, {"errors", "__init__"}),
 )
 """From top to bottom; folders of one level may import each other as long as no circle of modules results."""
 INTERFACE = {"main", "run", "check", "read", "SPEC"}

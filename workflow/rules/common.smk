@@ -8,23 +8,33 @@ import os
 import sys
 import uuid
 from pathlib import Path
+from shlex import quote
+
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from rerun_policy import follow_content
 from d3.pipeline.pipeline import MODEL_NAME, Chain
-from d3.operate.container_binds import check_images, open_images
+from d3.pipeline.source_shards import check_shards
+from d3.operate.container_binds import check_checkout, check_images, open_images
 from d3.pipeline.resources import needs
 from d3.config.models import Config
 from d3.config.load import parse_config
 from d3.errors import D3Error
 from d3.core.ids import canonical_json, digest_of
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
+from d3.provenance.code_digest import BIN
 from d3.provenance.runtime import git
 from d3.provenance.images import image_path
 from d3.core.tables import written_whole
 from d3.stages.run_record import record_text, run_record, settings_of
+
+# Whether jobs run in images.
+IMAGES = "APPTAINER" in {
+    method.name for method in workflow.deployment_settings.deployment_method
+}
 
 try:
     CHAIN = Chain(parse_config(config))
@@ -43,6 +53,9 @@ try:
     ]
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
+    check_checkout(images=IMAGES)
+    if workflow.exec_mode == ExecMode.DEFAULT:
+        check_shards(CHAIN.shards, CHAIN.config.source.columns)
 except D3Error as error:
     raise WorkflowError(str(error))
 
@@ -69,12 +82,9 @@ os.environ.setdefault(
     "D3_RUN", json.dumps({"invocation": str(uuid.uuid4()), "git": git(ROOT)})
 )
 
-# Whether jobs run in images.
-IMAGES = "APPTAINER" in {
-    method.name for method in workflow.deployment_settings.deployment_method
-}
-
-shell.prefix(f"set -euo pipefail; export PATH='{ROOT}/workflow/bin':\"$PATH\"; ")
+# Snakemake fills in braces of the prefix.
+FOLDER_OF_D3 = quote(str(BIN)).replace("{", "{{").replace("}", "}}")
+shell.prefix(f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; ')
 
 
 if IMAGES:
@@ -100,8 +110,12 @@ follow_content(workflow, CHAIN, images=IMAGES)
 
 
 def image(name):
-    """Give the path of an image; its name carries the hash of its definition and its lock."""
-    return str(image_path(name))
+    """Give the path of an image; its name carries the hash of its definition and its lock.
+
+    Snakemake refuses white space in it, also in runs without images.
+    """
+    path = str(image_path(name))
+    return path if IMAGES or path == "".join(path.split()) else None
 
 
 def outside_of(name):

@@ -9,6 +9,7 @@ localrules:
     source,
     model,
     hub_model,
+    hub_dataset,
     benchmark,
 
 
@@ -62,6 +63,29 @@ rule hub_model:
         d3 hub-model --out {output:q} \
             --model {wildcards.owner:q}/{wildcards.name:q} \
             --revision {wildcards.revision:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule hub_dataset:
+    """Download one file of a data set from the hub at a commit."""
+    output:
+        f"{DIR['hub_dataset']}/{{owner}}--{{name}}@{{commit}}/{{file}}",
+    log:
+        "logs/hub_dataset/{owner}--{name}@{commit}/{file}.log",
+    wildcard_constraints:
+        commit="[0-9a-f]+",
+        file=".+",
+    container:
+        outside_of("data")
+    params:
+        stale=stale_when("hub_dataset"),
+    shell:
+        """
+        d3 hub-dataset --out {output:q} \
+            --dataset {wildcards.owner:q}/{wildcards.name:q} \
+            --revision {wildcards.commit:q} \
+            --file {wildcards.file:q} \
             2>&1 | tee {log:q}
         """
 

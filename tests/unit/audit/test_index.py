@@ -56,6 +56,28 @@ def test_only_new_and_changed_statements_are_read_again(run: Path) -> None:
     assert (last.jobs, last.gone, last.rows) == (JOBS - 1, 1, first.rows - FILES)
 
 
+@pytest.mark.parametrize("folder", ["id=5", "metadata=1/shard=7", "w[1]", "a*b", "~"])
+def test_the_name_of_the_folder_is_no_pattern_and_no_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    sound, odd = tmp_path / "sound", tmp_path / folder
+    rows = []
+    for root in (sound, odd):
+        root.mkdir(parents=True)
+        make_run(root, FILES * SHARDS * LABELS, SHARDS)
+        monkeypatch.chdir(root)
+        assert build(Path()).rows == FILES * SHARDS * (3 + 2 * LABELS)
+        with open_index(Path()) as connection:
+            rows.append(connection.execute("select * from files order by all").fetchall())
+    assert rows[0] == rows[1] != []
+
+
+def test_a_folder_that_the_data_base_cannot_write_is_one_line(tmp_path: Path) -> None:
+    for name in ("a?b", "back\\slash"):
+        with pytest.raises(D3Error, match="must not contain `\\?`"):
+            build(tmp_path / name)
+
+
 def test_a_build_from_nothing_and_one_in_steps_know_the_same(run: Path) -> None:
     hidden = statement(run, "corpus")
     aside = hidden.rename(run / "aside")

@@ -40,6 +40,7 @@ WITHOUT_CHECK = {
     "source": "its shards are compared with their digest alone",
     "model": "a folder of somebody else's",
     "hub_model": "a folder of somebody else's",
+    "hub_dataset": "a file of somebody else's",
     "benchmark": "a file of somebody else's",
     **dict.fromkeys(
         ("contamination", "pair_contamination", "label_contamination"), "the stages that read a list check it"
@@ -67,7 +68,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def whole() -> Chain:
-    """Return a configuration that has jobs of every stage."""
+    """Return a configuration that has jobs of every stage but `hub_dataset`."""
     return Chain(parse_config({"model": HUB}))
 
 
@@ -146,7 +147,8 @@ def test_the_registry_is_imported_without_libraries() -> None:
 def test_every_stage_has_jobs_resources_and_a_plan() -> None:
     chain = whole()
     works = list(jobs(chain, topics=True))
-    assert list(dict.fromkeys(work.stage for work in works)) == list(STAGES)
+    stages = [name for name in STAGES if name != "hub_dataset"]
+    assert list(dict.fromkeys(work.stage for work in works)) == stages
     assert len({work.output for work in works}) == len({work.log for work in works}) == len(works)
     for work in works:
         stage = STAGES[work.stage]
@@ -155,14 +157,14 @@ def test_every_stage_has_jobs_resources_and_a_plan() -> None:
         assert needs(chain, stage.name).minutes > 0
         assert len(list(outputs(chain, stage, work.name))) >= len(stage.outputs)
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
-    assert list(planned) == list(STAGES)
-    for stage in STAGES.values():
+    assert list(planned) == stages
+    for stage in map(STAGES.__getitem__, stages):
         assert planned[stage.name].hours_a_job > 0
         assert planned[stage.name].files > 0
         assert bool(planned[stage.name].prompt_tokens) == stage.asks
         assert bool(planned[stage.name].tokens) == bool(stage.record)
         assert not stage.rows_of or planned[stage.name].rows > 0
-    assert [item.stage for item in survey(chain, None, topics=True).stages] == list(STAGES)
+    assert [item.stage for item in survey(chain, None, topics=True).stages] == stages
     assert {work.stage for work in works} - {work.stage for work in jobs(chain)} == {"topics", "topic_counts"}
 
 
@@ -336,6 +338,20 @@ def test_a_stage_of_the_name_of_a_target_has_another_rule() -> None:
     assert [stage.name for stage in STAGES.values() if stage.rule != stage.name] == ["dataset", "topics"]
     assert STAGES["topics"].rule == "topics_shard"
     assert STAGES["pair_diffs"].command == "pair-diffs"
+
+
+def test_files_of_the_hub_have_a_job_each_and_a_place_in_plan_and_doctor() -> None:
+    folder = f"bigcode/the-stack-dedup@{'0a' * 20}"
+    chain = Chain(parse_config({"source": {"shards": [f"hf://datasets/{folder}/data/python/s-{{08..10}}.parquet"]}}))
+    names = [f"{folder.replace('/', '--')}/data/python/s-{number}.parquet" for number in ("08", "09", "10")]
+    works = [work for work in jobs(chain) if work.stage == "hub_dataset"]
+    assert [work.name for work in works] == names
+    assert [str(work.output) for work in works] == [f"resources/datasets/{name}" for name in names]
+    assert [path for paths in chain.batches.values() for path in paths] == [str(work.output) for work in works]
+    assert STAGES["hub_dataset"].output_of(names[0]) == STAGES["hub_dataset"].outputs[0]
+    planned = {item.stage: item for item in plan(chain).stages}
+    assert planned["hub_dataset"].jobs == 3
+    assert machine.hub_models(chain) == [folder]
 
 
 def test_jobs_of_models_are_named_for_their_folder() -> None:

@@ -199,8 +199,8 @@ def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> Non
 def test_modules_are_found_as_files_and_as_packages() -> None:
     assert module_path("d3") == digests.PACKAGE / "__init__.py"
     assert module_path("d3.stages.corpus") == digests.PACKAGE / "stages" / "corpus" / "__init__.py"
-    assert module_path("d3.stages.corpus.read") == digests.PACKAGE / "stages" / "corpus" / "read.py"
-    assert module_path("d3.stages.corpus.read.Broken") is None
+    assert module_path("d3.stages.corpus.sampling") == digests.PACKAGE / "stages" / "corpus" / "sampling.py"
+    assert module_path("d3.stages.corpus.sampling.Choice") is None
 
 
 def test_the_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:

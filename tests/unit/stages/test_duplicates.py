@@ -241,3 +241,14 @@ def test_many_batches_are_compared_in_a_second(tmp_path: Path) -> None:
     assert time.process_time() - start < 1.3  # measured: 0.4 to 0.65
     sizes = [len(path.read_text().split()) for path in sorted((tmp_path / "lists").glob("*.txt"))]
     assert sizes == [0] + [2] * 119
+
+
+def test_names_and_folders_are_no_patterns_and_no_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "id=5" / "shard=7"
+    names = ["b1", "b[1]", "b*", "**", "~"]
+    for name in names:
+        write_rows(folder / f"{name}.parquet", schemas.CORPUS, [corpus_row("x = 1", shard=name), corpus_row(name)])
+    duplicates.run(Config(), [folder / f"{name}.parquet" for name in names], tmp_path / "out")
+    listed = {name: (tmp_path / "out" / f"{name}.txt").read_text().split() for name in names}
+    assert {name for name, ids in listed.items() if ids} == set(names) - {min(names)}
+    assert {identifier for ids in listed.values() for identifier in ids} == {corpus_row("x = 1")["id"]}

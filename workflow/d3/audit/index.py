@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from d3.audit.statements import Statement, find_statements, group_of, read_statement, stage_of
+from d3.core.plain_links import PARQUET, plain_links
 from d3.core.tables import written_whole
 from d3.errors import D3Error, InputError
 from d3.pipeline.registry import STAGES
@@ -118,6 +119,8 @@ def build(root: Path, index: Path | None = None) -> Built:
     import duckdb
 
     target = index or root / INDEX
+    if {"?", "\\"} & set(str(target.absolute())):  # DuckDB opens another file
+        raise D3Error("the path must not contain `?` or `\\`", where=str(target.absolute()), remedy="rename the folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as part:
         if target.is_file() and _readable(target):
@@ -330,29 +333,30 @@ def _kind(name: str) -> str | None:
 
 def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names: Sequence[str]) -> None:
     """Insert the rows of tables of one kind; a sidecar's rows are put under its dataset file."""
-    prefix = f"{root.as_posix()}/"
-    source = "read_parquet(?, filename=true, file_row_number=true)"
-    path = f"substr(t.filename, {len(prefix) + 1})"
-    if kind == "rows":
-        path = f"regexp_replace({path}, '/rows/([^/]+)$', '/data/\\1')"
-    joined = f"{source} t join artefacts a on a.path = {path}"
-    sample = "t.sample" if kind in ("sequence", "example", "rows") else "null"
-    part = "t.part" if kind in ("example", "rows") else "null"
-    place = 't."row"' if kind == "rows" else "t.file_row_number"
-    key = KEY.format("t.hexsha" if kind == "rejected" else "t.id")
-    paths = [f"{prefix}{name}" for name in names]
-    connection.execute(f"insert into rows select {key}, a.id, {place}, {sample}, {part} from {joined}", [paths])
-    if kind == "pairs":
-        owner = KEY.format("t.file_id")
-        connection.execute(f"insert into rows select {owner}, a.id, {place}, null, null from {joined}", [paths])
-    if kind == "corpus":
-        named = ", ".join(f"t.{METADATA.format(name)}" for name in ("repo_name", "repo_path"))
-        licences = f"array_to_string(t.{METADATA.format('repo_licenses')}, ', ')"
-        connection.execute(
-            f'insert into files select {key}, t.id, a.id, {place}, t.shard, t."row", t.metadata.hexsha, {named}, '
-            f"{licences}, t.split from {joined}",
-            [paths],
-        )
+    with plain_links(root / name for name in names) as links:
+        owners = [name.replace("/rows/", "/data/") if kind == "rows" else name for name in names]
+        joined = f"""
+            {PARQUET} t
+            join (select unnest($files) as link, unnest($owners) as owner) l on l.link = t.filename
+            join artefacts a on a.path = l.owner
+        """
+        files = {"files": list(links), "owners": owners}
+        sample = "t.sample" if kind in ("sequence", "example", "rows") else "null"
+        part = "t.part" if kind in ("example", "rows") else "null"
+        place = 't."row"' if kind == "rows" else "t.file_row_number"
+        key = KEY.format("t.hexsha" if kind == "rejected" else "t.id")
+        connection.execute(f"insert into rows select {key}, a.id, {place}, {sample}, {part} from {joined}", files)
+        if kind == "pairs":
+            owner = KEY.format("t.file_id")
+            connection.execute(f"insert into rows select {owner}, a.id, {place}, null, null from {joined}", files)
+        if kind == "corpus":
+            named = ", ".join(f"t.{METADATA.format(name)}" for name in ("repo_name", "repo_path"))
+            licences = f"array_to_string(t.{METADATA.format('repo_licenses')}, ', ')"
+            connection.execute(
+                f'insert into files select {key}, t.id, a.id, {place}, t.shard, t."row", t.metadata.hexsha, {named}, '
+                f"{licences}, t.split from {joined}",
+                files,
+            )
 
 
 def newer_statements(root: Path, connection: "duckdb.DuckDBPyConnection") -> bool:

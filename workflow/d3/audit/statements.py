@@ -303,6 +303,8 @@ def license_of(statement: Statement) -> str:
         return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
     if statement.stage == "hub_model":
         return f"hub model {params.get('name')}, revision {params.get('revision')}"
+    if statement.stage == "hub_dataset":
+        return f"hub data set {params.get('name')}, revision {params.get('revision')}"
     if statement.stage == "source":
         python = (statement.facts.get("interpreter") or {}).get("python", "")
         return f"standard library of Python {python}".rstrip() + f", {pins()['python-standard-library'].licence}"

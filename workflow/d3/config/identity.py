@@ -35,7 +35,9 @@ def deciding(values: Mapping[str, Any], section: type[BaseModel] = Config) -> di
             kept[name] = canonical_path(value) if Path(value).exists() else value
         elif isinstance(value, Mapping):
             inner = _inner(field)
-            if get_origin(field.annotation) is dict:  # names of the user's own, such as those of arms
+            if inner is None:
+                found = dict(value)
+            elif get_origin(field.annotation) is dict:  # names of the user's own, such as those of arms
                 found = {key: deciding(item, inner) for key, item in value.items()}
             else:
                 found = deciding(value, inner)
@@ -51,7 +53,7 @@ def deciding_part(section: Section, *without: str) -> dict[str, Any]:
     return deciding(section.model_dump(mode="json", exclude=set(without)), type(section))
 
 
-def _inner(field: FieldInfo) -> type[BaseModel]:
-    """Return the model of a section, or of the values of a mapping."""
+def _inner(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a section, or of the values of a mapping; None for a mapping of plain values."""
     kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
-    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

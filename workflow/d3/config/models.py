@@ -6,6 +6,7 @@ A field's description states its meaning and where its default comes from. `[aut
 """
 
 import json
+import os.path
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -49,8 +50,9 @@ Positive = Annotated[int, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=0), Number]
 NotNegative = Annotated[float, Field(ge=0), Number]
 PositiveFloat = Annotated[float, Field(gt=0), Number]
-ModelName = Annotated[str, Decides("path")]
-Template = Annotated[str, Decides("content")]
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
+ModelName = Annotated[UserPath, Decides("path")]
+Template = Annotated[UserPath, Decides("content")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
@@ -77,6 +79,16 @@ def _one_of_kinds(value: str) -> str:
     return value
 
 
+def _columns_of_the_stack(columns: dict[str, str]) -> dict[str, str]:
+    """Reject names that are no columns of The Stack."""
+    if columns:
+        from d3.core.schemas import STACK
+
+        if unknown := sorted(columns.keys() - set(STACK.names)):
+            raise ValueError(f"given {', '.join(map(repr, unknown))}, allowed is {', '.join(STACK.names)}")
+    return columns
+
+
 BenchmarkKind = Annotated[
     str, AfterValidator(_one_of_kinds), WithJsonSchema({"enum": benchmark_kinds(), "type": "string"})
 ]
@@ -101,9 +113,19 @@ def _known_kind(value: str) -> str:
 class Source(Section):
     """Where the source files come from."""
 
-    shards: list[str] = []
-    """Parquet or JSONL(.gz, .zst) shards in the schema of The Stack; glob patterns are allowed.
+    shards: list[UserPath] = []
+    """Parquet or JSON-lines shards (`.jsonl`, `.json`, also `.gz` and `.zst`), glob patterns of them, folders of
+    Python files, git checkouts, or files of the Hugging Face Hub at a commit:
+    `hf://datasets/OWNER/NAME@COMMIT/PATH`, where `{000..143}` in the path stands for the numbers from 000 to 143.
     Empty: the pipeline writes the standard library of the running Python as shards."""
+    columns: Annotated[dict[str, str], AfterValidator(_columns_of_the_stack), Neutral({})] = {}
+    """Columns of the shards by column of The Stack, for data sets that are not recognized by their columns:
+    `content: body` names the text, `max_stars_repo_name: meta.project` a field within a column. Recognized are
+    the-stack(-dedup), the-stack-smol, starcoderdata, The Stack v3, The Stack v2 with texts, Dolma documents, and
+    tables with a column `content`. Only the text is required."""
+    allow_empty: Annotated[bool, Decides("nothing")] = False
+    """Whether a job may drop all of its rows. false: a batch of which nothing is kept is an error, unless its rows
+    were opted out, are held out, or are kept in another batch."""
     embedded_shards: Positive = 2
     """Number of shards for the standard library, when `shards` is empty."""
     name: str = "python-standard-library"
@@ -113,7 +135,7 @@ class Source(Section):
     """Consecutive shards that form one batch: one corpus file, and one job of every later stage. Choose it
     before a run starts, because it is part of every key; about 100 suits 10,000 shards. It changes the
     order of rows, not the rows. Append new shards to the list; one in the middle shifts later batches."""
-    opt_out: str | None = None
+    opt_out: UserPath | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
     part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,8 @@ Row = dict[str, Any]
 
 ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 64 * 2**20
-FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+LINES = (".jsonl", ".json")
+FORMATS = (".parquet", *(f"{lines}{packed}" for lines in LINES for packed in ("", ".gz", ".zst")))
 
 
 def format_of(path: Path) -> str:
@@ -48,7 +50,7 @@ def damage_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         reason = f"cannot be read, truncated or damaged ({error})"
         raise InputError(reason, where=str(path), remedy="fetch or make it again") from None
 
@@ -78,17 +80,19 @@ def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BE
 def open_lines(path: Path) -> Iterator[IO[bytes]]:
     """Open a JSON-lines file for reading bytes, compressed or not, by its name.
 
-    Raises InputError for a damaged file. Arrow unpacks, since it notices a stream that stops early
-    and reads on after a first frame; the zstandard package does neither.
+    Raises InputError for a damaged file. Of the readers of zstd Arrow's alone notices a stream that stops early
+    and reads on after a first frame; Python's gzip does both, and takes the zeros that tapes and tools append.
     """
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
     with damage_named(path):
-        if compression is None:
+        if path.suffix == ".gz":
+            with gzip.open(path) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        elif path.suffix == ".zst":
+            with io.BufferedReader(pa.input_stream(path, compression="zstd")) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        else:
             with path.open("rb") as plain:
                 yield plain
-        else:
-            with io.BufferedReader(pa.input_stream(path, compression=compression)) as unpacked:
-                yield cast(IO[bytes], unpacked)
 
 
 def read_rows(path: Path, schema: pa.Schema) -> Iterator[Row]:
@@ -320,9 +324,9 @@ class TableWriter:
         self._lines: Any = self._file
         if self.format == ".parquet":
             self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
-        elif self.format == ".jsonl.gz":
+        elif self.format.endswith(".gz"):
             self._lines = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, mtime=0)
-        elif self.format == ".jsonl.zst":
+        elif self.format.endswith(".zst"):
             import zstandard
 
             self._lines = zstandard.ZstdCompressor().stream_writer(cast(IO[bytes], self._file), closefd=False)

@@ -25,6 +25,16 @@ PASSED = ("D3_", "SLURM_", "CUDA_VISIBLE_DEVICES", "NCCL_", "GLOO_", *ARITHMETIC
 """How the names of variables begin that reach a job."""
 
 
+def check_checkout(*, images: bool, checkout: Path = REPOSITORY) -> None:
+    """Raise ConfigError if the path of this checkout contains what search paths, or images, cannot contain."""
+    refused = ":\n" + (" \t',\"" if images else "")
+    if faulty := sorted({character for character in str(checkout) if character in refused}):
+        what = ", ".join(map(repr, faulty)) + (" with images" if images else "")
+        raise ConfigError(
+            f"the path of the checkout must not contain {what}", where=repr(str(checkout)), remedy="move it"
+        )
+
+
 def binds(chain: Chain, folder: Path) -> list[str]:
     """Give Apptainer's binds for a run in the working folder `folder`, which comes first.
 

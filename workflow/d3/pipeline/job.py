@@ -26,11 +26,16 @@ from d3.config.identity import deciding
 from d3.config.models import Config
 from d3.core.ids import file_digest
 from d3.core.tables import Row, TableWriter, part_name, publish, read_rows, remove, remove_parts
-from d3.errors import D3Error
+from d3.errors import D3Error, InputError
 from d3.pipeline.pipeline import code_of
+from d3.pipeline.registry import STAGES
 from d3.provenance.code_digest import data_digest
 from d3.provenance.digest_cache import Cache, Stamp, stamp
 from d3.provenance.statement import Told, descriptor, statement_path, write_statement
+
+APART = {"opted_out", "held_out", "not_sampled", "duplicate", "duplicate_elsewhere", "repeated"}
+"""Reasons that are no loss: these rows go on elsewhere, or were taken out on purpose."""
+EMPTY_REMEDY = "correct the input or the settings, or set `source: {allow_empty: true}`"
 
 
 class Job:
@@ -50,11 +55,13 @@ class Job:
     ) -> None:
         self.stage, self.engine = stage, engine
         given = {} if config is None else config.model_dump(mode="json", exclude_unset=True)
+        self.allow_empty = config is not None and config.source.allow_empty
         self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
         self.modules = code_of(stage, self.settings)
         self.read = 0
         self.kept = 0
         self.dropped: Counter[str] = Counter()
+        self._details: dict[str, str] = {}
         self._inputs: dict[Path, dict[str, Any]] = {}
         self._stamps: dict[Path, Stamp] = {}
         self._rows: Counter[Path] = Counter()
@@ -102,9 +109,22 @@ class Job:
         """Count rows that went on."""
         self.kept += rows
 
-    def drop(self, reason: str, rows: int = 1) -> None:
-        """Count rows that did not, by their reason."""
+    def drop(self, reason: str, rows: int = 1, *, detail: str = "") -> None:
+        """Count rows that did not, by their reason; the first detail of each reason is kept for an error."""
         self.dropped[reason] += rows
+        self._details.setdefault(reason, detail)
+
+    def require_rows(self) -> None:
+        """Raise InputError if rows were lost and none is kept, unless the configuration allows it."""
+        lost = {reason: rows for reason, rows in self.dropped.most_common() if reason not in APART}
+        if self.kept or self.allow_empty or not lost or "opted_out" in self.dropped:
+            return
+        shown = [
+            f"{rows:,} {why}" + (f" ({self._details[why]})" if self._details[why] else "") for why, rows in lost.items()
+        ]
+        text = "".join(character if character.isprintable() else "?" for character in ", ".join(shown[:3]))
+        reason = f"{self.stage} keeps none of {self.read:,} rows: {text}"
+        raise InputError(reason, where=str(next(iter(self._inputs), "")), remedy=EMPTY_REMEDY)
 
     def table(self, path: Path, schema: pa.Schema) -> TableWriter:
         """Open an output table."""
@@ -154,6 +174,8 @@ class Job:
             raise D3Error(
                 f"{self.stage}: {lost} of {self.read} rows are neither kept nor dropped", remedy="report this"
             )
+        if STAGES[self.stage].keeps_rows:
+            self.require_rows()
         finished: list[tuple[Path, str, int | None]] = []
         for table in self._tables:
             table.note(self.counts)

@@ -104,6 +104,9 @@ def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
         return list(chain.arms)
     if stage.over == "evaluation":
         return [f"{benchmark}/{arm}" for benchmark in chain.benchmarks for arm in chain.arms]
+    if stage.over == "file":
+        folder = f"{chain.folder(stage.name)}/"
+        return [path.removeprefix(folder) for path in chain.shards.values() if path.startswith(folder)]
     if stage.over == "model":
         return [name for name in _models(chain, stages) if _made_by(name) == stage.name]
     return [""]

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache, cached_property, reduce
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, promp
 from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
 from d3.core.pinned_inputs import check_commit, pins
-from d3.core.tables import table_name
 from d3.errors import ConfigError
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
+from d3.pipeline.source_shards import check_path, find_shards
 from d3.provenance.code_digest import (
     BIN,
     data_digest,
@@ -169,16 +168,7 @@ class Chain:
             count = self.config.source.embedded_shards
             names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
             return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
-        shards: dict[str, str] = {}
-        for pattern in self.config.source.shards:
-            found = sorted(glob(pattern)) or [pattern]
-            for path in found:
-                if not Path(path).is_file():
-                    raise ConfigError(f"source.shards: no file matches {pattern!r}", remedy="check the path")
-                name = table_name(Path(path))
-                if shards.setdefault(name, path) != path:
-                    raise ConfigError(f"source.shards: {shards[name]} and {path} share a name", remedy="rename one")
-        return shards
+        return find_shards(self.config.source.shards, self.folder("hub_dataset"))
 
     @cached_property
     def batches(self) -> dict[str, list[str]]:
@@ -199,6 +189,7 @@ class Chain:
         path = self.config.source.opt_out
         if path is not None and not Path(path).is_file():
             raise ConfigError(f"source.opt_out: no file {path!r}", remedy="make it, an empty one will do")
+        check_path("source.opt_out", path or "")
         return path
 
     @property
@@ -237,6 +228,7 @@ class Chain:
         if name == EMBEDDED:
             return f"{self.models}/{MODEL_NAME}@{pins()[MODEL_WHEEL].version}"
         if Path(name).is_dir():
+            check_path("model", name)
             return canonical_path(name)
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")

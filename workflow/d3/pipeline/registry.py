@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from d3.config.models import Config
 
 EMBEDDED_TASKS = "HumanEval.jsonl.gz"
-
+ALLOW_EMPTY = "source.allow_empty"
 
 ASKING = Resources(memory_mb=3000, minutes=720)
 TRAINING = Resources(memory_mb=2000, minutes=1440)
@@ -62,11 +62,21 @@ _RECORDS = (
     ),
     Stage(
         name="hub_model",
-        module="d3.stages.inputs",
+        module="d3.stages.hub",
         environment="main",
         over="model",
         within="{resources}/models",
         outputs=(Output("{name}/"),),
+        local=True,
+    ),
+    Stage(
+        name="hub_dataset",
+        module="d3.stages.hub",
+        environment="main",
+        over="file",
+        within="{resources}/datasets",
+        outputs=(Output("{name}"),),
+        when=lambda config: any(shard.startswith("hf://") for shard in config.source.shards),
         local=True,
     ),
     Stage(
@@ -92,6 +102,7 @@ _RECORDS = (
         module="d3.stages.corpus.stage",
         settings=("seed", "source", "corpus"),
         upstream=("contamination",),
+        keeps_rows=True,
         imports=("corpus.filters",),
         outputs=(
             Output("{name}.parquet", "CORPUS", ids="corpus"),
@@ -137,7 +148,8 @@ _RECORDS = (
     Stage(
         name="diffs",
         module="d3.stages.diffs",
-        settings=("seed", "diffs", "grades.mode", "grades.threshold"),
+        settings=("seed", "diffs", "grades.mode", "grades.threshold", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("grades",),
         looks_up=("duplicates",),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
@@ -152,7 +164,8 @@ _RECORDS = (
     Stage(
         name="labels",
         module="d3.stages.labels",
-        settings=("seed", "labels"),
+        settings=("seed", "labels", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("diffs",),
         prompts=("labels.program_prompt", "labels.change_prompt"),
         looks_up=("corpus",),
@@ -186,7 +199,8 @@ _RECORDS = (
     Stage(
         name="dataset",
         module="d3.stages.dataset",
-        settings=("seed", "dataset"),
+        settings=("seed", "dataset", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("labels", "label_contamination"),
         looks_up=("corpus", "diffs"),
         outputs=(
@@ -204,7 +218,8 @@ _RECORDS = (
     Stage(
         name="tokens",
         module="d3.stages.tokens",
-        settings=("tokens",),
+        settings=("tokens", ALLOW_EMPTY),
+        keeps_rows=True,
         upstream=("dataset",),
         environment="dolma",
         outputs=(Output("{name}.npy"), Output("{name}.csv.gz"), Output("{name}.json")),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from d3.config.models import Config
 
-Over = Literal["once", "shard", "model", "arm", "evaluation"]
-"""What one job of a stage covers: everything, a batch of source shards, a model, an arm, or a benchmark and arm."""
+Over = Literal["once", "shard", "model", "file", "arm", "evaluation"]
+"""What one job of a stage covers: everything, a batch of source shards, a model, a file of the hub, an arm, or a
+benchmark and arm."""
 Ids = Literal["", "file", "sequence", "example", "corpus", "rejected", "rows", "pairs"]
 """How the index of the lineage finds the rows of a table by content id: not at all; by the columns `id`, `sample`,
 `part` as far as they go (`file`, `sequence`, `example`); or in the way of the one table that is named."""
@@ -147,6 +148,8 @@ class Stage:
     resources: "Resources | Callable[[Config], Resources]" = Resources()
     """For stages that train, or whose engine runs a model, memory and GPUs of the model are added."""
     cost: Cost = Cost()
+    keeps_rows: bool = False
+    """Whether a job that drops every row it reads fails, unless `source.allow_empty` is set."""
     one_row_each: bool = False
     """Whether the first output has exactly one row for each row that was kept."""
     shown: tuple[str, ...] = ()
@@ -187,7 +190,7 @@ class Stage:
 
     def output_of(self, path: str) -> Output | None:
         """Return which output a path relative to the stage's folder is; None for anything else."""
-        name = "[^/]+/[^/]+" if self.over == "evaluation" else "[^/]+"
+        name = {"evaluation": "[^/]+/[^/]+", "file": ".+"}.get(self.over, "[^/]+")
         for output in self.outputs:
             pattern = re.escape(output.path.rstrip("/")).replace(r"\{name\}", name)
             if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", pattern), path):

@@ -40,6 +40,7 @@ BESIDE_THE_POINT = {
     "d3.provenance.digest_cache": "as d3.provenance.statement",
     "d3.provenance.environments": "as d3.provenance.statement",
     "d3.provenance.images": "as d3.provenance.statement",
+    "d3.pipeline.source_shards": "as d3.pipeline.pipeline",
     "d3.pipeline.pipeline": "it names the files; what a stage reads is in its statement",
     "d3.pipeline.registry": "as d3.pipeline.pipeline",
     "d3.pipeline.stage": "as d3.pipeline.pipeline",

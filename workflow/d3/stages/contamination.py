@@ -22,13 +22,14 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import canonical_json, content_id, normalise
 from d3.core.progress import track
-from d3.core.tables import Row, count_rows, damage_named, table_name
+from d3.core.tables import Row, damage_named, table_name
 from d3.errors import InputError
 from d3.evals.solutions import without_docstrings
 from d3.evals.task_file import task_lines
 from d3.evals.tasks import reader
 from d3.pipeline.job import Job
-from d3.stages.corpus.read import Broken, read_shard
+from d3.sources.shard import count_files, read_shard, shard_name
+from d3.sources.values import Broken
 
 CONTAMINATED = "benchmark"
 TOKEN = re.compile(r"\w+|[^\w\s'\"(),#]")
@@ -158,14 +159,14 @@ def run(
     """
     with Job("contamination", config=config) as job:
         known = _tasks(job, config, tasks or {}, task_files)
-        texts = (found for path in shard for found in _source_texts(job, path))
+        texts = (found for path in shard for found in _source_texts(job, path, config.source.columns))
         _write_list(job, known, "file", texts, out)
 
 
-def _source_texts(job: Job, path: Path) -> Iterator[tuple[Key, str]]:
+def _source_texts(job: Job, path: Path, columns: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
     """Yield the texts of a shard that can have an id."""
-    total = count_rows(job.input(path))
-    for row in track(read_shard(path), f"contamination {path.name}", total, "files"):
+    total = count_files(job.input(path), columns)
+    for row in track(read_shard(path, columns), f"contamination {shard_name(path)}", total, "files"):
         job.read += 1
         try:
             text = None if isinstance(row, Broken) or row["content"] is None else normalise(row["content"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d3.config.models import Config
+from d3.core.plain_links import PARQUET, plain_links
 from d3.core.tables import damage_named, open_parquet, part_name, remove, table_name
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob
@@ -41,11 +42,11 @@ ORDERS = {
 """Which of equal rows stays: the smallest by these. Of files it is `d3.stages.corpus.sampling.order_key`, of
 functions the one out of the file with the smallest id."""
 
-TWINS = "CREATE TEMP TABLE twins AS SELECT id FROM read_parquet($files) GROUP BY id HAVING count(*) > 1"
-LOSERS = """
+TWINS = f"CREATE TEMP TABLE twins AS SELECT id FROM {PARQUET} GROUP BY id HAVING count(*) > 1"
+LOSERS = f"""
     SELECT filename, id FROM (
-        SELECT filename, id, row_number() OVER (PARTITION BY id ORDER BY {order}) AS place
-        FROM read_parquet($files, filename = true) SEMI JOIN twins USING (id)
+        SELECT filename, id, row_number() OVER (PARTITION BY id ORDER BY {{order}}) AS place
+        FROM {PARQUET} SEMI JOIN twins USING (id)
     ) WHERE place > 1 ORDER BY filename, id
 """
 """Two passes, so that only the keys of ids that occur twice are ever sorted."""
@@ -88,7 +89,7 @@ def _list_losers(
         lists = {name: job.file(output) for name, output in outputs.items()}
         losers = _losers(list(outputs), order, folder)
         name, identifier = next(losers, ("", ""))
-        for table, path in sorted(lists.items()):
+        for table, path in lists.items():
             with path.open("w", encoding="ascii", newline="\n") as lines:
                 while name == table:
                     lines.write(f"{identifier}\n")
@@ -98,14 +99,14 @@ def _list_losers(
 
 
 def _losers(files: list[str], order: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (table, id) of every row that goes on elsewhere, sorted."""
+    """Yield (table, id) of every row that goes on elsewhere: tables in the order of `files`, ids sorted."""
     if not files:
         return
-    with _data_base(folder) as base:
-        base.execute(TWINS, {"files": files})
-        found = base.execute(LOSERS.format(order=order), {"files": files})
+    with plain_links(files) as links, _data_base(folder) as base:
+        base.execute(TWINS, {"files": list(links)})
+        found = base.execute(LOSERS.format(order=order), {"files": list(links)})
         while rows := found.fetchmany(10_000):
-            yield from rows
+            yield from ((links[link], identifier) for link, identifier in rows)
 
 
 @contextmanager

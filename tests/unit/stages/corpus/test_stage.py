@@ -66,10 +66,15 @@ def test_every_threshold_belongs_to_one_filter() -> None:
     assert len({judge.reason for judge in filters}) == len(filters)
 
 
-def test_a_null_language_is_another_language() -> None:
-    answer = examine(stack_row(GOOD, lang=None), open_config().corpus)
-    assert isinstance(answer, Rejection)
-    assert answer.reason == "other_language"
+@pytest.mark.parametrize("path", [None, "a.py", "a/b.pyi", "bin/tool", "a.b/tool"])
+def test_a_language_that_is_not_known_is_no_other_one(path: str | None) -> None:
+    assert examine(stack_row(GOOD, lang=None, max_stars_repo_path=path), open_config().corpus) == GOOD.strip()
+
+
+def test_the_path_tells_the_language_where_the_column_does_not() -> None:
+    answer = examine(stack_row(GOOD, lang=None, max_stars_repo_path="a.js"), open_config().corpus)
+    assert answer == Rejection("other_language", "the path is 'a.js'")
+    assert isinstance(examine(stack_row(GOOD, lang="JavaScript"), open_config().corpus), Rejection)
 
 
 def test_kept_rows_carry_id_metadata_and_place(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from d3.core.tables import open_parquet, read_rows
 from d3.errors import InputError
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
-from d3.stages.corpus.read import Broken, read_shard
+from d3.sources.shard import read_shard
+from d3.sources.values import Broken
 
 RESULTS = Path("results")
 TRAINED = tuple(stage.name for stage in STAGES.values() if stage.trains)
@@ -116,9 +117,9 @@ def _source_texts(chain: Chain, wanted: Iterable[tuple[str, int]]) -> dict[tuple
     texts = {}
     for shard, numbers in sorted(by_shard.items()):
         path = Path(chain.shards.get(shard, ""))
-        if not path.is_file():
+        if not path.exists():
             continue
-        for number, row in enumerate(read_shard(path)):
+        for number, row in enumerate(read_shard(path, chain.config.source.columns)):
             if number in numbers and not isinstance(row, Broken) and row["content"]:
                 try:
                     text = normalise(row["content"])

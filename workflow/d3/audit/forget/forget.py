@@ -25,11 +25,12 @@ from d3.core.journal import Journal
 from d3.core.leftovers import leftovers
 from d3.core.opt_out import KINDS, OptOut, parse_entry, read_opt_out
 from d3.core.printable import printable
-from d3.core.tables import remove, table_name, written_whole
+from d3.core.tables import remove, written_whole
 from d3.errors import ConfigError, D3Error, InputError
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
 from d3.provenance.statement import SUFFIX, statement_path
+from d3.sources.shard import shard_name
 
 WORK, LOGS = Path("work"), Path("logs")
 HEX = re.compile(r"[0-9a-fA-F]{16,}")
@@ -223,7 +224,7 @@ def forget(
         cleaned=cleaned,
         probes=probes,
         found=search(folders, probes, leave_out=sources, tokenizer=tokenizer),
-        sources=[path for path in sources if path.is_file() and table_name(path) in shards],
+        sources=[path for path in sources if path.exists() and shard_name(path) in shards],
         now=now,
     )
 

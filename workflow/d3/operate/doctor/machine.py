@@ -207,8 +207,11 @@ def _token_file() -> Path:
 
 
 def hub_models(chain: Chain) -> list[str]:
-    """Give the models of a configuration that still have to come from the hub."""
+    """Give the models and data sets of a configuration that still have to come from the hub."""
     missing = [Path(path).name for path in _models(chain) if "--" in Path(path).name and not Path(path).is_dir()]
+    files = Path(chain.folder("hub_dataset"))
+    shards = [Path(path) for path in chain.shards.values() if Path(path).is_relative_to(files)]
+    missing += dict.fromkeys(path.relative_to(files).parts[0] for path in shards if not path.exists())
     return [name.replace("--", "/", 1) for name in missing]
 
 

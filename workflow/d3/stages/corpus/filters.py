@@ -69,8 +69,11 @@ def null_content(row: Row) -> str | None:
 
 @from_source(OURS)
 def other_language(row: Row, *, language: str) -> str | None:
-    """Reject rows whose `lang` is another one."""
-    return f"lang is {row['lang']!r}" if row["lang"] != language else None
+    """Reject rows whose `lang` is another one, and Python's where it is null but for the end of the path."""
+    path = row["max_stars_repo_path"] or ""
+    if row["lang"] is None and language == "Python" and "." in path.rpartition("/")[2]:
+        return None if path.endswith((".py", ".pyi", ".pyw")) else f"the path is {path[-60:]!r}"
+    return f"lang is {row['lang']!r}" if row["lang"] not in (None, language) else None
 
 
 # --- normalised texts: what later stages cannot represent -----------------------------------------

@@ -20,18 +20,16 @@ from d3.core.tables import (
     FORMATS,
     Row,
     TableWriter,
-    count_rows,
-    open_parquet,
     read_rows,
     scratch_folder,
-    table_name,
 )
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.sources.shard import count_files, read_shard, shard_name
+from d3.sources.values import Broken
 from d3.stages.contamination import Key, Match, read_matches
 from d3.stages.corpus.filters import Rejection, examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
-from d3.stages.corpus.read import Broken, read_shard
 from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
 
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
@@ -46,7 +44,7 @@ def run(
     contamination: Path | None = None,
     opt_out: Path | None = None,
 ) -> None:
-    """Filter source shards, one or a batch, into kept rows and rejected rows.
+    """Filter source shards or folders, one or a batch, into kept rows and rejected rows.
 
     Write `schemas.CORPUS` to `out`, ordered as in the shards, and `schemas.REJECTED` with the reasons to
     `rejected`. `contamination` lists files that contain tasks of benchmarks; `opt_out` is a list as in
@@ -74,12 +72,13 @@ def run(
 
         def reject(row: Row, why: Rejection) -> None:
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
-            job.drop(why.reason.partition(":")[0])
+            job.drop(why.reason.partition(":")[0], detail=why.detail)
 
+        columns = config.source.columns
         for path in shard:
-            name, total = table_name(path), count_rows(job.input(path))
+            name, total = shard_name(path), count_files(job.input(path), columns)
             job.read += total
-            for number, row in enumerate(track(read_shard(path), f"corpus {path.name}", total, "files")):
+            for number, row in enumerate(track(read_shard(path, columns), f"corpus {name}", total, "files")):
                 place = placed(name, number, row)
                 found = examined(config, entries, place, row, own, contaminated, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
@@ -157,7 +156,9 @@ def examined(
 
 def check(job: FinishedJob) -> Faults:
     """Compare ids with texts, and kept and rejected rows with the rows of the shards."""
-    sources = {table_name(Path(name)): job.root / name for name in job.inputs if name.endswith(FORMATS)}
+    columns = job.config.get("source", {}).get("columns", {})
+    paths = [job.root / name for name in job.inputs if name.endswith(FORMATS) or (job.root / name).is_dir()]
+    sources = {shard_name(path): path for path in paths}
     places: set[tuple[str, int]] = set()
     for row in read_columns([job.path()], schemas.CORPUS, "id", "text", "shard", "row"):
         if content_id(row["text"]) != row["id"] or normalise(row["text"]) != row["text"]:
@@ -171,27 +172,19 @@ def check(job: FinishedJob) -> Faults:
             yield job.name(1), f"row {row['row']} of {row['shard']} is no input's or comes twice"
         places.add((row["shard"], row["row"]))
     for shard, source in sources.items():
-        total = count_rows(source)
+        total = count_files(source, columns)
         found = sum(1 for name, row in places if name == shard and 0 <= row < total)
         if found != total:
             yield job.name(), f"kept and rejected rows account for {found:,} of the {total:,} rows of {shard}"
-    yield from _check_sources(job, sources)
-
-
-def _check_sources(job: FinishedJob, sources: Mapping[str, Path]) -> Faults:
-    """Compare some kept rows with the rows of Parquet shards that they come from."""
     wanted = {(row["shard"], row["row"]): row for row in job.sample_rows(job.path(), schemas.CORPUS)}
     for shard, source in sources.items():
-        numbers = {row for name, row in wanted if name == shard}
-        if source.suffix != ".parquet" or not numbers:
+        if not any(name == shard for name, _ in wanted):
             continue
-        with open_parquet(source) as file:
-            rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
-            for number, row in enumerate(rows):
-                if number not in numbers:
-                    continue
-                kept, content = wanted[shard, number], row["content"]
-                text = content if isinstance(content, str) else content.decode("utf-8", "replace")
-                metadata = {name: row.get(name) for name in kept["metadata"]}
-                if normalise(text) != kept["text"] or metadata != kept["metadata"]:
-                    yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"
+        for number, found in enumerate(read_shard(source, columns)):
+            kept = wanted.get((shard, number))
+            if kept is None:
+                continue
+            row = {} if isinstance(found, Broken) else found
+            metadata = {name: row.get(name) for name in kept["metadata"]}
+            if normalise(row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
+                yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"
