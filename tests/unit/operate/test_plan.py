@@ -236,8 +236,35 @@ def test_fits(points: list[tuple[float, float]], start: float, expected: Seconds
 def test_stages_of_one_kind_lend_each_other_their_rates(runs: dict[str, Run]) -> None:
     seen = measured(chain_of(runs["a"]), runs["a"]["folder"] / "results")
     del seen["pair_diffs"]
-    assert cost_model.by_stage(seen, "pair_diffs") is seen["diffs"]
-    assert cost_model.by_stage(seen, "unheard") is None
+    lent = cost_model.by_stage(seen, "pair_diffs", lambda one: True)
+    assert (lent.observations, lent.same_settings) == (seen["diffs"].timed(), False)
+    assert not cost_model.by_stage(seen, "pair_diffs", lambda one: False).observations
+
+
+def test_a_run_that_asked_nothing_does_not_measure_one_that_asks(runs: dict[str, Run]) -> None:
+    """Grades of the mode `none` take a second on a CPU; those of a 70B model must not be planned by them."""
+    results = runs["a"]["folder"] / "results"
+    for path in (results / "grades").rglob("*.prov.json"):
+        statement = json.loads(path.read_text())
+        usage = statement["predicate"]["runDetails"]["byproducts"][1]["content"]
+        for name in ("asked", "journal", "prompt_tokens", "answer_tokens"):
+            usage.pop(name, None)
+        outer = statement["predicate"]["buildDefinition"]["externalParameters"]
+        outer["grades"] = {"mode": "none"}
+        path.write_text(json.dumps(statement))
+    config = runs["a"]["config"]
+    engine = {"kind": "vllm", "model": "meta-llama/Llama-3.3-70B-Instruct", "revision": "a" * 40, "tensor_parallel": 4}
+    large = Chain(parse_config({**config, "grades": {"engine": engine}, "labels": {"engine": engine}}))
+    stages = {stage.stage: stage for stage in plan(large, measured(large, results)).stages}
+    alone = {stage.stage: stage for stage in plan(large, {}).stages}
+    for name in ("grades", "labels"):
+        assert stages[name].rates == "default"
+        assert stages[name].gpu_hours == stages[name].hours_a_job * stages[name].jobs * 4 > 0
+        assert off(stages[name].hours_a_job, alone[name].hours_a_job) < FACTOR
+    unasked = Chain(parse_config({**config, "grades": {"mode": "none"}}))
+    again = {stage.stage: stage for stage in plan(unasked, measured(unasked, results)).stages}
+    assert again["grades"].rates == "measured elsewhere"
+    assert again["grades"].gpu_hours == 0
 
 
 def test_numbers_are_written_shortly() -> None:
