@@ -18,6 +18,7 @@ from d3.audit.statements import read_finished
 from d3.cli import main
 from d3.config.load import load_config, parse_config
 from d3.config.models import Config
+from d3.errors import ConfigError
 from d3.operate import cost_defaults, cost_model
 from d3.operate.cost_model import Seconds, fit, measured
 from d3.operate.pending import lines, pending
@@ -203,6 +204,38 @@ def test_the_papers_scale_is_planned_from_footers(runs: dict[str, Run], tmp_path
     assert room is not None
     assert room[0] > found.total("bytes")
     assert room[1] == found.total("files")
+
+
+def test_the_papers_scale_is_planned_before_the_download(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(ROOT / "config" / "d3.yaml")
+    found = plan(Chain(config, estimate=True))
+    stages = {stage.stage: stage for stage in found.stages}
+    assert found.source_known
+    assert (stages["corpus"].jobs, round(stages["corpus"].rows, -2)) == (72, 12_962_200)
+    assert stages["labels"].gpu_hours > 500
+    assert found.warnings[-1] == "no shard is there yet: rows are source.expected_rows"
+    with pytest.raises(ConfigError, match="no file matches"):
+        _ = Chain(config).shards
+    assert main(["plan", "--config", str(ROOT / "config" / "d3.yaml")]) == 0
+    assert "no shard is there yet" in capsys.readouterr().out
+    unset = {"source": {"shards": ["nowhere/*.parquet"]}}
+    with pytest.raises(ConfigError, match=r"set source\.expected_shards and source\.expected_rows"):
+        _ = Chain(parse_config(unset), estimate=True).shards
+
+
+def test_what_is_expected_of_the_source_decides_nothing(tmp_path: Path) -> None:
+    shards(tmp_path / "shards", 1, 10)
+    source = {"shards": [f"{tmp_path}/shards/*.parquet"]}
+    chains = [
+        Chain(parse_config({"source": source | more})) for more in ({}, {"expected_rows": 5, "expected_shards": 2})
+    ]
+    assert chains[0].key("corpus") == chains[1].key("corpus")
+    assert chains[0].settings("corpus") == chains[1].settings("corpus")
+    chain = Chain(chains[1].config, estimate=True)
+    stages = {stage.stage: stage for stage in plan(chain).stages}
+    assert (stages["corpus"].rows, stages["corpus"].jobs) == (10, 1)  # what is there counts
 
 
 def test_a_job_that_takes_longer_than_its_rule_asks_for_is_named(tmp_path: Path, runs: dict[str, Run]) -> None:

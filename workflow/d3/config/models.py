@@ -116,6 +116,10 @@ class Source(Section):
     opt_out: str | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
     part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
+    expected_shards: Annotated[Positive | None, Neutral(None)] = None
+    """Number of shards, for `d3 plan` before they are downloaded. Decides nothing else."""
+    expected_rows: Annotated[Positive | None, Neutral(None)] = None
+    """Rows of all shards together, for `d3 plan` before they are downloaded. Decides nothing else."""
 
 
 class Corpus(Section):

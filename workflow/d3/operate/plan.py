@@ -126,6 +126,8 @@ class _Planner:
         ordered = [self.stages[stage] for stage in self.works]
         found = Plan(run=self.config.run, source_known=known, stages=ordered)
         found.warnings = [text for stage in ordered if (text := self.too_long(stage))]
+        if self.chain.expects_source:
+            found.warnings.append("no shard is there yet: rows are source.expected_rows")
         if not known:
             found.warnings.append("the source tells no number of rows: they are guessed from its size")
         return found
@@ -307,7 +309,9 @@ class _Planner:
             return seen.asked == self.chain.asks(stage)
         names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
         mine = getattr(self.config, stage).engine.model_dump()
-        engines = [section["engine"] for section in config.values() if isinstance(section, dict) and "engine" in section]
+        engines = [
+            section["engine"] for section in config.values() if isinstance(section, dict) and "engine" in section
+        ]
         return all(old.get(name) == mine[name] for old in engines for name in names)
 
     def room(self, planned: StagePlan) -> None:

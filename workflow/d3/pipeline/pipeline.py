@@ -70,8 +70,10 @@ TASKS = "d3.evals.tasks"
 class Chain:
     """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
 
-    def __init__(self, config: Config, results: str = "results", resources: str = "resources") -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, results: str = "results", resources: str = "resources", *, estimate: bool = False
+    ) -> None:
+        self.config, self.estimate = config, estimate
         self.values: dict[str, Any] = config.model_dump(mode="json")
         self.results, self.resources = results, resources
 
@@ -96,7 +98,9 @@ class Chain:
         opt-out list: an entry more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        return {"source.shards", "source.opt_out", "source.expected_shards", "source.expected_rows"}.union(
+            *(UNREAD[path][mode] for path, mode in modes.items())
+        )
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
         """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
@@ -162,18 +166,30 @@ class Chain:
         return not self.config.source.shards
 
     @cached_property
+    def expects_source(self) -> bool:
+        """Whether this is for an estimate and none of the shards is downloaded yet."""
+        source = self.config.source
+        if not self.estimate or self.embedded_source or source.expected_rows is None:
+            return False
+        return not any(Path(path).is_file() for pattern in source.shards for path in glob(pattern) or [pattern])
+
+    @cached_property
     def shards(self) -> dict[str, str]:
         """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
         if self.embedded_source:
             count = self.config.source.embedded_shards
             names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
             return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
+        if self.expects_source:
+            count = self.config.source.expected_shards or 1
+            return {name: f"{name}.parquet" for name in (f"expected-{n:05d}-of-{count:05d}" for n in range(count))}
         shards: dict[str, str] = {}
         for pattern in self.config.source.shards:
             found = sorted(glob(pattern)) or [pattern]
             for path in found:
                 if not Path(path).is_file():
-                    raise ConfigError(f"source.shards: no file matches {pattern!r}", remedy="check the path")
+                    more = ", or set source.expected_shards and source.expected_rows" if self.estimate else ""
+                    raise ConfigError(f"source.shards: no file matches {pattern!r}", remedy=f"check the path{more}")
                 name = table_name(Path(path))
                 if shards.setdefault(name, path) != path:
                     raise ConfigError(f"source.shards: {shards[name]} and {path} share a name", remedy="rename one")
