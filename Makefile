@@ -92,6 +92,10 @@ bench-journal: setup  ## a million kept answers: CPU-seconds to open, find one, 
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
 	$(VENV)/python benchmarks/lineage.py $(ARGS)
 
+.PHONY: fuzz-answers
+fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
+	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)
+
 KILLS ?= 50
 .PHONY: crash-drill
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from d3.commands.index import FORMER_NAMES, MORE_HELP, Command, commands, help_text, modern_words
 from d3.commands.suggest import did_you_mean
 from d3.core.printable import printable
-from d3.errors import D3Error, explain
+from d3.errors import explain
 
 if TYPE_CHECKING:
     from d3.commands.parser import CommandParser
@@ -89,12 +89,12 @@ def _run(command: Command, words: list[str], debug: bool) -> int:
         return code
     except BrokenPipeError:
         raise
-    except (D3Error, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("d3."):
+    except Exception as error:
+        line = explain(error)
+        if line is None:
             raise
         if debug or values.get("debug"):
             traceback.print_exc()
-        line = explain(error)
         _discard_output()
         print(f"d3 {command.name}: error: {printable(line)}", file=sys.stderr)
         return 1

@@ -17,9 +17,9 @@ from d3.core.example_format import (
     holds_marker,
     number_lines,
     random_name,
-    written_diffs,
 )
 from d3.core.unified_diff import apply_diffs, make_diff
+from d3.evals.answer import read_answer
 
 
 def parts_of_many(length: int, ends: str, count: int = 4, files: int = 1500) -> list[Part]:
@@ -113,19 +113,8 @@ def test_what_was_written_is_read_back(programs: list[str]) -> None:
     diffs = [make_diff(*pair) for pair in itertools.pairwise(programs) if pair[0] != pair[1]]
     prompt = example_prompt("a.py", "", "Do.")
     answer = example_completion(prompt, diffs).removeprefix(prompt)
-    assert written_diffs(answer) == (diffs or None)
-    assert apply_diffs("", written_diffs(answer) or []) == programs[-1]
-
-
-def test_what_a_model_writes_beside_the_diffs_is_left_out() -> None:
-    assert written_diffs("Sure:\n<|diff|>@@ -0,0 +1 @@\n+x\n</code>\n<|diff|>@@ -1 +0,0 @@\n-x") == [
-        "@@ -0,0 +1 @@\n+x"
-    ]
-    assert written_diffs("<|diff|>@@ -0,0 +1,2 @@\n+x\n+") == ["@@ -0,0 +1,2 @@\n+x\n+"]
-    assert written_diffs("print('hello')\n</code>") is None
-    assert written_diffs("\n</code>\n<|diff|>late") is None
-    assert written_diffs("</code>\n<|diff|>late") is None
-    assert written_diffs("") is None
+    assert read_answer(answer) == (diffs, True)
+    assert apply_diffs("", diffs) == programs[-1]
 
 
 def test_markers_are_found_wherever_they_stand() -> None:

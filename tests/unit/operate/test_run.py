@@ -14,6 +14,7 @@ import pytest
 
 from d3.core.paths import SNAKEFILE
 from d3.core.processes import start_time
+from d3.errors import ConfigError
 from d3.operate import orphans, run, watchdog
 from d3.operate.events import RunState
 from d3.operate.failures import screen
@@ -273,6 +274,7 @@ def test_what_cannot_start_is_exit_code_2(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", "true")
     code, said = driver("--configfile", str(tmp_path / "missing.yaml"), "--directory", str(tmp_path))
     assert code == run.NOT_STARTED, said
+    assert said.startswith(f"d3 run: error: {tmp_path}/missing.yaml: no such file; ")
 
 
 @pytest.mark.snakemake
@@ -432,6 +434,19 @@ def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pyt
     assert words == ["--snakefile", str(SNAKEFILE), "--profile", str(tmp_path / "site"), "-d", "other"]
     assert working_folder(["--profile", "x", "-d", "other"]) == tmp_path / "other"
     assert working_folder([]) == tmp_path
+
+
+def test_a_configuration_is_named_as_for_every_other_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d3.yaml").write_text("run: mine\n")
+    front = ["--snakefile", str(SNAKEFILE)]
+    assert complete(["--config", "d3.yaml", "-n"]) == [*front, "--configfile", "d3.yaml", "-n"]
+    assert complete(["--config=d3.yaml"]) == [*front, "--configfile=d3.yaml"]
+    for same in (["--config", "run=mine", "seed=2"], ["--config=run=mine"], ["--configfile", "d3.yaml"]):
+        assert complete(same) == [*front, *same]
+    for wrong in (["--config", "no.yaml"], ["--config"], ["--config=no.yaml"], ["--configfile", "no.yaml"]):
+        with pytest.raises(ConfigError, match="no such file; name a configuration"):
+            complete(wrong)
 
 
 def test_the_watchdog_is_more_patient_than_the_plugin() -> None:

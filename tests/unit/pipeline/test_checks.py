@@ -66,7 +66,8 @@ def test_rows_are_found_by_one_column_or_several(tmp_path: Path) -> None:
 
 @pytest.fixture
 def verdicts(tmp_path: Path) -> Path:
-    rows = [{"task_id": task, "sample": sample, "verdict": "passed" if sample else "failed"}
+    strict = ("failed", "passed")
+    rows = [{"task_id": task, "sample": sample, "verdict": strict[sample], "lenient_verdict": "passed"}
             for task in ("t/0", "t/1") for sample in (0, 1)]  # fmt: skip
     return write(tmp_path / VERDICTS, schemas.VERDICTS, rows)
 
@@ -79,13 +80,15 @@ def verdicts(tmp_path: Path) -> Path:
         ({"pass_at_k": {"1": {"value": 0.5, "low": 0.6, "high": 1.0}}}, ["pass@1 is 0.5"]),
         ({"per_task": [{"task_id": "t/0", "samples": 2, "passed": 1}]}, ["its counts by task"]),
         ({"verdicts": {"passed": 4}}, ["its verdicts"]),
+        ({"lenient": {"pass_at_k": {"1": {"value": 0.5, "low": 0.5, "high": 1.0}}}}, ["lenient pass@1 is 0.5"]),
     ],
 )
 def test_scores_are_computed_again(tmp_path: Path, verdicts: Path, change: dict[str, Any], words: list[str]) -> None:
     name = "results/scores/k/t/arm.json"
     (tmp_path / name).parent.mkdir(parents=True)
     tasks = [{"task_id": task, "samples": 2, "passed": 1} for task in ("t/0", "t/1")]
-    body = {"pass_at_k": {"1": {"value": 0.5, "low": 0.2, "high": 0.8}}, "per_task": tasks,
+    lenient = {"pass_at_k": {"1": {"value": 1.0, "low": 1.0, "high": 1.0}}}
+    body = {"pass_at_k": {"1": {"value": 0.5, "low": 0.2, "high": 0.8}}, "lenient": lenient, "per_task": tasks,
             "verdicts": {"passed": 2, "failed": 2}}  # fmt: skip
     (tmp_path / name).write_text(json.dumps(body | change))
     found = list(score.check(finished(tmp_path, [name], [VERDICTS])))

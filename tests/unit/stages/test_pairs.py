@@ -8,11 +8,11 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config, Pairs
 from d3.core import schemas
-from d3.core.example_format import written_diffs
 from d3.core.ids import content_id
 from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
+from d3.evals.answer import read_answer
 from d3.stages.pairs import compiles, pairs_of
 from d3.stages.pairs import run as write_pairs
 from d3.stages.pairs import sft_data as write_examples
@@ -211,7 +211,7 @@ def test_examples_replay_to_their_function(tmp_path: Path) -> None:
     )
     assert "Give the area of a square." in example["prompt"]
     assert example["completion"].startswith(example["prompt"] + "<|diff|>@@ -0,0 +1 @@\n+def area(side):")
-    assert written_diffs(example["completion"].removeprefix(example["prompt"])) == rows[0]["diffs"]
+    assert read_answer(example["completion"].removeprefix(example["prompt"])).diffs == rows[0]["diffs"]
 
 
 def test_foreign_or_wrong_sequences_are_refused(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def plan(
 ) -> None:
     """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
 
+    Shards need not be downloaded if source.expected_rows and source.expected_shards are set.
+
     Example: d3 plan --config config/d3.yaml
     """
     import json
@@ -61,10 +63,12 @@ def plan(
 
     if paranoid:
         read_everything()
-    chain = Chain(config)
+    chain = Chain(config, estimate=True)
     folder = measured.absolute() if measured else None
     found = estimate(chain, cost_model.measured(chain, folder / chain.results if folder else None), topics=with_topics)
-    todo = None if quick else pending(job_states(["all", "topics"] if with_topics else [], config))
+    todo = (
+        None if quick or chain.expects_source else pending(job_states(["all", "topics"] if with_topics else [], config))
+    )
     if json_:
         plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
         print(json.dumps(plain, indent=1))

@@ -138,6 +138,10 @@ class Source(Section):
     opt_out: UserPath | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
     part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
+    expected_shards: Annotated[Positive | None, Neutral(None)] = None
+    """Number of shards, for `d3 plan` before they are downloaded. Decides nothing else."""
+    expected_rows: Annotated[Positive | None, Neutral(None)] = None
+    """Rows of all shards together, for `d3 plan` before they are downloaded. Decides nothing else."""
 
 
 class Corpus(Section):
@@ -170,7 +174,8 @@ class Corpus(Section):
 class Contamination(Section):
     """Decontamination: files, pairs and labels that contain a task of a benchmark are dropped as `benchmark:TASK`.
 
-    All tasks of the files of `benchmarks` count, whatever `benchmarks.*.tasks` is."""
+    All tasks of the files of `benchmarks` count, whatever `benchmarks.*.tasks` is.
+    """
 
     ngram: Positive = 13
     """Tokens of an n-gram; a token is a word, a number or an operator."""

@@ -69,17 +69,6 @@ def example_completion(prompt: str, diffs: Sequence[str]) -> str:
     return prompt + "".join(f"{DIFF}{diff}\n" for diff in diffs) + CODE_END
 
 
-def written_diffs(answer: str) -> list[str] | None:
-    """Give the diffs of what a model wrote after a prompt, or None if it wrote no diff marker.
-
-    The text ends at `</code>` if that is there; what stands before the first marker is ignored.
-    """
-    text = f"\n{answer}".split(f"\n{CODE_END}", 1)[0]
-    if DIFF not in text:
-        return None
-    return [piece.removesuffix("\n") for piece in text.split(DIFF)[1:]]
-
-
 def holds_marker(text: str) -> bool:
     """Tell whether a text holds a piece of the example's structure."""
     return any(marker in text for marker in MARKERS)

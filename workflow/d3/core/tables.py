@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3.core.leftovers import is_leftover
-from d3.errors import InputError
+from d3.errors import REMEDIES, InputError, file_named, name_file, number_of
 
 Row = dict[str, Any]
 
@@ -51,6 +51,9 @@ def damage_named(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and number_of(error) in REMEDIES:  # nothing is wrong with the file itself
+            name_file(error, path)
+            raise
         reason = f"cannot be read, truncated or damaged ({error})"
         raise InputError(reason, where=str(path), remedy="fetch or make it again") from None
 
@@ -296,13 +299,14 @@ def _sync(path: Path) -> None:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block ends without an error."""
-    part = part_name(path)
-    remove(part)
-    try:
-        yield part
-        publish(part, path)
-    finally:
+    with file_named(path):
+        part = part_name(path)
         remove(part)
+        try:
+            yield part
+            publish(part, path)
+        finally:
+            remove(part)
 
 
 class TableWriter:

@@ -51,12 +51,14 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
         progress = Progress(f"execute {benchmark}", len(rows), "programs")
         try:
             for row, verdict in zip(rows, judge_all(rows, by_id, limits, workers), strict=True):
+                strict = sandbox.Verdict(NO_PROGRAM, "repaired") if row["status"] == "repaired" else verdict
                 verdicts.write(
                     {
                         "task_id": row["task_id"],
                         "sample": row["sample"],
-                        "verdict": verdict.verdict,
-                        "detail": printable(verdict.detail) or None,
+                        "verdict": strict.verdict,
+                        "detail": printable(strict.detail) or None,
+                        "lenient_verdict": verdict.verdict,
                     }
                 )
                 job.keep()

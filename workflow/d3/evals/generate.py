@@ -1,13 +1,8 @@
-"""Let a trained model solve a benchmark: prompts in the D3 format, diffs applied strictly.
+"""Let a trained model solve a benchmark: prompts in the D3 format, answers as diffs.
 
 A sample's seed comes from the run's seed, the benchmark, the task and the sample's number, and not
 from the arm, so two arms are compared with the same randomness.
-
-**What an answer is worth.** The diffs are taken in their order; each must be well formed and fit,
-else the sample has no program (the authors' script skips malformed hunks). When the model was cut
-off at `max_tokens`, the last diff is torn, and where cannot be told: it is left out, and the program
-is what the diffs before it make, which is what LintSeq trains for: every step leaves a whole
-program. A torn diff that is the only one leaves none.
+What an answer is worth stands in `d3.evals.answer`.
 """
 
 from contextlib import nullcontext
@@ -16,13 +11,13 @@ from typing import NamedTuple
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.example_format import CODE_END, example_prompt, written_diffs
+from d3.core.example_format import CODE_END, example_prompt
 from d3.core.example_tokens import ExampleTokens
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row
-from d3.core.unified_diff import DiffError, apply_diffs
 from d3.errors import ConfigError
+from d3.evals.answer import Built, build
 from d3.evals.tasks import Task, load_tasks
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Request
@@ -41,14 +36,6 @@ class Sample(NamedTuple):
     number: int
     prompt: str
     seed: int
-
-
-class Built(NamedTuple):
-    """What became of an answer."""
-
-    status: str
-    detail: str | None
-    program: str | None
 
 
 def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
@@ -118,27 +105,11 @@ def sample_row(outcome: Outcome[Sample]) -> Row:
         "program": built.program,
         "status": built.status,
         "detail": built.detail,
+        "repairs": list(built.repairs),
         "finish_reason": answer and answer.finish_reason,
         "answer_tokens": answer and answer.answer_tokens,
         "seed": sample.seed,
     }
-
-
-def build(start: str, text: str, finish_reason: str) -> Built:
-    """Apply what a model wrote to the start program; see the module's text for torn diffs."""
-    diffs = written_diffs(text)
-    if not diffs:
-        return Built("no_diff", None, None)
-    detail = None
-    if finish_reason == "length":
-        diffs = diffs[:-1]
-        detail = "cut off at max_tokens: the last diff is left out"
-        if not diffs:
-            return Built("malformed_diff", "cut off at max_tokens in the only diff", None)
-    try:
-        return Built("ok", detail, apply_diffs(start, diffs))
-    except DiffError as error:
-        return Built("malformed_diff", error.reason, None)
 
 
 def check(job: FinishedJob) -> Faults:
@@ -158,8 +129,7 @@ def check(job: FinishedJob) -> Faults:
         if (row["prompt"], row["seed"]) != (example_prompt(task.name, task.start, task.instruction), seed):
             yield job.name(), f"{name} has another prompt or seed than its task"
         answered = row["raw"] is not None
-        found = Built(row["status"], row["detail"], row["program"])
-        if (answered and found != build(task.start, row["raw"], row["finish_reason"])) or (
-            found.program and not answered
-        ):
+        found = Built(row["status"], row["detail"], row["program"], tuple(row["repairs"] or ()))
+        again = build(task.start, row["raw"], row["finish_reason"]) if answered else found._replace(program=None)
+        if found != again:
             yield job.name(), f"{name} has another program or status than its answer"

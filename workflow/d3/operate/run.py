@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from d3.errors import ConfigError
 from d3.operate.failures import RESUME, screen
 from d3.operate.orphans import recorded_jobs, settle
 from d3.operate.run_lock import is_locked, run_lock
@@ -82,7 +83,11 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """Run the driver; return its exit code."""
     options, rest = parser().parse_known_args(list(words))
-    arguments = complete(rest)
+    try:
+        arguments = complete(rest)
+    except ConfigError as error:
+        _report(f"error: {error}")
+        return NOT_STARTED
     if options.paranoid:
         read_everything()
     if runs_nothing(arguments):

@@ -43,11 +43,18 @@ def working_folder(arguments: Sequence[str]) -> Path:
 def complete(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with our Snakefile, and with absolute paths of profiles, since Snakemake changes the folder.
 
-    The `--snakefile` comes first, so that it cannot end a list of targets.
+    The `--snakefile` comes first, so that it cannot end a list of targets. `--config FILE`, as the other commands
+    have it, is Snakemake's `--configfile`. Raise ConfigError for a configuration that is not there.
     """
     words = list(arguments)
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
+        following = value if equals else "".join(words[at + 1 : at + 2])
+        if name == "--config" and "=" not in following:
+            name, words[at] = "--configfile", f"--configfile{equals}{value}"
+        if name in ("--configfile", "--configfiles") and not Path(following).is_file():
+            where = following or "--configfile"
+            raise ConfigError("no such file", where=where, remedy="name a configuration; settings are KEY=VALUE")
         if name in PROFILES:
             if equals and Path(value).exists():
                 words[at] = f"{name}={Path(value).resolve()}"

@@ -26,7 +26,7 @@ from d3.config.identity import deciding
 from d3.config.models import Config
 from d3.core.ids import file_digest
 from d3.core.tables import Row, TableWriter, part_name, publish, read_rows, remove, remove_parts
-from d3.errors import D3Error, InputError
+from d3.errors import D3Error, InputError, file_named, name_file
 from d3.pipeline.pipeline import code_of
 from d3.pipeline.registry import STAGES
 from d3.provenance.code_digest import data_digest
@@ -159,9 +159,12 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Publish everything, or discard everything."""
+        outputs = [*(table.path for table in self._tables), *(path for _, path in self._files), Path()]
+        name_file(error, outputs[0])
         try:
             if kind is None:
-                self._commit()
+                with file_named(outputs[0]):
+                    self._commit()
         finally:
             for table in self._tables:
                 table.discard()

@@ -69,8 +69,10 @@ TASKS = "d3.evals.tasks"
 class Chain:
     """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
 
-    def __init__(self, config: Config, results: str = "results", resources: str = "resources") -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, results: str = "results", resources: str = "resources", *, estimate: bool = False
+    ) -> None:
+        self.config, self.estimate = config, estimate
         self.values: dict[str, Any] = config.model_dump(mode="json")
         self.results, self.resources = results, resources
 
@@ -95,7 +97,13 @@ class Chain:
         list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        never = {"source.shards", "source.opt_out", "contamination.files"}
+        never = {
+            "source.shards",
+            "source.opt_out",
+            "contamination.files",
+            "source.expected_shards",
+            "source.expected_rows",
+        }
         return never.union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
@@ -162,12 +170,23 @@ class Chain:
         return not self.config.source.shards
 
     @cached_property
+    def expects_source(self) -> bool:
+        """Whether this is for an estimate and none of the shards is downloaded yet."""
+        source = self.config.source
+        if not self.estimate or self.embedded_source or source.expected_rows is None:
+            return False
+        return not any(Path(path).is_file() for pattern in source.shards for path in glob(pattern) or [pattern])
+
+    @cached_property
     def shards(self) -> dict[str, str]:
         """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
         if self.embedded_source:
             count = self.config.source.embedded_shards
             names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
             return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
+        if self.expects_source:
+            count = self.config.source.expected_shards or 1
+            return {name: f"{name}.parquet" for name in (f"expected-{n:05d}-of-{count:05d}" for n in range(count))}
         return find_shards(self.config.source.shards, self.folder("hub_dataset"))
 
     @cached_property

@@ -122,7 +122,9 @@ def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
         try:
             _passes(score)
             found[score["benchmark"], score["arm"]] = {
-                **{name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "verdicts")},
+                **{
+                    name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "lenient", "verdicts")
+                },
                 "built": score["built"]["share"],
                 "decontaminated": score["decontaminated"],
             }
@@ -144,8 +146,9 @@ def _in_order(names: Mapping[str, Any]) -> list[str]:
 
 
 def _passes(score: Row) -> list[Row]:
+    lenient = score["lenient"]["pass_at_k"]
     return [
-        {"k": int(k), "value": value["value"], "low": value["low"], "high": value["high"]}
+        {"k": int(k), **{name: value[name] for name in ("value", "low", "high")}, "lenient": lenient[k]["value"]}
         for k, value in sorted(score["pass_at_k"].items(), key=lambda item: int(item[0]))
     ]
 

@@ -16,7 +16,6 @@ object of the tests only what `permit` allows.
 
 import contextlib
 import copy
-import gc
 import json
 import os
 import socket
@@ -31,10 +30,7 @@ from d3.evals.sandbox.remote import (
     SPECIAL,
     RemoteClass,
     Unsupported,
-    is_remote,
-    link,
     make_class,
-    request,
     signature_parts,
 )
 
@@ -52,7 +48,7 @@ READABLE = frozenset({"__name__", "__qualname__", "__doc__", "__class__", "__ite
 FUNCTIONS = (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
 
 
-class Gone(BaseException):  # noqa: N818 - tests must not catch it by accident
+class Gone(BaseException):
     """The other side has ended or talks nonsense."""
 
 
@@ -213,7 +209,7 @@ class Channel:
         """Raise AttributeError for what the program may not touch on an object of the tests."""
         if not self.strict:
             return
-        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or name[:2] in ("f_", "co") and isinstance(target, INTERNAL)
+        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or (name[:2] in ("f_", "co") and isinstance(target, INTERNAL))
         if inner or (name.startswith("_") and name not in SPECIAL | READABLE) or isinstance(target, INTERNAL):
             raise AttributeError(f"{type(target).__name__!r} object of the tests has no attribute {name!r}")
 

@@ -30,7 +30,7 @@ OF_HYBRIDS = frozenset(
 NUMBERS = (int, float, complex)
 
 
-class Unsupported(BaseException):  # noqa: N818 - no error of the program, nor one that tests should catch
+class Unsupported(BaseException):
     """What cannot be carried over the channel."""
 
 

@@ -194,7 +194,7 @@ ATOMS: dict[type, tuple[Parts, Callable[..., Any]]] = {
     datetime.timedelta: (lambda value: [value.days, value.seconds, value.microseconds], datetime.timedelta),
     datetime.timezone: (
         lambda value: [value.utcoffset(None), value.tzname(None)],
-        lambda offset, name: datetime.timezone(offset, name) if offset else datetime.timezone.utc,
+        lambda offset, name: datetime.timezone(offset, name) if offset else datetime.UTC,
     ),
     uuid.UUID: (lambda value: [value.int], lambda number: uuid.UUID(int=number)),
     pathlib.PosixPath: (lambda value: [str(value)], pathlib.PosixPath),
