@@ -21,6 +21,7 @@ from d3.train.sft_data import Encoded, Encoder
 from helpers.benchmark_files import PACK_ROW, written
 from helpers.split_tokenizers import SPLITS, split_tokenizer
 
+SECOND = "@@ -2,1 +2,1 @@\n-    return 0\n+    return r * r"
 FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 
 

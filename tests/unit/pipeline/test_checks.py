@@ -80,6 +80,7 @@ def verdicts(tmp_path: Path) -> Path:
         ({"pass_at_k": {"1": {"value": 0.5, "low": 0.6, "high": 1.0}}}, ["pass@1 is 0.5"]),
         ({"per_task": [{"task_id": "t/0", "samples": 2, "passed": 1}]}, ["its counts by task"]),
         ({"verdicts": {"passed": 4}}, ["its verdicts"]),
+        ({"built": {"share": 0.5, "statuses": {"ok": 4}}}, ["its statuses"]),
         ({"lenient": {"pass_at_k": {"1": {"value": 0.5, "low": 0.5, "high": 1.0}}}}, ["lenient pass@1 is 0.5"]),
     ],
 )
@@ -89,9 +90,11 @@ def test_scores_are_computed_again(tmp_path: Path, verdicts: Path, change: dict[
     tasks = [{"task_id": task, "samples": 2, "passed": 1} for task in ("t/0", "t/1")]
     lenient = {"pass_at_k": {"1": {"value": 1.0, "low": 1.0, "high": 1.0}}}
     body = {"pass_at_k": {"1": {"value": 0.5, "low": 0.2, "high": 0.8}}, "lenient": lenient, "per_task": tasks,
-            "verdicts": {"passed": 2, "failed": 2}}  # fmt: skip
+            "verdicts": {"passed": 2, "failed": 2}, "built": {"share": 1.0, "statuses": {"ok": 4}}}  # fmt: skip
     (tmp_path / name).write_text(json.dumps(body | change))
-    found = list(score.check(finished(tmp_path, [name], [VERDICTS])))
+    samples = [{"task_id": task, "sample": sample, "status": "ok"} for task in ("t/0", "t/1") for sample in (0, 1)]
+    write(tmp_path / SAMPLES, schemas.SAMPLES, samples)
+    found = list(score.check(finished(tmp_path, [name], [VERDICTS, SAMPLES])))
     assert [path for path, _ in found] == [name] * len(words)
     assert all(text.startswith(word) for (_, text), word in zip(found, words, strict=True))
 

