@@ -102,7 +102,7 @@ crash-drill: setup  ## kill the whole chain again and again at random moments: t
 	PYTHONPATH=tests $(VENV)/python -m helpers.crash_drill --kills $(KILLS) $(ARGS)
 
 .PHONY: scorecard
-scorecard: setup  ## what must and must not rerun: twenty changes on a finished run, beside Snakemake alone
+scorecard: setup  ## what must and must not rerun: 36 changes on finished runs, beside Snakemake alone
 	@$(VENV)/python tests/workflow/scorecard.py
 
 # --- environments --------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 Snakemake decides by modification times, by what it wrote into `.snakemake/metadata`, and runs every
 job after a job that ran. Here the statements beside the results decide (`d3.provenance.staleness`), and a job whose
-upstream came out with the same bytes is dropped in the same run. Four places of Snakemake are touched:
+upstream came out with the same bytes is dropped in the same run. Five places of Snakemake are touched:
 
 - `_IOFile.is_newer` says no: times decide nothing.
 - `persistence.params_changed` gives our reasons; the other questions to the metadata are answered "no".
 - `DAG.update_needrun` is followed by a file of reasons, for `d3 why` and `d3 plan`.
+- `Rule.is_producer` looks the outputs of a rule without wildcards up, instead of matching a pattern for each.
 - `DAG.finish` is followed by dropping the jobs that are ready, were only queued because of the
   finished job, and for which `d3.provenance.staleness` finds no reason.
 
@@ -18,6 +19,7 @@ process that runs one job on a node does what its head decided, and is left alon
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from snakemake.dag import DAG
 from snakemake.io import _IOFile
 from snakemake.logging import logger
 from snakemake.persistence import ParamsChange
+from snakemake.rules import Rule
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
@@ -76,12 +79,19 @@ class Content:
     def __init__(self, workflow, chain, images):
         self.workflow, self.chain, self.images = workflow, chain, images
         self.judge = Judge()
-        self.image = cache(image)
+        self.template = cache(self._template)
+        self.outputs = cache(lambda job: list(map(str, job.output)))
         self.decides = False
 
     def install(self):
         """Put the patches in place; workflows of other Snakefiles in this process keep what they had."""
         update_needrun, finish, is_newer = DAG.update_needrun, DAG.finish, _IOFile.is_newer
+
+        matches = Rule.is_producer
+        products = cache(lambda rule: frozenset(map(str, rule.products())))
+
+        def is_producer(rule, file):
+            return matches(rule, file) if rule.has_wildcards() else str(file) in products(rule)
 
         async def newer(file, time):
             return False if self.decides else await is_newer(file, time)
@@ -101,6 +111,7 @@ class Content:
             return ready
 
         _IOFile.is_newer, DAG.update_needrun, DAG.finish = newer, update, finished
+        Rule.is_producer = is_producer
 
     def answer_for(self, dag):
         """Answer the DAG's questions about what was recorded."""
@@ -115,30 +126,38 @@ class Content:
             setattr(persistence, question, lambda job, file=None: [])
 
     def wanted(self, dag, job):
-        """Give what a job would be today, or None for a target without outputs."""
+        """Return what a job would be today, or None for a target without outputs."""
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = code_of(stale["stage"], json.loads(stale["config"]))
         opt_out = (job.params.get("opt_out") or [None])[-1]
-        makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
-        return Wanted(
-            stage=stale["stage"],
-            config=json.loads(stale["config"]) if STAGES[stale["stage"]].settings else None,
+        makers = {str(file): self.outputs(by) for by, files in dag.dependencies[job].items() for file in files}
+        return replace(
+            self.template(stale["stage"], stale["config"], stale["environment"], stale["image"]),
             prompts=stale["prompts"],
-            modules=modules,
-            code=digest_of_modules(modules),
-            environment=self.environment(stale),
             inputs={str(file): makers.get(str(file), []) for file in job.input},
-            outputs=list(map(str, job.output)),
+            outputs=self.outputs(job),
             opt_out=Path(opt_out) if opt_out else None,
         )
 
-    def environment(self, stale):
-        """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
-        if self.images and stale["environment"] != "main":
-            return self.image(Path(stale["image"]))
-        return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
+    def _template(self, stage, config, environment, path):
+        """Return what all jobs of a stage have in common."""
+        settings = json.loads(config)
+        modules = code_of(stage, settings)
+        return Wanted(
+            stage=stage,
+            config=settings if STAGES[stage].settings else None,
+            prompts={},
+            modules=modules,
+            code=digest_of_modules(modules),
+            environment=self.environment(environment, path, settings),
+        )
+
+    def environment(self, name, path, settings):
+        """Return the environment that a job runs in; what the workflow itself does runs on the bare machine."""
+        if self.images and name != "main":
+            return image(Path(path))
+        return venv(name, also=more_packages(settings))
 
     def reasons(self, dag, job):
         """Give the reasons why a job must run."""

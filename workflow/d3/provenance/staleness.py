@@ -69,6 +69,7 @@ class Judge:
         self._stamps: dict[str, Stamp | None] = {}
         self._digests: dict[str, str] = {}
         self._sound: dict[str, bool] = {}
+        self._scrubbed: dict[int, tuple[Mapping[str, Any], str]] = {}
         self._statements: dict[str, dict[str, Any] | InputError | None] = {}
 
     def forget(self, outputs: Sequence[str]) -> None:
@@ -94,7 +95,7 @@ class Judge:
         outer, inner = build["externalParameters"], build["internalParameters"]
         return [
             *self._outputs(wanted, statement),
-            *_settings(outer["config"], statement, wanted),
+            *self._settings(outer["config"], statement, wanted.config),
             *_prompts(outer["prompts"], wanted.prompts),
             *_modules(inner["code"], statement, wanted),
             *self._environment(inner["environment"], statement, wanted),
@@ -113,6 +114,19 @@ class Judge:
             if self._statements[output] is not None:
                 return self._statements[output]
         return None
+
+    def _settings(self, before: str, statement: Mapping[str, Any], config: Mapping[str, Any] | None) -> Iterator[str]:
+        if config is None:
+            return
+        if id(config) not in self._scrubbed:  # jobs of one stage share the object, which is kept: its id stays its own
+            self._scrubbed[id(config)] = (config, settings_digest(scrub(config)))
+        if before == self._scrubbed[id(config)][1]:
+            return
+        facts = shared_facts(statement)
+        if "config" in facts:
+            yield from changed_settings(facts["config"], config)
+        else:
+            yield "the settings changed"
 
     # --- files --------------------------------------------------------------------------------------
 
@@ -261,16 +275,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{path}.{name}" if path else str(name))
     else:
         yield path, value
-
-
-def _settings(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
-    if wanted.config is None or before == settings_digest(scrub(wanted.config)):
-        return
-    facts = shared_facts(statement)
-    if "config" in facts:
-        yield from changed_settings(facts["config"], wanted.config)
-    else:
-        yield "the settings changed"
 
 
 def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:
