@@ -9,7 +9,7 @@ import sys
 import uuid
 from pathlib import Path
 
-ROOT = Path(workflow.basedir).parent
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from rerun_policy import follow_content
@@ -63,7 +63,15 @@ IMAGES = "APPTAINER" in {
     method.name for method in workflow.deployment_settings.deployment_method
 }
 
-shell.prefix(f"set -euo pipefail; export PATH='{ROOT}/workflow/bin':\"$PATH\"; ")
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+# Our rules alone find `d3`: a workflow that uses this one as a module keeps its own prefix.
+shell = type(
+    "shell",
+    (shell,),
+    {
+        "_process_prefix": f"set -euo pipefail; export PATH='{ROOT}/workflow/bin':\"$PATH\"; "
+    },
+)
 
 
 if IMAGES:

