@@ -13,7 +13,8 @@ upstream came out with the same bytes is dropped in the same run. Five places of
 
 The names are those of Snakemake 9.27; with another version, or when the rerun trigger `params` is
 off, this steps aside with one warning. Then parameters and times decide: more reruns, never fewer. A
-process that runs one job on a node does what its head decided, and is left alone.
+process that runs one job on a node does what its head decided, and is left alone. Rules without our parameter
+`stale`, as those of a workflow that uses this one as a module, keep all of Snakemake's triggers.
 """
 
 import json
@@ -44,6 +45,15 @@ REASONS = "D3_REASONS"
 """Environment variable: file that the state of every job is written to, as JSON."""
 
 
+FOLLOWED = []
+"""Workflows whose DAG is patched; one that uses a module twice includes it twice."""
+
+
+def is_ours(rule):
+    """Tell whether content decides about the jobs of a rule."""
+    return rule is not None and "stale" in rule.params.keys()
+
+
 class Words(ParamsChange):
     """Reasons in words, where Snakemake expects changed parameters."""
 
@@ -57,8 +67,9 @@ class Words(ParamsChange):
 
 def follow_content(workflow, chain, *, images):
     """Let content decide in this workflow; `images`: the jobs run in images."""
-    if workflow.exec_mode != ExecMode.DEFAULT:
+    if workflow.exec_mode != ExecMode.DEFAULT or workflow in FOLLOWED:
         return
+    FOLLOWED.append(workflow)
     if snakemake.__version__.startswith(VERSION):
         Content(workflow, chain, images).install()
     else:
@@ -94,7 +105,7 @@ class Content:
             return matches(rule, file) if rule.has_wildcards() else str(file) in products(rule)
 
         async def newer(file, time):
-            return False if self.decides else await is_newer(file, time)
+            return False if self.decides and is_ours(file.rule) else await is_newer(file, time)
 
         async def update(dag, create_inventory=False):
             if dag.workflow is self.workflow:
@@ -118,12 +129,23 @@ class Content:
         self.decides = RerunTrigger.PARAMS in self.workflow.rerun_triggers
         if not self.decides:
             return step_aside()
-        persistence = self.workflow.persistence
-        persistence.has_metadata = lambda job: True
-        persistence.has_outdated_metadata = lambda job: False
-        persistence.params_changed = lambda job: Words(self.reasons(dag, job), job.output)
+        self.answer("has_metadata", lambda job: True)
+        self.answer("has_outdated_metadata", lambda job: False)
+        self.answer("params_changed", lambda job: Words(self.reasons(dag, job), job.output))
         for question in ("input_changed", "code_changed", "software_stack_changed"):
-            setattr(persistence, question, lambda job, file=None: [])
+            self.answer(question, lambda job: [])
+
+    def answer(self, question, ours):
+        """Answer a question to the metadata about our jobs; Snakemake answers those about others."""
+        persistence = self.workflow.persistence
+        theirs = getattr(type(persistence), question)
+
+        def answer(job, file=None):
+            if is_ours(job.rule):
+                return ours(job)
+            return theirs(persistence, job) if file is None else theirs(persistence, job, file=file)
+
+        setattr(persistence, question, answer)
 
     def wanted(self, dag, job):
         """Return what a job would be today, or None for a target without outputs."""

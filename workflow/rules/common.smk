@@ -12,7 +12,7 @@ from shlex import quote
 
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-ROOT = Path(workflow.basedir).parent
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from rerun_policy import follow_content
@@ -84,7 +84,16 @@ os.environ.setdefault(
 
 # Snakemake fills in braces of the prefix.
 FOLDER_OF_D3 = quote(str(BIN)).replace("{", "{{").replace("}", "}}")
-shell.prefix(f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; ')
+
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+# Our rules alone find `d3`: a workflow that uses this one as a module keeps its own prefix.
+shell = type(
+    "shell",
+    (shell,),
+    {
+        "_process_prefix": f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; '
+    },
+)
 
 
 if IMAGES:

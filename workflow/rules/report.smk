@@ -1,17 +1,13 @@
 """The report: one page, its numbers as JSON, and the rows of every stage as a table. The record: what the run is."""
 
 
-localrules:
-    report,
-    run_record,
-
-
 rule run_record:
     """Write what the run is made of, and link its files by name."""
     output:
         RECORD,
     log:
         "logs/run_record.log",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -54,6 +50,7 @@ rule report:
         attrition=f"{DIR['report']}/attrition.tsv",
     log:
         "logs/report.log",
+    localrule: True
     params:
         trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
         written=named_lines("generate"),

@@ -1,10 +1,6 @@
 """Topics: what the instructions are about; only the target `topics` asks for it."""
 
 
-localrules:
-    topic_counts,
-
-
 rule topics_shard:
     """Ask what the instructions of {wildcards.shard} are about."""
     input:
@@ -45,6 +41,7 @@ rule topic_counts:
         f"{DIR['topic_counts']}/counts.json",
     log:
         "logs/topic_counts.log",
+    localrule: True
     params:
         stale=stale_when("topic_counts"),
     shell:

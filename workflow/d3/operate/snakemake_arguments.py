@@ -12,8 +12,10 @@ from d3.core.paths import REPOSITORY, SNAKEFILE
 from d3.errors import ConfigError
 
 RUNS_NOTHING = {
-    *("--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "-v", "--lint", "--summary"),
-    *("--detailed-summary", "-S", "-D", "--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph"),
+    *("--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "-v", "--lint", "--summary", "-S"),
+    *("--detailed-summary", "-D", "--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--list-changes"),
+    *("--lc", "--list-input-changes", "--li", "--list-params-changes", "--lp", "--list-untracked", "--lu"),
+    *("--list-conda-envs", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--print-compilation", "--containerize"),
 }
 """Options with which Snakemake runs no job."""
 DRY_RUN = re.compile(r"-[pFk]*n[a-zA-Z]*")
@@ -32,7 +34,7 @@ def values_of(arguments: Sequence[str], *names: str) -> Iterator[str]:
 
 def runs_nothing(arguments: Sequence[str]) -> bool:
     """Return whether Snakemake only prints something, or unlocks the folder, with these arguments."""
-    return any(word in RUNS_NOTHING or DRY_RUN.fullmatch(word) for word in arguments)
+    return any(word.partition("=")[0] in RUNS_NOTHING or DRY_RUN.fullmatch(word) for word in arguments)
 
 
 def working_folder(arguments: Sequence[str]) -> Path:
