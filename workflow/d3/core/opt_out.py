@@ -78,7 +78,7 @@ def parse_entry(text: str) -> str:
     parts = name.strip("/").removesuffix(".git").split("/")
     if inner := INNER.intersection(parts[2:]):
         raise ValueError(f"{value!r} leads into {'/'.join(parts[:2])} ({min(inner)}), it is no repository")
-    if parts[-1] == "*" and len(parts) == 2 or found and len(parts) == 1:
+    if (parts[-1] == "*" and len(parts) == 2) or (found and len(parts) == 1):
         kind, parts = "user", parts[:1]
     if kind == "user":
         parts[0] = parts[0].removeprefix("@")

@@ -151,7 +151,7 @@ def check(job: FinishedJob) -> Faults:
         seed = derive_seed(config.seed, "generate", benchmark, row["task_id"], row["sample"])
         if (row["prompt"], row["seed"]) != (example_prompt(task.name, task.start, task.instruction), seed):
             yield job.name(), f"{name} has another prompt or seed than its task"
-        answered = row["raw"] is not None
         found = Built(row["status"], row["detail"], row["program"])
-        if answered and found != build(task.start, row["raw"], row["finish_reason"]) or found.program and not answered:
+        unanswered = found._replace(program=None)
+        if found != (unanswered if row["raw"] is None else build(task.start, row["raw"], row["finish_reason"])):
             yield job.name(), f"{name} has another program or status than its answer"

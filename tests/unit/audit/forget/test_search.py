@@ -124,7 +124,7 @@ def test_a_name_means_an_entry(name: str, entry: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "file:12", "user:a/b", "ann/", "repo:ann", "*", "12ab" * 5, "ab" * 19])
 def test_what_means_nothing_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="(is no entry|can match no row).*; name OWNER/NAME"):
+    with pytest.raises(InputError, match=r"(is no entry|can match no row).*; name OWNER/NAME"):
         entry_of(name)
 
 

@@ -36,7 +36,9 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
         yield wrong(f"is the statement of {statement.outputs[0].path}: it lies at another's place")
     for item in statement.outputs:
         if ".." in Path(item.path).parts or Path(item.path).parts[0] not in FOLDERS:
-            yield wrong(f"says that it made {item.path}, which is outside of {' and '.join(FOLDERS)}")
+            yield wrong(
+                f"says that it made {item.path}, which is outside of the working folder's {' and '.join(FOLDERS)}"
+            )
     counts = statement.counts
     if counts and counts["read"] != counts["kept"] + sum(counts["dropped"].values()):
         yield wrong(f"rows are not conserved: {counts}")
@@ -88,7 +90,7 @@ def _inputs_missing(statement: Statement) -> Iterator[str]:
     others = [item for item in statement.inputs if stage_of(item.path) not in record.reads]
     engine = statement.config.get(record.name, {}).get("engine", {}).get("kind")
     local = engine in ENGINE_KINDS and ENGINE_KINDS[engine].environment is not None
-    if not others and (local or record.trains or record.over == "evaluation" and record.name != "scores"):
+    if not others and (local or record.trains or (record.over == "evaluation" and record.name != "scores")):
         yield "names no model and no tasks that it read"
     if statement.dropped.get(REASON) and not any(item.role == OPT_OUT for item in others):
         yield f"dropped rows as {REASON}, but names no opt-out list"
