@@ -19,6 +19,7 @@ from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 DAY = 86400
 OPT_OUT = "opt_out"
 """Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
+RUNS = "results/runs/"
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
 """Folders whose files no statement has to name."""
 
@@ -218,6 +219,8 @@ def check_orphans(run: Run) -> Iterator[Finding]:
         inside = [name for name, real in links.items() if any(map(real.is_relative_to, tops))]
         for name in (*inside, *files):
             path = f"{relative}/{name}"
+            if path.startswith(RUNS) and (place / name).is_symlink():
+                continue  # another name of what a run made, beside its report
             if path.endswith(SUFFIX) or name in FOREIGN or path.startswith(UNCLAIMED) or path in run.made:
                 continue
             if name.endswith(".part"):
