@@ -86,8 +86,10 @@ def change_row(path: Path, column: str, value: Callable[[Any], Any]) -> None:
     place = next(number for number, found in enumerate(values) if found is not None)
     values[place] = value(values[place])
     at = table.schema.get_field_index(column)
-    table = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    changed = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
+    pq.write_table(
+        changed.replace_schema_metadata(table.schema.metadata), path, compression="zstd", write_page_checksum=True
+    )
 
 
 def rewritten(pattern: str, column: str, value: Callable[[Any], Any], *, everywhere: bool = False) -> Tamper:

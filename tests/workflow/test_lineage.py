@@ -139,7 +139,7 @@ def test_every_line_of_the_table_of_tamperings_is_true(copy: Path, kind: str, an
     assert bool(wrong) == (answer == "found"), [str(finding) for finding in wrong]
 
 
-def test_an_input_removed_from_any_statement_is_found(finished_run: tuple[Path, Path]) -> None:
+def test_an_input_removed_from_any_statement_is_found(finished_run: tuple[Path, Path], rendered_once: None) -> None:
     run = load(finished_run[0])
     missed = []
     for statement in run.statements.values():

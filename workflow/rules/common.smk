@@ -90,9 +90,7 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 shell = type(
     "shell",
     (shell,),
-    {
-        "_process_prefix": f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; '
-    },
+    {"_process_prefix": f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; '},
 )
 
 

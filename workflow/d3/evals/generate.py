@@ -128,8 +128,7 @@ def check(job: FinishedJob) -> Faults:
         seed = derive_seed(config.seed, "generate", benchmark, row["task_id"], row["sample"])
         if (row["prompt"], row["seed"]) != (example_prompt(task.name, task.start, task.instruction), seed):
             yield job.name(), f"{name} has another prompt or seed than its task"
-        answered = row["raw"] is not None
         found = Built(row["status"], row["detail"], row["program"], tuple(row["repairs"] or ()))
-        again = build(task.start, row["raw"], row["finish_reason"]) if answered else found._replace(program=None)
-        if found != again:
+        unanswered = found._replace(program=None)
+        if found != (unanswered if row["raw"] is None else build(task.start, row["raw"], row["finish_reason"])):
             yield job.name(), f"{name} has another program or status than its answer"

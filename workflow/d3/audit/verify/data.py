@@ -21,8 +21,9 @@ UNREADABLE = (D3Error, LookupError, ValueError, TypeError, AttributeError, OSErr
 
 def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Iterator[Finding]:
     """Yield what is wrong with the contents of a job's outputs; `draw` draws the `sample` rows that are built again."""
-    folder = stage_of_folder(stage_of(statement.outputs[0].path))
-    stage = folder if folder and folder.has_key else STAGES.get(statement.stage, folder)
+    folder, stage = stage_of(statement.outputs[0].path), STAGES.get(statement.stage)
+    if stage is None or stage.results_folder != folder:
+        stage = stage_of_folder(folder)
     job = finished_job(statement, sample=sample, draw=draw)
     try:
         for path, what in _faults(statement, stage, job):

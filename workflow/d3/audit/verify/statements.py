@@ -19,6 +19,7 @@ from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 DAY = 86400
 OPT_OUT = "opt_out"
 """Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
+RUNS = "results/runs/"
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
 """Folders whose files no statement has to name."""
 
@@ -36,7 +37,9 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
         yield wrong(f"is the statement of {statement.outputs[0].path}: it lies at another's place")
     for item in statement.outputs:
         if ".." in Path(item.path).parts or Path(item.path).parts[0] not in FOLDERS:
-            yield wrong(f"says that it made {item.path}, which is outside of {' and '.join(FOLDERS)}")
+            yield wrong(
+                f"says that it made {item.path}, which is outside of the working folder's {' and '.join(FOLDERS)}"
+            )
     counts = statement.counts
     if counts and counts["read"] != counts["kept"] + sum(counts["dropped"].values()):
         yield wrong(f"rows are not conserved: {counts}")
@@ -215,6 +218,8 @@ def check_orphans(run: Run) -> Iterator[Finding]:
         inside = [name for name, real in links.items() if any(map(real.is_relative_to, tops))]
         for name in (*inside, *files):
             path = f"{relative}/{name}"
+            if path.startswith(RUNS) and (place / name).is_symlink():
+                continue  # another name of what a run made, beside its report
             if path.endswith(SUFFIX) or name in FOREIGN or path.startswith(UNCLAIMED) or path in run.made:
                 continue
             if (place / name).is_symlink() and relative.startswith("results/runs/"):
