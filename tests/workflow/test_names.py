@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.dry_run import job_counts
 from helpers.paths import ROOT, SNAKEMAKE
 from helpers.workflow_run import run, write_config
 
@@ -69,7 +70,7 @@ def test_files_of_the_hub_become_jobs_beside_snakemake(tmp_path: Path) -> None:
     config = write_config(tmp_path, {**SETTINGS, "source": {"shards": [address]}})
     answer = run(tmp_path, config, "--dry-run", "dataset")
     assert answer.returncode == 0, answer.stdout[-3000:]
-    assert answer.stdout.count("localrule hub_dataset:") == 3
+    assert job_counts(answer.stdout)["hub_dataset"] == 3
     assert f"resources/datasets/o--n@{COMMIT}/data/s-2.parquet" in answer.stdout
 
 
