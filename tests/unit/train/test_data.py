@@ -235,7 +235,7 @@ def write_encoded(path: Path, rows: Sequence[tuple[str, list[int], int]]) -> Pat
 
 def test_answers_come_in_an_order_of_their_ids(tmp_path: Path) -> None:
     rows = [(f"row {number}", [*range(number + 3), 2], number) for number in range(20)]
-    one = Answers(write_encoded(tmp_path / "a.parquet", rows), seed=3, cache=tmp_path / "cache")
+    one = Answers(write_encoded(tmp_path / "w[1]*?" / "a.parquet", rows), seed=3, cache=tmp_path / "cache")
     two = Answers(write_encoded(tmp_path / "b.parquet", rows[::-1]), seed=3, cache=tmp_path / "cache")
     texts = [[source.example(0, at).tokens.tolist() for at in range(20)] for source in (one, two)]
     assert texts[0] == texts[1] != [tokens for _, tokens, _ in rows]

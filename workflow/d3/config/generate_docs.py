@@ -71,7 +71,8 @@ def commented_yaml(section: Section, explained: dict[type, str], path: str = "")
         if not known:
             yield from (f"{indent}# {line}" for line in textwrap.wrap(text, 96 - len(indent)))
         plain = section.model_dump(mode="json")[name]
-        yield f"{indent}{name}:" if isinstance(value, Section | dict) else f"{indent}{name}: {as_yaml(plain)}"
+        nested = isinstance(value, Section) or (isinstance(value, dict) and value)
+        yield f"{indent}{name}:" if nested else f"{indent}{name}: {as_yaml(plain)}"
         if isinstance(value, Section):
             yield from commented_yaml(value, explained, f"{path}{name}.")
         elif isinstance(value, dict):

@@ -23,6 +23,8 @@ Row = dict[str, Any]
 
 ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 64 * 2**20
+READ_BYTES = 2**20
+"""Read of a column at a time: without a limit a row group of another writer, often 400 MB, is in memory whole."""
 LINES = (".jsonl", ".json")
 FORMATS = (".parquet", *(f"{lines}{packed}" for lines in LINES for packed in ("", ".gz", ".zst")))
 
@@ -67,7 +69,7 @@ def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BE
     Raises InputError when it has not, or is missing, truncated or something else.
     """
     with damage_named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES)
         names = file.schema_arrow.names
     for what, faulty in (
         ("no column", [name for name in columns if name not in names]),

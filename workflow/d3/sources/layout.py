@@ -50,7 +50,10 @@ def stack_rows(raw: Row, layout: Layout) -> Iterator[Row]:
 
 
 def _mapped(raw: Row, layout: Layout) -> Row:
-    return {name: _first(raw, paths) for name, paths in layout.columns.items()}
+    return {
+        name: raw.get(paths[0]) if len(paths) == 1 and "." not in paths[0] else _first(raw, paths)
+        for name, paths in layout.columns.items()
+    }
 
 
 def _first(raw: Row, paths: Iterable[str]) -> Any:

@@ -7,9 +7,9 @@ stand alone. Anything else of another type makes the row, not its shard, unreada
 
 import datetime
 import decimal
-import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -21,7 +21,6 @@ from d3.core.tables import Row
 
 SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 """Half a character outside the basic plane, as some encoders write it; no valid UTF-8."""
-FIELDS = [(field.name, field.type) for field in STACK]
 
 
 class Broken(NamedTuple):
@@ -40,53 +39,71 @@ def stack_row(values: Row) -> Row | Broken:
     Texts may be bytes in UTF-8.
     """
     row: Row = {}
-    for name, kind in FIELDS:
+    for name, fitted in FITTED.items():
         value = values.get(name)
         try:
-            row[name] = None if value is None else fitted(value, kind)
+            row[name] = None if value is None or value != value else fitted(value)  # a NaN is null
         except UnicodeDecodeError as error:
             reason = "lone_surrogate" if SURROGATE.match(error.object, error.start) else "invalid_utf8"
             return Broken(reason, f"column {name}, byte {error.start}", **known_of(values))
-        except TypeError:
-            return Broken("wrong_type", f"column {name} is {value!r:.80}, not {kind}", **known_of(values))
-    try:
-        json.dumps({**row, "content": None}, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return Broken("lone_surrogate", "a string contains half a character", **known_of(values))
+        except UnicodeEncodeError as error:
+            return Broken("lone_surrogate", f"column {name}, character {error.start}", **known_of(values))
+        except (TypeError, ValueError, ArithmeticError):
+            detail = f"column {name} is {value!r:.80}, not {STACK.field(name).type}"
+            return Broken("wrong_type", detail, **known_of(values))
     return row
-
-
-def fitted(value: Any, kind: pa.DataType) -> Any:
-    """Return a value as one of a column's type; raise TypeError, or UnicodeDecodeError for bytes that are no text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if pa.types.is_list(kind):
-        return [fitted(item, kind.value_type) for item in (value if isinstance(value, list) else [value])]
-    if pa.types.is_string(kind):
-        return _text(value)
-    if isinstance(value, str | bytes) and re.fullmatch(r"-?\d{1,19}", _text(value)):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal) or not math.isfinite(value):
-        raise TypeError
-    if pa.types.is_floating(kind):
-        return float(value)
-    if value != int(value) or abs(value) >= 2 ** (kind.bit_width - 1):
-        raise TypeError
-    return int(value)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8")
+    if isinstance(value, str):
+        value.encode("utf-8")  # JSON can spell half a character
+        return value
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             return value.isoformat(timespec="milliseconds")
         return value.astimezone(datetime.UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     if isinstance(value, datetime.date):
         return value.isoformat()
-    if isinstance(value, str):
-        return value
     raise TypeError
+
+
+def _texts(value: Any) -> list[str | None]:
+    items = value if isinstance(value, list) else [value]
+    return [None if item is None else _text(item) for item in items]
+
+
+def _number(value: Any) -> int | float | decimal.Decimal:
+    if isinstance(value, str | bytes) and re.fullmatch(r"-?\d{1,19}", _text(value)):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal):
+        raise TypeError
+    return value
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if number != int(number) or abs(number) >= 2**63:
+        raise TypeError
+    return int(number)
+
+
+def _share(value: Any) -> float:
+    number = float(_number(value))
+    if math.isinf(number):
+        raise TypeError
+    return number
+
+
+def _fitted(kind: pa.DataType) -> Callable[[Any], Any]:
+    """Return the function that makes a value one of a column's type; it raises what `stack_row` expects."""
+    if pa.types.is_list(kind):
+        return _texts
+    return _text if pa.types.is_string(kind) else _share if pa.types.is_floating(kind) else _count
+
+
+FITTED = {field.name: _fitted(field.type) for field in STACK}
 
 
 def known_of(values: Row) -> dict[str, Any]:

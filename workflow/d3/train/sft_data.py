@@ -5,6 +5,7 @@ A completion begins with its prompt and is tokenized whole, as generation and mi
 begin with them would train what no prompt leads to, and is dropped.
 """
 
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ class Answers:
 
         datasets.disable_progress_bars()
         self.seed = seed
-        self._rows = datasets.load_dataset("parquet", data_files=str(rows), split="train", cache_dir=str(cache))
+        path = glob.escape(str(rows.absolute()))  # it is taken for a pattern
+        self._rows = datasets.load_dataset("parquet", data_files=path, split="train", cache_dir=str(cache))
         self._names: Sequence[tuple[str, int]] = list(zip(self._rows["id"], self._rows["sample"], strict=True))
         self._lengths = np.fromiter((len(tokens) for tokens in self._columns("tokens")), np.int64)
         self._epoch: tuple[int, npt.NDArray[np.int64]] | None = None
