@@ -6,13 +6,15 @@ the workflow itself runs.
 
 
 localrules:
-    source,
     model,
     hub_model,
     benchmark,
 
 
 if CHAIN.embedded_source:
+
+    localrules:
+        source,
 
     rule source:
         """Write the standard library of this Python as shards in the schema of The Stack."""

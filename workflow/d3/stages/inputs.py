@@ -20,9 +20,10 @@ from typing import Any
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.hub import hub_fault
 from d3.core.pinned_inputs import Pin, check_pin, pins
 from d3.core.tables import Row, remove
-from d3.errors import ToolError
+from d3.errors import REMEDIES, ToolError, number_of
 from d3.pipeline.job import Job
 
 CONTEXT = 8192
@@ -153,15 +154,26 @@ def hub_model(out: Path, model: str, revision: str) -> None:
     Example: d3 hub-model --model HuggingFaceTB/SmolLM2-135M-Instruct --revision COMMIT --out model
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+    remedies: dict[type[Exception], str] = {
+        GatedRepoError: "ask for access on the page of the model and set HF_TOKEN",
+        RepositoryNotFoundError: "check the name, and HF_TOKEN if the model is private",
+        RevisionNotFoundError: "check the commit",
+    }  # the first is also of the second's kind
     with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
         part = job.file(out)
+        if fault := hub_fault():
+            remedy = "check the network (HTTPS_PROXY names a proxy), or give a local folder"
+            raise ToolError(f"could not download {model}: the hub cannot be reached ({fault})", remedy=remedy)
         try:
             huggingface_hub.snapshot_download(model, revision=revision, local_dir=part, ignore_patterns=UNWANTED)
         except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            remedy = "check the connection, the name, the commit and your hub token, or give a local folder"
+            if isinstance(error, OSError) and number_of(error) in REMEDIES:
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            known = (text for kind, text in remedies.items() if isinstance(error, kind))
+            remedy = next(known, "run again; if it stays so, give a local folder")
             raise ToolError(f"could not download {model} at {revision} ({reason})", remedy=remedy) from None
         remove(part / ".cache")
 
