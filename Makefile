@@ -106,24 +106,22 @@ scorecard: setup  ## what must and must not rerun: 36 changes on finished runs, 
 	@$(VENV)/python tests/workflow/scorecard.py
 
 # --- environments --------------------------------------------------------------------------------
-# pip says a wall of text when a download fails; what helps is one line.
 define install
 	@echo "installing $@ ($(1))"
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: python3-venv)"; exit 1; }
-	@for lock in $(1); do $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r $$lock \
-		|| { echo "error: could not install $$lock; check the connection to the package index and run the same command again"; exit 1; }; done
+	@command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON): no such program; name a Python 3.11 or 3.12: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "error: $(PYTHON) must be Python 3.11 or 3.12; name another: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments (see above); where ensurepip is missing, install its venv package (Debian: python3-venv)"; exit 1; }
+	@for lock in $(1); do envs/pip_install.sh $(@D)/bin/python -r $$lock || exit 1; done
 endef
 define install_cuda
-	@$(@D)/bin/python envs/needs_cuda.py || $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r envs/cuda.lock \
-		|| { echo "error: could not install envs/cuda.lock; check the connection to the package index and run the same command again"; exit 1; }
+	@$(@D)/bin/python envs/needs_cuda.py || envs/pip_install.sh $(@D)/bin/python -r envs/cuda.lock
 endef
 
 .venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
 	$(call install,envs/torch.lock envs/main.lock)
 	$(install_cuda)
-	@$(@D)/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . \
-		|| { echo "error: could not install the command d3; run: .venv/bin/pip install --no-deps --no-build-isolation -e ."; exit 1; }
+	@envs/pip_install.sh $(@D)/bin/python --no-build-isolation -e .
 	@touch $@
 
 .venv-dolma/.installed: envs/dolma.lock

@@ -6,6 +6,9 @@ the workflow itself runs.
 
 if CHAIN.embedded_source:
 
+    localrules:
+        source,
+
     rule source:
         """Write the standard library of this Python as shards in the schema of The Stack."""
         output:

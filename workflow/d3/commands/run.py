@@ -53,6 +53,7 @@ def plan(
     import json
 
     from d3.core.printable import printable
+    from d3.errors import InputError
     from d3.operate import cost_model
     from d3.operate.pending import lines, pending
     from d3.operate.plan import plan as estimate
@@ -65,6 +66,9 @@ def plan(
         read_everything()
     chain = Chain(config, estimate=True)
     folder = measured.absolute() if measured else None
+    if folder and not (folder / chain.results).is_dir():
+        remedy = "name the working folder of a run, which contains results/"
+        raise InputError("no results of a run", where=str(measured), remedy=remedy)
     found = estimate(chain, cost_model.measured(chain, folder / chain.results if folder else None), topics=with_topics)
     todo = (
         None if quick or chain.expects_source else pending(job_states(["all", "topics"] if with_topics else [], config))

@@ -288,6 +288,9 @@ class Diffs(Section):
 
     samples: Positive = 1
     """Sequences per file (1 is the default of the pylintseq command)."""
+    sampler: Annotated[Literal["d3", "pylintseq"], Neutral("d3")] = "d3"
+    """`d3`: our sampler; `pylintseq`: the package itself, which writes the same rows in more time. It takes no
+    other value of `lint`, `unresolved_imports` and `packages` than the default."""
     lint: bool = True
     """false: the linter-free ablation, which deletes random lines."""
     unresolved_imports: Literal["error", "ignore"] = "error"
@@ -305,6 +308,12 @@ class Diffs(Section):
     """Wall-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
     max_memory_mb: Positive = 2000
     """Address-space limit of the process that works on a file; beyond it the status is `memory`."""
+
+    @model_validator(mode="after")
+    def _only_what_pylintseq_can(self) -> Self:
+        if self.sampler == "pylintseq" and (not self.lint or self.unresolved_imports != "error" or self.packages):
+            raise ValueError("sampler pylintseq takes only the defaults of lint, unresolved_imports and packages")
+        return self
 
 
 class Labels(Section):

@@ -413,6 +413,9 @@ def _key(numbers: Numbers) -> Iterator[Row]:
 def key_numbers(numbers: Path) -> str:
     """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
     values = read_json(numbers)
+    if not isinstance(values, dict) or not {"key", "run", "seed", "demo"} <= set(values):
+        remedy = "give results/runs/NAME/numbers.json"
+        raise InputError("must be the numbers of a run", where=str(numbers), remedy=remedy)
     lines = [(str(row["label"]), *said(row)) for row in values["key"]]
     widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
     table = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in lines]
