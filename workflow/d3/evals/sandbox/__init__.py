@@ -232,7 +232,7 @@ import os, socket
 def look(paths):
     seen = [path for path in paths if os.path.exists(path)]
     attempts = {
-        "new processes": os.fork,
+        "new processes": lambda: os.fork() or os._exit(0),
         "a writable root": lambda: open("/written", "w"),
         "the network": lambda: socket.create_connection(("1.1.1.1", 53), 0.2),
         "the kernel's sockets": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
@@ -307,13 +307,14 @@ class Sandbox:
         with tempfile.NamedTemporaryFile() as ours:
             hidden = [ours.name, str(Path(__file__).resolve()), "/etc/passwd", "/proc/self", "/sys/kernel"]
             hidden += ["/server/proc", "/usr/lib/python3/dist-packages", "/home", "/dev/tty"]
+            wanted = ["new processes"] if self.limits.processes else []
             trials = (
-                (f"seen = look({hidden!r})\nassert seen == [], seen", "passed"),
+                (f"seen = look({hidden!r})\nassert seen == {wanted}, seen", "passed"),
                 ("assert look([]) == 1", "failed"),
             )
-            for tests, wanted in trials:
+            for tests, expected in trials:
                 found = self._judge(PROBE, tests, "look")
-                if found.verdict != wanted:
+                if found.verdict != expected:
                     raise SandboxError(f"the sandbox does not hold: {found.verdict} {found.detail}", INSTALL)
 
     def judge(self, program: str, tests: str, entry_point: str) -> Verdict:

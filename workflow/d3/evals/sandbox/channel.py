@@ -304,10 +304,10 @@ class Channel:
             return [number]
         if kind is float:
             return [self._number(Entry(value, own=True), "nan")]
-        atom = values.atom_parts(value)
+        name = values.kind_name(value)
+        atom = values.atom_parts(value) if name is None else None
         if atom is not None:
             return [atom[0], *map(self.pack, atom[1])]
-        name = values.kind_name(value)
         if name is not None:
             number = self._number(Entry(value, own=True, name=name, kind=values.kind_of(name)[1]))
             self._queue.append((number, value))

@@ -203,7 +203,6 @@ class Server:
         """Be the child."""
         from d3.evals.sandbox import program_side, tests_side  # type: ignore[attr-defined]  # in the sandbox alone
 
-        gc.unfreeze()
         if self.settings["side"] == "program":
             isolate(self.limits, self.rules, report, files, lambda: program_side.main(files[0]))
         os.close(report)

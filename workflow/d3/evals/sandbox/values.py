@@ -115,7 +115,8 @@ KINDS: dict[type, Kind] = {
     ),
 }
 """The kinds of mutable containers; a subclass of one is a `hybrid` of the channel."""
-NAMES = {kind.__name__: kind for kind in KINDS}
+KIND_NAMES = {kind: kind.__name__ for kind in KINDS}
+NAMES = {name: kind for kind, name in KIND_NAMES.items()}
 
 
 def numpy_kind() -> Kind:
@@ -147,8 +148,9 @@ def kind_of(name: str) -> tuple[type, Kind]:
 
 def kind_name(value: Any) -> str | None:
     """Return the name of a value's kind if its type is exactly one, else None."""
-    if type(value) in KINDS:
-        return type(value).__name__
+    name = KIND_NAMES.get(type(value))
+    if name is not None:
+        return name
     if (numpy := sys.modules.get("numpy")) and type(value) is numpy.ndarray and value.dtype.kind in NUMPY_KINDS:
         return "ndarray"
     return None
@@ -214,9 +216,8 @@ def atom_parts(value: Any) -> tuple[str, list[Any]] | None:
     kind = type(value)
     if kind in ATOMS:
         return kind.__name__, ATOMS[kind][0](value)
-    for name, single in SINGLE.items():
-        if value is single:
-            return name, []
+    if value is ... or value is NotImplemented:
+        return str(value), []
     numpy = sys.modules.get("numpy")
     if numpy and isinstance(value, numpy.generic) and value.dtype.kind in NUMPY_KINDS:
         return "numpy", [value.dtype.str, value.tobytes()]
