@@ -1,7 +1,9 @@
+# ruff: noqa: E501 - one program a line
 """Programs of many kinds against tests of many kinds: the verdict of plain Python, and no cheat passes."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +149,7 @@ LIES += "    def __sub__(s, o): return 0\n    def __rsub__(s, o): return 0\n    
 LIES += "    def __lt__(s, o): return True\n    def __le__(s, o): return True\n    def __hash__(s): return 0\n"
 FORGED = """
 import os
+from pathlib import Path
 def f(*args):
     for text in (b'{"t":"ok","n":"","v":3,"o":[],"f":[]}', b'3', b'{}', b'[]', b'null'):
         for number in range(3, 64):
@@ -230,3 +233,30 @@ def test_a_wrong_program_does_not_pass(place: Sandbox, name: str) -> None:
     assert found.verdict in ("failed", "error", "crashed", "timeout", "unsupported"), found
     after = os.stat("/dev/null")
     assert (before.st_mode, before.st_mtime) == (after.st_mode, after.st_mtime)
+
+
+POOL = (
+    "from multiprocessing import Pool\ndef g(x): return x * x\ndef f(xs):\n    with Pool(2) as p: return p.map(g, xs)"
+)
+ZONE = "from zoneinfo import ZoneInfo\ndef f(): return str(ZoneInfo('Europe/Paris'))"
+
+
+def test_what_is_off_by_default_is_unsupported_and_can_be_allowed(place: Sandbox) -> None:
+    refused = place.judge(POOL, "assert f([1, 2]) == [1, 4]", "f")
+    assert refused.verdict == "unsupported"
+    assert "execute.processes" in refused.detail
+    assert place.judge(ZONE, "assert f() == 'Europe/Paris'", "f").verdict == "unsupported"
+    with Sandbox(Limits(timeout_seconds=5, processes=2, time_zones=True)) as wider:
+        assert wider.judge(POOL, "assert f([1, 2]) == [1, 4]", "f").verdict == "passed"
+        zones = os.path.isdir("/usr/share/zoneinfo")
+        assert wider.judge(ZONE, "assert f() == 'Europe/Paris'", "f").verdict == ("passed" if zones else "unsupported")
+
+
+def test_another_interpreter_runs_the_programs() -> None:
+    found = sorted(Path("/usr/bin").glob("python3.1[2-9]")) + sorted(
+        Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python3")
+    )
+    if not found:
+        pytest.skip("no second interpreter")
+    with Sandbox(Limits(timeout_seconds=10), interpreter=str(found[-1])) as newer:
+        assert newer.judge("def f[T](x: T) -> T: return x", "assert f([1]) == [1]", "f").verdict == "passed"

@@ -46,7 +46,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -156,6 +155,8 @@ class Server:
         command = [*walls, interpreter, "-s", "-S", *safe_path, "-B", "-c", text]
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
         self.socket = ours
+        self.tests: str | None = None
+        """The tests that the server has compiled."""
         try:
             self._process = subprocess.Popen(
                 command,
@@ -168,7 +169,9 @@ class Server:
             )
         except OSError as error:
             ours.close()
-            raise SandboxError(f"{walls[0]} does not start ({error})", REMEDIES.get(error.errno or 0, INSTALL)) from None
+            raise SandboxError(
+                f"{walls[0]} does not start ({error})", REMEDIES.get(error.errno or 0, INSTALL)
+            ) from None
         finally:
             theirs.close()
         try:
@@ -375,14 +378,17 @@ class Sandbox:
     def _judge(self, program: str, tests: str, entry_point: str) -> Verdict:
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
-        job = {"program": program, "tests": tests, "entry_point": entry_point}
+        job: dict[str, Any] = {"program": program, "entry_point": entry_point}
         files = [ours.fileno(), theirs.fileno(), writer]
-        numpy = {name: ["numpy"] if "numpy" in job[name] else [] for name in ("program", "tests")}
+        numpy = {text: ["numpy"] if "numpy" in text else [] for text in (program, tests)}
         try:
             server, judge = self._server("program"), self._server("tests")
-            server.start({"import": numpy["program"]}, [files[1]])
+            server.start({"import": numpy[program]}, [files[1]])
+            if judge.tests != tests:
+                job |= {"tests": tests, "import": numpy[tests]}
+            judge.start(job, [files[0], files[2]])
+            judge.tests = tests
             begin = time.monotonic()
-            judge.start({**job, "import": numpy["tests"]}, [files[0], files[2]])
             for file in (ours, theirs):
                 file.close()
             os.close(writer)

@@ -55,6 +55,7 @@ class Kind(NamedTuple):
 
 
 def fill_dict(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a dict: keys, then values."""
     half = len(items) // 2
     dict.clear(value)
     for key, item in zip(items[:half], items[half:], strict=True):
@@ -62,6 +63,7 @@ def fill_dict(value: Any, items: list[Any]) -> None:
 
 
 def fill_ordered(value: Any, items: list[Any]) -> None:
+    """Replace the contents of an ordered dict."""
     half = len(items) // 2
     collections.OrderedDict.clear(value)
     for key, item in zip(items[:half], items[half:], strict=True):
@@ -69,25 +71,30 @@ def fill_ordered(value: Any, items: list[Any]) -> None:
 
 
 def fill_set(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a set."""
     set.clear(value)
     set.update(value, items)
 
 
 def fill_deque(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a deque."""
     collections.deque.clear(value)
     collections.deque.extend(value, items)
 
 
 def fill_array(value: Any, items: list[Any]) -> None:
+    """Replace the contents of an array."""
     del value[:]
     array.array.frombytes(value, items[0])
 
 
 def dict_contents(value: Any) -> list[Any]:
+    """Return keys, then values."""
     return [*dict.keys(value), *dict.values(value)]
 
 
 def ordered_contents(value: Any) -> list[Any]:
+    """Return keys, then values, of an ordered dict."""
     return [*collections.OrderedDict.keys(value), *collections.OrderedDict.values(value)]
 
 
@@ -196,7 +203,7 @@ ATOMS: dict[type, tuple[Parts, Callable[..., Any]]] = {
     datetime.timedelta: (lambda value: [value.days, value.seconds, value.microseconds], datetime.timedelta),
     datetime.timezone: (
         lambda value: [value.utcoffset(None), value.tzname(None)],
-        lambda offset, name: datetime.timezone(offset, name) if offset else datetime.timezone.utc,
+        lambda offset, name: datetime.timezone(offset, name) if offset else datetime.UTC,
     ),
     uuid.UUID: (lambda value: [value.int], lambda number: uuid.UUID(int=number)),
     pathlib.PosixPath: (lambda value: [str(value)], pathlib.PosixPath),

@@ -95,7 +95,14 @@ def outside_user() -> int:
 
 
 def outer_walls(
-    bwrap: str, seen: Visible, *, packages: Sequence[Path], tmp_bytes: int, processes: bool, time_zones: bool, proc: bool
+    bwrap: str,
+    seen: Visible,
+    *,
+    packages: Sequence[Path],
+    tmp_bytes: int,
+    processes: bool,
+    time_zones: bool,
+    proc: bool,
 ) -> list[str]:
     """Return the bubblewrap command up to the command to run inside."""
     arguments = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
@@ -107,7 +114,7 @@ def outer_walls(
     for path in filter(os.path.islink, LIBRARY_FOLDERS):
         arguments += ["--symlink", os.readlink(path), path]
     folders = {str(folder) for place in seen.files for folder in Path(place).parents} - {"/", *seen.files}
-    folders |= {"/dev", "/server"} | ({"/packages"} if packages else set())
+    folders |= {"/dev", "/server", "/usr/share"} | ({"/packages"} if packages else set())
     for folder in sorted(folders):  # which bubblewrap would make for its own user alone
         arguments += [] if os.path.islink(folder) else ["--perms", "0755", "--dir", folder]
     for place, path in seen.files.items():
