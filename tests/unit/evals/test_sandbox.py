@@ -416,7 +416,7 @@ def test_a_bubblewrap_that_builds_no_walls_is_refused(tmp_path: Path) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text('#!/bin/bash\nwhile [ "$1" != "--" ]; do shift; done\nshift\nexec "$@"\n')
     fake.chmod(0o755)
-    with pytest.raises(SandboxError, match="does not (hold|start)"):
+    with pytest.raises(SandboxError, match=r"does not (hold|start)"):
         Sandbox(bwraps=[str(fake)]).__enter__()
 
 

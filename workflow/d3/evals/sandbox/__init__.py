@@ -46,7 +46,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -156,6 +155,8 @@ class Server:
         command = [*walls, interpreter, "-s", "-S", *safe_path, "-B", "-c", text]
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
         self.socket = ours
+        self.tests: str | None = None
+        """The tests that the server has compiled."""
         try:
             self._process = subprocess.Popen(
                 command,
@@ -234,7 +235,7 @@ import os, socket
 def look(paths):
     seen = [path for path in paths if os.path.exists(path)]
     attempts = {
-        "new processes": os.fork,
+        "new processes": lambda: os.fork() or os._exit(0),
         "a writable root": lambda: open("/written", "w"),
         "the network": lambda: socket.create_connection(("1.1.1.1", 53), 0.2),
         "the kernel's sockets": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
@@ -309,13 +310,14 @@ class Sandbox:
         with tempfile.NamedTemporaryFile() as ours:
             hidden = [ours.name, str(Path(__file__).resolve()), "/etc/passwd", "/proc/self", "/sys/kernel"]
             hidden += ["/server/proc", "/usr/lib/python3/dist-packages", "/home", "/dev/tty"]
+            wanted = ["new processes"] if self.limits.processes else []
             trials = (
-                (f"seen = look({hidden!r})\nassert seen == [], seen", "passed"),
+                (f"seen = look({hidden!r})\nassert seen == {wanted}, seen", "passed"),
                 ("assert look([]) == 1", "failed"),
             )
-            for tests, wanted in trials:
+            for tests, expected in trials:
                 found = self._judge(PROBE, tests, "look")
-                if found.verdict != wanted:
+                if found.verdict != expected:
                     raise SandboxError(f"the sandbox does not hold: {found.verdict} {found.detail}", INSTALL)
 
     def judge(self, program: str, tests: str, entry_point: str) -> Verdict:
@@ -376,14 +378,17 @@ class Sandbox:
     def _judge(self, program: str, tests: str, entry_point: str) -> Verdict:
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
-        job = {"program": program, "tests": tests, "entry_point": entry_point}
+        job: dict[str, Any] = {"program": program, "entry_point": entry_point}
         files = [ours.fileno(), theirs.fileno(), writer]
-        numpy = {name: ["numpy"] if "numpy" in job[name] else [] for name in ("program", "tests")}
+        numpy = {text: ["numpy"] if "numpy" in text else [] for text in (program, tests)}
         try:
             server, judge = self._server("program"), self._server("tests")
-            server.start({"import": numpy["program"]}, [files[1]])
+            server.start({"import": numpy[program]}, [files[1]])
+            if judge.tests != tests:
+                job |= {"tests": tests, "import": numpy[tests]}
+            judge.start(job, [files[0], files[2]])
+            judge.tests = tests
             begin = time.monotonic()
-            judge.start({**job, "import": numpy["tests"]}, [files[0], files[2]])
             for file in (ours, theirs):
                 file.close()
             os.close(writer)

@@ -135,7 +135,7 @@ class Channel:
             return value
         raise self._raised(value, step=light)
 
-    def _raised(self, error: Any, *, step: bool) -> BaseException:
+    def _raised(self, error: Any, *, step: bool) -> Any:
         """Return the exception that leaves a stand-in for one that the other side raised."""
         if not isinstance(error, BaseException):
             return Gone("an exception that is none")
@@ -159,12 +159,11 @@ class Channel:
             kind, parts = message["t"], message["v"]
             light = self.strict or (kind == "call" and parts[1] in STEPS)
             answer, value = "ok", self.perform(kind, *parts)
-        except (Gone, Unsupported, MemoryError) if self.strict else Unsupported as fault:
-            if self.strict:
-                raise
-            answer, value = "unsupported", str(fault)
         except BaseException as error:
-            answer, value = self.describe_error(error)
+            if self.strict and isinstance(error, Gone | Unsupported | MemoryError):
+                raise
+            unsupported = isinstance(error, Unsupported)
+            answer, value = ("unsupported", str(error)) if unsupported else self.describe_error(error)
         try:
             self.send(answer, value, nonce, light=light)
         except RecursionError:
@@ -300,10 +299,10 @@ class Channel:
             return [number]
         if kind is float:
             return [self._number(Entry(value, own=True), "nan")]
-        atom = values.atom_parts(value)
+        name = values.kind_name(value)
+        atom = values.atom_parts(value) if name is None else None
         if atom is not None:
             return [atom[0], *map(self.pack, atom[1])]
-        name = values.kind_name(value)
         if name is not None:
             number = self._number(Entry(value, own=True, name=name, kind=values.kind_of(name)[1]))
             self._queue.append((number, value))
@@ -330,9 +329,7 @@ class Channel:
 
     def _pack_object(self, value: Any) -> Any:
         """Write a class, a function, an exception, a hybrid or a handle."""
-        named = (
-            values.global_name(value) if isinstance(value, type | types.BuiltinFunctionType) or self.strict else None
-        )
+        named = values.global_name(value) if self.strict or isinstance(value, type) else None
         if named and (values.is_data_class(value) or (self.strict and callable(value))):
             return ["global", *named]
         if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in sys.stdlib_module_names:
@@ -426,7 +423,7 @@ class Channel:
         entry.kind.fill(entry.value, [self.unpack(item) for item in items] if strange else items)
         entry.contents = entry.kind.contents(entry.value)
 
-    def _build_class(self, number: int, told: dict[str, Any], bases: list[Any], base: Any) -> type:
+    def _build_class(self, number: int, told: dict[str, Any], bases: list[Any], base: Any) -> Any:
         real = None
         if told["real"] is not None:
             found = values.global_value(*map(str, told["real"]))
@@ -447,7 +444,8 @@ class Channel:
         base = builtin_base(kind)
         if value and type(value[0]) is not base:
             raise ValueError("another value than its class says")
-        found = (base or object).__new__(kind, *value)
+        make: Any = (base or object).__new__
+        found = make(kind, *value)
         object.__setattr__(found, "_d3_link", (self, number))
         self.objects = self.objects or not isinstance(found, types.FunctionType)
         return found
@@ -458,8 +456,8 @@ class Channel:
             raise ValueError("an exception of no class")
         error: BaseException
         if isinstance(kind, RemoteClass):
-            base = builtin_base(kind) or Exception
-            error = base.__new__(kind, *args)
+            make: Any = (builtin_base(kind) or Exception).__new__
+            error = make(kind, *args)
             object.__setattr__(error, "_d3_link", (self, number))
         else:
             try:
@@ -501,21 +499,22 @@ def builtin_base(kind: type) -> Any:
     return None
 
 
+EXACT: dict[Any, Any] = {
+    int: int.__pos__,
+    float: float.__pos__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+}
+
+
 def exact(base: Any, value: Any) -> Any:
     """Return what an instance of a subclass of an immutable builtin type contains."""
-    if base is tuple:
-        return tuple(tuple.__iter__(value))
-    if base is frozenset:
-        return frozenset(frozenset.__iter__(value))
-    plain = {
-        int: int.__pos__,
-        float: float.__pos__,
-        str: str.__str__,
-        bytes: lambda item: bytes.__getitem__(item, slice(None)),
-    }
-    if base in plain:
-        return plain[base](value)
-    return values.build_atom(base.__name__, values.ATOMS[base][0](value))
+    if base in EXACT:
+        return EXACT[base](value)
+    parts, build = values.ATOMS[base]
+    return build(*parts(value))
 
 
 def mark_as_programs(error: BaseException) -> None:

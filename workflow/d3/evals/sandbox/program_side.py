@@ -103,7 +103,7 @@ class Program(Channel):
         if not wanted:
             yield
             return
-        streams = {name: io.StringIO() for name in ("stdout", "stderr") if name in wanted}
+        streams: dict[str, io.StringIO] = {name: io.StringIO() for name in ("stdout", "stderr") if name in wanted}
         used: dict[Any, Any] = {(sys, name): stream for name, stream in streams.items()}
         for place, name in ((sys, "stdin"), (builtins, "input"), (builtins, "print")):
             if name in wanted:

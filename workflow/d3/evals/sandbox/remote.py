@@ -54,11 +54,13 @@ class RemoteClass(type):
     """The class of stand-ins for classes."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+        """Make a class from a description, which alone has the link; raise Unsupported for others."""
         if "_d3_class" not in namespace:
             raise Unsupported(f"the tests derive {name} from a class of the program")
         return type.__new__(cls, name, bases, namespace)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an instance on the other side."""
         return request(cls, "call", None, args, tuple(kwargs.items()))
 
     def __getattr__(cls, name: str) -> Any:
@@ -175,10 +177,11 @@ def deciding(name: str, *, number_base: bool, asks: bool) -> Any:
 
 
 def copied(self: Any, *_: Any) -> Any:
+    """Return a stand-in for a deep copy made by the other side."""
     return request(self, "copy")
 
 
-def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[type, ...], base: type | None) -> type:
+def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[type, ...], base: type | None) -> Any:
     """Return the stand-in for a class of the other side from its description; `base` is its builtin base."""
     specials = [name for name in told["specials"] if name in SPECIAL]
     number_base = base in NUMBERS

@@ -163,6 +163,7 @@ class Server:
         self.rules = bytes.fromhex(settings["filter"])
         self.control = socket.socket(fileno=settings["control"])
         self.child = 0
+        self.prepared: Any = None
 
     def read(self) -> tuple[dict[str, Any], list[int]]:
         """Read a message and its files; end this process when the supervisor is gone."""
@@ -187,6 +188,11 @@ class Server:
         for name in job.get("import", ()):
             with contextlib.suppress(ImportError):
                 __import__(name)
+        if "tests" in job:  # compiled once for all programs of a task
+            from d3.evals.sandbox import tests_side
+
+            self.prepared = tests_side.prepare(job["tests"])
+            gc.freeze()
         reader, writer = os.pipe()
         self.child = os.fork()
         if self.child == 0:
@@ -201,16 +207,15 @@ class Server:
 
     def work(self, job: dict[str, Any], files: list[int], report: int) -> NoReturn:
         """Be the child."""
-        from d3.evals.sandbox import program_side, tests_side  # type: ignore[attr-defined]  # in the sandbox alone
+        from d3.evals.sandbox import program_side, tests_side
 
-        gc.unfreeze()
         if self.settings["side"] == "program":
             isolate(self.limits, self.rules, report, files, lambda: program_side.main(files[0]))
         os.close(report)
         keep_only(*files)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         set_limits({name: self.limits[name] for name in ("memory", "core", "cpu_seconds")})
-        tests_side.main(job, *files)
+        tests_side.main(job, self.prepared, *files)
         os._exit(0)
 
     def end(self) -> None:

@@ -48,7 +48,8 @@ ALLOWED: dict[str, tuple[int, int | None]] = {
     "dup3": (292, 24), "preadv": (295, 69), "pwritev": (296, 70), "prlimit64": (302, 261), "setrlimit": (160, 164),
     "getcpu": (309, 168), "getrandom": (318, 278), "statx": (332, 291), "membarrier": (324, 283),
     "copy_file_range": (326, 285), "fadvise64": (221, 223), "close_range": (436, 436), "stat": (4, None),
-    "lstat": (6, None), "fallocate": (285, 47), "capget": (125, 90), "getxattr": (191, 8), "lgetxattr": (192, 9), "fgetxattr": (193, 10),
+    "lstat": (6, None), "fallocate": (285, 47),
+    "capget": (125, 90), "getxattr": (191, 8), "lgetxattr": (192, 9), "fgetxattr": (193, 10),
     "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }  # fmt: skip
 OF_PROCESSES: dict[str, tuple[int, int | None]] = {

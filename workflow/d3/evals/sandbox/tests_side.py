@@ -16,8 +16,9 @@ import socket
 import sys
 import traceback
 import types
+import warnings
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from d3.evals.sandbox.channel import Channel, Gone
 from d3.evals.sandbox.remote import Unsupported
@@ -89,6 +90,24 @@ def names_of(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*map(names_of, inner))
 
 
+class Prepared(NamedTuple):
+    """The tests of a task, compiled; `code` is None if they are not Python."""
+
+    source: str
+    code: CodeType | None
+    names: frozenset[str]
+
+
+def prepare(source: str) -> Prepared:
+    """Compile tests, which many programs will be judged by."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            code = compile(source, "tests.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Prepared(source, None, frozenset())
+    return Prepared(source, code, frozenset(names_of(code)))
+
+
 def line_of(error: BaseException, source: str) -> str:
     """Return the line of the tests in which an error arose."""
     lines = source.split("\n")
@@ -114,7 +133,7 @@ def describe(error: BaseException) -> str:
 
 def strict_numpy() -> None:
     """Let no empty answer be close to an expected value, as broadcasting would have it."""
-    numpy = sys.modules["numpy"]
+    numpy: Any = sys.modules["numpy"]
     allclose, isclose = numpy.allclose, numpy.isclose
 
     def comparable(a: Any, b: Any) -> bool:
@@ -127,18 +146,18 @@ def strict_numpy() -> None:
     numpy.isclose = lambda a, b, *rest, **more: comparable(a, b) and isclose(a, b, *rest, **more)
 
 
-def verdict(job: dict[str, Any], tests: Tests) -> tuple[str, str]:
+def verdict(job: dict[str, Any], prepared: Prepared, tests: Tests) -> tuple[str, str]:
     """Load the program, run the tests and return a verdict with a detail."""
-    source, entry = str(job["tests"]), str(job["entry_point"])
+    source, entry = prepared.source, str(job["entry_point"])
     try:
         tests.load(str(job["program"]))
         random.seed(0)
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         names = vars(module)
-        code = compile(source, "tests.py", "exec", dont_inherit=True)
+        code = prepared.code or compile(source, "tests.py", "exec", dont_inherit=True)
         names[entry] = tests.get(entry)
-        if tests.defined & (names_of(code) - {entry}) - set(dir(builtins)):
+        if tests.defined & (prepared.names - {entry}) - vars(builtins).keys():
             names["__builtins__"] = Names(tests)
     except BaseException as error:
         return fault(error, source)
@@ -174,12 +193,12 @@ def fault(error: BaseException, source: str) -> tuple[str, str]:
     return "error", one_line(describe(error), *place)
 
 
-def main(job: dict[str, Any], channel: int, result: int) -> None:
+def main(job: dict[str, Any], prepared: Prepared, channel: int, result: int) -> None:
     """Run one program's tests and write the verdict to `result`."""
     if "numpy" in sys.modules:
         strict_numpy()
     try:
-        answer = verdict(job, Tests(socket.socket(fileno=channel)))
+        answer = verdict(job, prepared, Tests(socket.socket(fileno=channel)))
     except MemoryError:
         answer = ("memory", "")
     with contextlib.suppress(OSError):

@@ -55,6 +55,7 @@ class Kind(NamedTuple):
 
 
 def fill_dict(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a dict: keys, then values."""
     half = len(items) // 2
     dict.clear(value)
     for key, item in zip(items[:half], items[half:], strict=True):
@@ -62,6 +63,7 @@ def fill_dict(value: Any, items: list[Any]) -> None:
 
 
 def fill_ordered(value: Any, items: list[Any]) -> None:
+    """Replace the contents of an ordered dict."""
     half = len(items) // 2
     collections.OrderedDict.clear(value)
     for key, item in zip(items[:half], items[half:], strict=True):
@@ -69,25 +71,30 @@ def fill_ordered(value: Any, items: list[Any]) -> None:
 
 
 def fill_set(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a set."""
     set.clear(value)
     set.update(value, items)
 
 
 def fill_deque(value: Any, items: list[Any]) -> None:
+    """Replace the contents of a deque."""
     collections.deque.clear(value)
     collections.deque.extend(value, items)
 
 
 def fill_array(value: Any, items: list[Any]) -> None:
+    """Replace the contents of an array."""
     del value[:]
     array.array.frombytes(value, items[0])
 
 
 def dict_contents(value: Any) -> list[Any]:
+    """Return keys, then values."""
     return [*dict.keys(value), *dict.values(value)]
 
 
 def ordered_contents(value: Any) -> list[Any]:
+    """Return keys, then values, of an ordered dict."""
     return [*collections.OrderedDict.keys(value), *collections.OrderedDict.values(value)]
 
 
@@ -115,7 +122,8 @@ KINDS: dict[type, Kind] = {
     ),
 }
 """The kinds of mutable containers; a subclass of one is a `hybrid` of the channel."""
-NAMES = {kind.__name__: kind for kind in KINDS}
+KIND_NAMES = {kind: kind.__name__ for kind in KINDS}
+NAMES = {name: kind for kind, name in KIND_NAMES.items()}
 
 
 def numpy_kind() -> Kind:
@@ -147,8 +155,9 @@ def kind_of(name: str) -> tuple[type, Kind]:
 
 def kind_name(value: Any) -> str | None:
     """Return the name of a value's kind if its type is exactly one, else None."""
-    if type(value) in KINDS:
-        return type(value).__name__
+    name = KIND_NAMES.get(type(value))
+    if name is not None:
+        return name
     if (numpy := sys.modules.get("numpy")) and type(value) is numpy.ndarray and value.dtype.kind in NUMPY_KINDS:
         return "ndarray"
     return None
@@ -214,9 +223,8 @@ def atom_parts(value: Any) -> tuple[str, list[Any]] | None:
     kind = type(value)
     if kind in ATOMS:
         return kind.__name__, ATOMS[kind][0](value)
-    for name, single in SINGLE.items():
-        if value is single:
-            return name, []
+    if value is ... or value is NotImplemented:
+        return str(value), []
     numpy = sys.modules.get("numpy")
     if numpy and isinstance(value, numpy.generic) and value.dtype.kind in NUMPY_KINDS:
         return "numpy", [value.dtype.str, value.tobytes()]

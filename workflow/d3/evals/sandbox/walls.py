@@ -114,7 +114,7 @@ def outer_walls(
     for path in filter(os.path.islink, LIBRARY_FOLDERS):
         arguments += ["--symlink", os.readlink(path), path]
     folders = {str(folder) for place in seen.files for folder in Path(place).parents} - {"/", *seen.files}
-    folders |= {"/dev", "/server"} | ({"/packages"} if packages else set())
+    folders |= {"/dev", "/server", "/usr/share"} | ({"/packages"} if packages else set())
     for folder in sorted(folders):  # which bubblewrap would make for its own user alone
         arguments += [] if os.path.islink(folder) else ["--perms", "0755", "--dir", folder]
     for place, path in seen.files.items():
