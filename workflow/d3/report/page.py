@@ -55,10 +55,11 @@ def run(
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
     Raises InputError for a file that is not what it must be.
 
-    Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet --grades grades.parquet
-        --diffs diffs.parquet --labels labels.parquet --dataset data.parquet --tokens tokens.json
-        --trained d3=models/d3 --written humaneval/d3=samples.parquet --judged humaneval/d3=verdicts.parquet
-        --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
+    Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
+        --grades grades.parquet --diffs diffs.parquet --labels labels.parquet --dataset data.parquet
+        --tokens tokens.json --trained d3=models/d3 --written humaneval/d3=samples.parquet
+        --judged humaneval/d3=verdicts.parquet --scores scores.json --out report.html --numbers numbers.json
+        --attrition attrition.tsv
     """
     files = Files(
         contamination=contamination,

@@ -29,7 +29,8 @@ from d3.core.tables import (
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.stages.contamination import Key, Match, read_matches
-from d3.stages.corpus.filters import Rejection, examine, reject_size
+from d3.stages.corpus.filter import Rejection
+from d3.stages.corpus.filters import examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.stages.corpus.read import Broken, read_shard
 from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
