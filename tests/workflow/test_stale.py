@@ -23,8 +23,8 @@ from helpers.run_folder import Place, copy_checkout
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import d3, digests, small_config
 
-STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
-EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates"}
+STAGES = ("contamination", "corpus", "grades", "diffs", "labels", "label_contamination", "dataset")
+EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates", "benchmarks"}
 OLD = 1_000_000_000
 """A time in 2001, in seconds."""
 

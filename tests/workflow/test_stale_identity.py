@@ -11,7 +11,9 @@ from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
 from helpers.workflow_run import small_config
 
-EVERY = {"corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few", "dataset/few"}
+EVERY = {"benchmarks", "contamination/few", "corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few"} | {
+    *("label_contamination/few", "dataset/few")
+}
 JOBS = EVERY - {"duplicates"} | {"duplicates/few"}
 """The same jobs as `Place.states` names them: by their first output."""
 

@@ -12,11 +12,13 @@ from d3.core.example_format import (
     MARKERS,
     Part,
     draw_parts,
+    escape,
     example_completion,
     example_prompt,
     holds_marker,
     number_lines,
     random_name,
+    unescape,
 )
 from d3.core.unified_diff import apply_diffs, make_diff
 from d3.evals.answer import read_answer
@@ -103,18 +105,27 @@ def test_line_numbers_are_three_wide_and_grow() -> None:
     assert number_lines("") == ""
 
 
-LINE = st.text(st.sampled_from("ab +-@\\|<>/"), max_size=6)
-PROGRAM = st.lists(LINE, max_size=6).map("\n".join)
+PIECE = st.sampled_from([*"ab +-@\\|<>/[", *MARKERS, "<\\code>", "[\\\\end of ", "\n</code>"])
+PROGRAM = st.lists(PIECE, max_size=12).map("".join).map(str.strip)
 
 
 @given(st.lists(PROGRAM, min_size=1, max_size=5))
 def test_what_was_written_is_read_back(programs: list[str]) -> None:
-    programs = [""] + [program for program in programs if not holds_marker(program)]
+    programs = ["", *programs]
     diffs = [make_diff(*pair) for pair in itertools.pairwise(programs) if pair[0] != pair[1]]
     prompt = example_prompt("a.py", "", "Do.")
     answer = example_completion(prompt, diffs).removeprefix(prompt)
     assert read_answer(answer) == (diffs, True)
     assert apply_diffs("", diffs) == programs[-1]
+
+
+@given(PROGRAM)
+def test_markers_in_a_text_are_escaped_and_come_back(text: str) -> None:
+    assert not holds_marker(escape(text))
+    assert unescape(escape(text)) == text
+    assert (escape(text) == text) or holds_marker(text.replace("\\", ""))
+    prompt = example_prompt("a.py", text, text)
+    assert [prompt.count(marker) for marker in MARKERS] == [0, 2, 1, 1, 1, 1, 1]
 
 
 def test_markers_are_found_wherever_they_stand() -> None:

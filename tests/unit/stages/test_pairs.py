@@ -131,7 +131,6 @@ def test_a_function_that_stands_alone_is_taken(body: str) -> None:
         'def area(side):\n    """Too.\n\n    But then it goes on and on."""\n    return side',
         'def area(side):\n    """Give half a \\ud800 character here."""\n    return side',
         'def area(side):\n    """Give a \\0 character right here."""\n    return side',
-        'def area(side):\n    """Give what <|diff|> starts here."""\n    return side',
         'async def area(side):\n    """Give the area of a square."""\n    return side',
         'class A:\n    def area(side):\n        """Give the area of a square."""\n        return side',
         'if True:\n    def area(side):\n        """Give the area of a square."""\n        return side',

@@ -144,6 +144,17 @@ class Source(Section):
     """Rows of all shards together, for `d3 plan` before they are downloaded. Decides nothing else."""
 
 
+PERMISSIVE = [
+    *("0BSD", "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause"),
+    *("BSD-2-Clause-Patent", "BSD-2-Clause-Views", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSD-4-Clause"),
+    *("BSL-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC0-1.0", "CNRI-Python", "curl", "ECL-2.0", "FSFAP", "HPND", "ICU", "ISC"),
+    *("Libpng", "MIT", "MIT-0", "MIT-CMU", "MIT-feh", "MITNFA", "MS-PL", "MulanPSL-2.0", "NCSA", "NTP", "OFL-1.1"),
+    *("PostgreSQL", "PSF-2.0", "Python-2.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11"),
+    *("Zlib", "ZPL-2.1"),
+]
+"""Licenses without copyleft, by their SPDX identifiers."""
+
+
 class Corpus(Section):
     """Filters on source files. The paper's filters are not public: all values are ours."""
 
@@ -161,6 +172,22 @@ class Corpus(Section):
     """Maximum mean line length, in characters (StarCoder's filter)."""
     min_alphanumeric: Share = 0.25
     """Minimum share of letters and digits among the characters (StarCoder's filter)."""
+    licenses: list[str] | None = PERMISSIVE
+    """SPDX identifiers of the licenses that are allowed: a file is kept if its license columns name at least one
+    license and no other than these. null: any license and none, for files of your own."""
+    max_encoded: Share = 0.5
+    """Maximum share of base64, hexadecimal numbers and escapes among the characters (StarCoder2's filter)."""
+    max_repeated: Share = 0.8
+    """Maximum share of lines that repeat an earlier one; empty lines do not count."""
+    max_comments: Share = 0.8
+    """Maximum share of comments and docstrings among the characters (StarCoder's filter; its minimum of 0.01 is
+    not applied)."""
+    max_data: Share = 0.95
+    """Maximum share of literal tables at the top level among the characters."""
+    tests: Annotated[bool, Neutral(True)] = True
+    """Whether tests are kept: files in folders `test` or `tests`, `test_*.py`, `*_test.py`, `conftest.py`."""
+    min_ascii_letters: Share | None = None
+    """Minimum share of ASCII among the letters of a file, such as 0.8 to exclude comments in other alphabets."""
     sample: Positive | None = 24
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25

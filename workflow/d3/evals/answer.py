@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from d3.core.example_format import CODE_END, DIFF
+from d3.core.example_format import CODE_END, DIFF, unescape
 from d3.core.unified_diff import HUNK, DiffError, apply_diff, hunk_numbers, split_lines
 
 REPAIRS = {
@@ -92,7 +92,7 @@ def build(start: str, text: str, finish_reason: str) -> Built:
 
 
 def read_answer(text: str) -> Written:
-    """Return the diffs of a text as they were written, none if it contains no marker."""
+    """Return the diffs of a text, their escapes undone; none if it contains no marker."""
     _, marker, answer = text.partition(DIFF)
     if not marker:
         return Written([], CODE_END in text)
@@ -121,7 +121,7 @@ def read_answer(text: str) -> Written:
             _, old, _, new = hunk_numbers(header[0].strip()) or (0, 0, 0, 0)
     if diffs[-1][-1:] == [""]:
         diffs[-1].pop()  # the text ended with a newline
-    return Written(["\n".join(diff) for diff in diffs], closed)
+    return Written([unescape("\n".join(diff)) for diff in diffs], closed)
 
 
 def _without_torn_marker(diff: str) -> str:

@@ -37,6 +37,8 @@ HALF = 0.5
 """Share of the n-grams of a problem or of a solution alone."""
 SHORT = 8
 """Tokens of the n-grams of a problem that is shorter than one n-gram."""
+FEWEST = 5
+"""N-grams that a text must have at least, if there are so many: 10 % of a short task is one common expression."""
 PROBLEM = ("prompt", "text", "question", "problem", "instruction", "description")
 SOLUTION = ("canonical_solution", "code", "solution", "reference", "answer", "completion")
 """Fields of a file named in `contamination.files`; the first one that a line has is taken."""
@@ -109,7 +111,7 @@ class Tasks:
         for number, grams in sorted(found.items()):
             piece = self._pieces[number]
             share = grams / piece.grams
-            if share >= piece.share and (best is None or share > best.share):
+            if share >= piece.share and grams >= min(FEWEST, piece.grams) and (best is None or share > best.share):
                 best = Match(piece.benchmark, piece.task, share)
         return best
 

@@ -39,7 +39,6 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "long sum": ("x = (\n" + "name +\n" * 50_000 + "name)\n", "too_nested"),
     "long chain of names": ("x = (a\n" + ".name\n" * 50_000 + ")\n", "too_nested"),
     "only punctuation": ("(((\n" * 5, "few_alphanumerics"),
-    "marker of the format": ("x = '<|diff|>'\n", "format_marker"),
 }
 RAW: dict[str, tuple[dict[str, bytes], str]] = {
     "invalid UTF-8": ({"content": b"x = '\xff'\n"}, "invalid_utf8"),

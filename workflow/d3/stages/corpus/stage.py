@@ -28,7 +28,8 @@ from d3.pipeline.job import Job
 from d3.sources.shard import count_files, read_shard, shard_name
 from d3.sources.values import Broken
 from d3.stages.contamination import Key, Match, read_matches
-from d3.stages.corpus.filters import Rejection, examine, reject_size
+from d3.stages.corpus.filter import Rejection
+from d3.stages.corpus.filters import examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
 
