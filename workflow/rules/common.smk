@@ -58,6 +58,9 @@ os.environ.setdefault(
     "D3_RUN", json.dumps({"invocation": str(uuid.uuid4()), "git": git(ROOT)})
 )
 
+# Profiles start `d3-scratch` by it, outside of the image.
+os.environ["D3_BIN"] = f"{ROOT}/workflow/bin"
+
 # Whether jobs run in images.
 IMAGES = "APPTAINER" in {
     method.name for method in workflow.deployment_settings.deployment_method
