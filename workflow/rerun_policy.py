@@ -51,7 +51,7 @@ FOLLOWED = []
 
 def is_ours(rule):
     """Tell whether content decides about the jobs of a rule."""
-    return rule is not None and "stale" in rule.params.keys()
+    return rule is not None and rule.params.get("stale") is not None
 
 
 class Words(ParamsChange):

@@ -84,6 +84,8 @@ os.environ.setdefault(
 
 # Snakemake fills in braces of the prefix.
 FOLDER_OF_D3 = quote(str(BIN)).replace("{", "{{").replace("}", "}}")
+# Profiles start `d3-scratch` by it, outside of the image.
+os.environ["D3_BIN"] = str(BIN)
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 # Our rules alone find `d3`: a workflow that uses this one as a module keeps its own prefix.
