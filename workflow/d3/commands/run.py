@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 if TYPE_CHECKING:
     from d3.config.models import Config
 
-PARANOID = "read every file, whatever its size and times"
-
 
 def run(*words: str) -> int:
     """Run the workflow with Snakemake; resume safely, and explain failures on one screen.
@@ -42,7 +40,7 @@ def plan(
     with_topics: bool = False,
     measured: Annotated[Path | None, "working folder of the run whose rates count; default: that of the run"] = None,
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
-    paranoid: Annotated[bool, PARANOID] = False,
+    paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
     """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
 
@@ -132,7 +130,7 @@ def why(
     /,
     config: "Config",
     *,
-    paranoid: Annotated[bool, PARANOID] = False,
+    paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
     """Explain whether a run would build files again, and why.
 
