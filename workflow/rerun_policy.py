@@ -2,21 +2,23 @@
 
 Snakemake decides by modification times, by what it wrote into `.snakemake/metadata`, and runs every
 job after a job that ran. Here the statements beside the results decide (`d3.provenance.staleness`), and a job whose
-upstream came out with the same bytes is dropped in the same run. Five places of Snakemake are touched:
+upstream came out with the same bytes is dropped in the same run. Six places of Snakemake are touched:
 
 - `_IOFile.is_newer` says no: times decide nothing.
 - `persistence.params_changed` gives our reasons; the other questions to the metadata are answered "no".
 - `DAG.update_needrun` is followed by a file of reasons, for `d3 why` and `d3 plan`.
+- `DAG.check_and_touch_output` leaves the times of outputs alone, also in the process that runs one job.
 - `Rule.is_producer` looks the outputs of a rule without wildcards up, instead of matching a pattern for each.
 - `DAG.finish` is followed by dropping the jobs that are ready, were only queued because of the
   finished job, and for which `d3.provenance.staleness` finds no reason.
 
 The names are those of Snakemake 9.27; with another version, or when the rerun trigger `params` is
 off, this steps aside with one warning. Then parameters and times decide: more reruns, never fewer. A
-process that runs one job on a node does what its head decided, and is left alone. Rules without our parameter
-`stale`, as those of a workflow that uses this one as a module, keep all of Snakemake's triggers.
+process that runs one job on a node does what its head decided. Rules without our parameter `stale`, as those of a
+workflow that uses this one as a module, keep all of Snakemake's triggers.
 """
 
+import gc
 import json
 import os
 from collections import Counter
@@ -41,6 +43,8 @@ from d3.provenance.staleness import Judge, Wanted
 from d3.provenance.statement import more_packages
 
 VERSION = "9.27."
+FEW_COLLECTIONS = 200_000
+"""New objects between two collections of garbage: the DAG stays, and looking through it is a fifth of a dry run."""
 REASONS = "D3_REASONS"
 """Environment variable: file that the state of every job is written to, as JSON."""
 
@@ -67,13 +71,30 @@ class Words(ParamsChange):
 
 def follow_content(workflow, chain, *, images):
     """Let content decide in this workflow; `images`: the jobs run in images."""
-    if workflow.exec_mode != ExecMode.DEFAULT or workflow in FOLLOWED:
+    if workflow in FOLLOWED:
         return
     FOLLOWED.append(workflow)
+    if snakemake.__version__.startswith(VERSION):
+        leave_times(workflow)
+    if workflow.exec_mode != ExecMode.DEFAULT:
+        return
+    gc.set_threshold(FEW_COLLECTIONS, 20, 100)
     if snakemake.__version__.startswith(VERSION):
         Content(workflow, chain, images).install()
     else:
         step_aside()
+
+
+def leave_times(workflow):
+    """Leave the times of finished outputs as their statement has them: a touched file would be read again."""
+    check = DAG.check_and_touch_output
+
+    async def check_only(dag, job, **options):
+        if dag.workflow is workflow and is_ours(job.rule) and RerunTrigger.PARAMS in workflow.rerun_triggers:
+            options |= {"no_touch": True, "check_output_mtime": False}
+        await check(dag, job, **options)
+
+    DAG.check_and_touch_output = check_only
 
 
 def step_aside():
@@ -102,7 +123,7 @@ class Content:
         products = cache(lambda rule: frozenset(map(str, rule.products())))
 
         def is_producer(rule, file):
-            return matches(rule, file) if rule.has_wildcards() else str(file) in products(rule)
+            return matches(rule, file) if rule.has_wildcards() or not is_ours(rule) else str(file) in products(rule)
 
         async def newer(file, time):
             return False if self.decides and is_ours(file.rule) else await is_newer(file, time)

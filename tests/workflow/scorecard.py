@@ -172,7 +172,8 @@ CASES = [
     Case(33, "an entry leaves the opt-out list", "what its rows were in", "-"),
     Case(34, "another order of the shards", "nothing", "reruns (wrong)",
          replace("Snakefile", "'one.bin', 'two.bin'", "'two.bin', 'one.bin'")),
-    Case(35, "a start script is edited", "stages that it starts", "nothing (wrong)"),
+    Case(35, "a start script is edited", "stages that it starts", "nothing (wrong)",
+         replace("tool.py", "b''", "b'+'"), AB),
     Case(36, "a module is renamed", "nothing", "reruns (wrong)", rename_tool),
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What files contain decides, not what the file system says of them; cases of the scorecard."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Plac
     place = Place(folder, config, copy_checkout(folder.parent / "code"))
     assert set(place.run("dataset")) == EVERY
     assert place.would_run("dataset") == set()
-    assert not (folder / "work" / "digests").exists(), "files were read again that nobody had changed"
+    read = "".join(path.read_text() for path in (folder / "work" / "digests").iterdir())
+    assert not re.search("results/|shards/", read), "files were read again that nobody had changed"
     return place
 
 
