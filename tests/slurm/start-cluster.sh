@@ -170,7 +170,11 @@ fi
 alive "$BOX/run/slurmctld.pid" || { slurmctld; }
 wait_for 30 slurmctld scontrol ping
 for i in $(seq "$NODES"); do
-  alive "$BOX/run/slurmd.n$i.pid" || { mkdir -p "$BOX/spool/n$i"; slurmd -N "n$i"; }
+  alive "$BOX/run/slurmd.n$i.pid" || {
+    mkdir -p "$BOX/spool/n$i"
+    # a host name of its own for each node, as on a real cluster; jobs inherit it
+    unshare --uts sh -c "hostname n$i && exec slurmd -N n$i"
+  }
 done
 all_idle() { [ "$(sinfo -h -N -p cpu -o '%T' | grep -cE '^(idle|mixed|allocated)$')" = "$NODES" ]; }
 for i in $(seq "$NODES"); do
