@@ -368,8 +368,7 @@ def perform(name: str, function: Drill, place: Path, reference: Path, results: d
 
         outcome = function(bench)
         at = made[0]
-        # A process that SIGKILL ended leaves its hidden temporary file behind; nothing takes it for a result.
-        found = digests(at.folder / "results" / at.stage, ignore=(".prov.json", ".part"))
+        found = digests(at.folder / "results" / at.stage)  # and no temporary file of a process that was killed
         wanted = {
             path.removeprefix(f"{at.stage}/"): value for path, value in results.items() if path.startswith(at.stage)
         }

@@ -169,8 +169,14 @@ fi
 # --- controller and nodes --------------------------------------------------------------------------------------
 alive "$BOX/run/slurmctld.pid" || { slurmctld; }
 wait_for 30 slurmctld scontrol ping
+{ cat /etc/hosts; for i in $(seq "$NODES"); do echo "127.0.0.1 n$i"; done; } >"$BOX/hosts"
 for i in $(seq "$NODES"); do
-  alive "$BOX/run/slurmd.n$i.pid" || { mkdir -p "$BOX/spool/n$i"; slurmd -N "n$i"; }
+  alive "$BOX/run/slurmd.n$i.pid" || {
+    mkdir -p "$BOX/spool/n$i"
+    # a host name of its own for each node, as on a real cluster: jobs inherit it
+    unshare --uts --mount --propagation slave sh -c \
+      "mount --bind '$BOX/hosts' /etc/hosts && hostname n$i && exec slurmd -N n$i"
+  }
 done
 all_idle() { [ "$(sinfo -h -N -p cpu -o '%T' | grep -cE '^(idle|mixed|allocated)$')" = "$NODES" ]; }
 for i in $(seq "$NODES"); do

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +22,7 @@ from d3.operate.failures import screen
 from d3.operate.run_lock import LOCK, run_lock
 from d3.operate.slurm import SlurmSilentError
 from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
+from d3.operate.snakemake_process import EventWriter, listen
 from d3.operate.watchdog import Head, Options
 from helpers.crash_drill import kill_tree
 from helpers.paths import ROOT
@@ -64,14 +66,17 @@ def state_of(*events: str) -> RunState:
     return state
 
 
-SUBMITTED = event(message="Job 10 has been submitted with SLURM jobid 13 (log: /x/13.log).")
+def submitted(job: int, slurm: str) -> str:
+    return event("submitted", jobid=job, slurm=slurm, run=f"d3_{UUID}")
+
+
+SUBMITTED = submitted(10, "13")
 
 
 def test_submitted_jobs_are_waited_for_until_they_end() -> None:
     state = state_of(
-        event(message=f"SLURM run ID: d3_{UUID}"),
-        event(message="Job 1 has been submitted with SLURM jobid 70 (log: x)."),
-        event(message="Job 2 has been submitted with SLURM jobid 71 (log: x)."),
+        submitted(1, "70"),
+        submitted(2, "71"),
         event("job_finished", job_id=1),
         '{"event": "job_fin',  # cut off by a signal
     )
@@ -109,11 +114,59 @@ def test_a_refused_job_is_explained_by_the_refusal(tmp_path: Path, reason: str, 
     (tmp_path / "logs/sft").mkdir(parents=True)
     (tmp_path / LOG).write_text("d3 sft: error: of an earlier attempt\n")
     message = f"SLURM sbatch failed. The error message was '{reason}'.\n    sbatch call:\n        sbatch --mem 1"
-    text = screen(list(state_of(job_error(slurm="", message=message)).errors.values()), tmp_path, {})
+    text = screen(
+        list(state_of(event("refused", jobid=10), job_error(slurm="", message=message)).errors.values()), tmp_path, {}
+    )
     assert " ".join(reason.split()) in text
     assert remedy in text
     assert "sbatch --mem" not in text
     assert "earlier attempt" not in text
+
+
+class Job:
+    jobid, restart_times = 10, 2
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+
+
+class Submission(NamedTuple):
+    job: Job
+    external_jobid: str | None
+
+
+def test_a_refused_job_is_submitted_again_only_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    reported: list[tuple[int, float]] = []
+
+    class Executor:
+        run_uuid = f"d3_{UUID}"
+
+        def report_job_submission(self, job_info: Submission) -> None:
+            reported.append((0, 0.0))
+
+        def report_job_error(self, job_info: Submission, msg: str) -> None:
+            reported.append((job_info.job.attempt, time.monotonic() - began))
+
+    reads, writes = os.pipe()
+    listen(Executor, EventWriter(writes), seconds=0.2)
+    began = time.monotonic()
+    executor = Executor()
+    for attempt in (1, 2, 3):  # the third is the last one
+        executor.report_job_error(Submission(Job(attempt), None), msg="refused\n  sbatch call: x")
+    assert [attempt for attempt, _ in reported] == [3]
+    while len(reported) < 3:
+        time.sleep(0.01)
+    assert [attempt for attempt, _ in reported] == [3, 1, 2]
+    assert reported[1][1] >= 0.2
+    assert reported[2][1] >= 0.4
+    assert "job 10 was not submitted; next attempt in 0 s: refused\n" in capsys.readouterr().err
+    executor.report_job_submission(Submission(Job(1), "70"))
+    executor.report_job_error(Submission(Job(1), "70"), msg="failed")
+    assert len(reported) == 5
+    os.close(writes)
+    with os.fdopen(reads) as lines:
+        state = state_of(*lines)
+    assert (state.run, state.submitted, state.refused) == (f"d3_{UUID}", {"70": "10"}, set())
 
 
 def test_an_exception_outside_of_jobs_is_shown(tmp_path: Path) -> None:

@@ -1,15 +1,10 @@
 """What a running Snakemake reports: the events that `snakemake_process` writes, put together."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from d3.operate.snakemake_process import INTERRUPTED
-
-RUN_ID = re.compile(r"SLURM run ID: (\S+)")
-SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
-"""Two messages of the executor plugin; neither has an event of its own."""
+from d3.operate.snakemake_process import INTERRUPTED, REFUSED, SUBMITTED
 
 
 class JobError(NamedTuple):
@@ -23,11 +18,8 @@ class JobError(NamedTuple):
     message: str
     output: str
     logs: tuple[str, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether the job could not be submitted."""
-        return not self.slurm and bool(re.search(r"sbatch failed|submission failed", self.message))
+    refused: bool
+    """Whether the job could not be submitted."""
 
 
 @dataclass
@@ -41,6 +33,8 @@ class RunState:
     interrupted: bool = False
     submitted: dict[str, str] = field(default_factory=dict)
     """SLURM's number of every job that Snakemake waits for -> Snakemake's own."""
+    refused: set[str] = field(default_factory=set)
+    """Snakemake's number of every job that could not be submitted."""
     errors: dict[str, JobError] = field(default_factory=dict)
     """Snakemake's number of every job that failed -> its error; a job that is started again is taken off."""
     exception: str = ""
@@ -65,21 +59,20 @@ class RunState:
                 self.exception = event["message"]
             case event_name if event_name == INTERRUPTED:
                 self.interrupted = True
-            case "":  # a message without an event
-                self._message(event["message"])
+            case event_name if event_name == REFUSED:
+                self.refused.add(str(event["jobid"]))
+            case event_name if event_name == SUBMITTED:
+                self.run = event["run"]
+                self.submitted[str(event["slurm"])] = str(event["jobid"])
+                self.refused.discard(str(event["jobid"]))
 
     def _job_error(self, event: dict[str, Any]) -> None:
         job, message = str(event["jobid"]), event["rule_msg"] or ""
         slurm = str(event["aux"].get("external_jobid") or "")
         output = (event["output"] or [""])[0]
-        self.errors[job] = JobError(event["rule_name"], job, slurm, message, output, tuple(event["log"] or ()))
+        logs, refused = tuple(event["log"] or ()), job in self.refused
+        self.errors[job] = JobError(event["rule_name"], job, slurm, message, output, logs, refused)
         self._no_longer_submitted(job)
-
-    def _message(self, message: str) -> None:
-        if found := RUN_ID.search(message):
-            self.run = found[1]
-        elif found := SUBMITTED.match(message):
-            self.submitted[found[2]] = found[1]
 
     def _no_longer_submitted(self, job: str) -> None:
         self.submitted = {slurm: own for slurm, own in self.submitted.items() if own != job}
