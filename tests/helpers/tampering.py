@@ -79,6 +79,12 @@ def cover_up(root: Path, path: Path, *, everywhere: bool = False) -> None:
         statement.write_text(json.dumps(body))
 
 
+def write_table(path: Path, table: pa.Table) -> None:
+    """Replace a table; what its job noted in the footer stays."""
+    notes = {key: value for key, value in pq.read_metadata(path).metadata.items() if key != b"ARROW:schema"}
+    pq.write_table(table.replace_schema_metadata(notes), path, compression="zstd", write_page_checksum=True)
+
+
 def change_row(path: Path, column: str, value: Callable[[Any], Any]) -> None:
     """Change one column of a table's first row whose value is not null; the footer stays."""
     table = pq.read_table(path)
@@ -87,9 +93,7 @@ def change_row(path: Path, column: str, value: Callable[[Any], Any]) -> None:
     values[place] = value(values[place])
     at = table.schema.get_field_index(column)
     changed = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
-    pq.write_table(
-        changed.replace_schema_metadata(table.schema.metadata), path, compression="zstd", write_page_checksum=True
-    )
+    write_table(path, changed)
 
 
 def rewritten(pattern: str, column: str, value: Callable[[Any], Any], *, everywhere: bool = False) -> Tamper:
@@ -218,7 +222,13 @@ def input_said(body: Any) -> None:
     body["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"] = "0" * 64
 
 
-EVALUATIONS = ("generate", "execute", "scores")
+FIRST_OUTPUTS = {
+    "dataset": "results/dataset/*/data/*",
+    "midtrain": "results/midtrain/*/model",
+    "sft": "results/sft/*/*",
+    **dict.fromkeys(("generate", "execute", "scores"), "results/{}/*/*/*"),
+    "report": "results/runs/*/report.html",
+}
 
 
 def input_removed(stage: str, place: int) -> Tamper:
@@ -227,8 +237,8 @@ def input_removed(stage: str, place: int) -> Tamper:
     def change(body: Any) -> None:
         del body["predicate"]["buildDefinition"]["resolvedDependencies"][place]
 
-    pattern = {"report": "results/runs/*/report.html", "midtrain": "results/midtrain/*/model"}.get(stage)
-    return stated(pattern or (f"results/{stage}/*/*/*" if stage in EVALUATIONS else f"results/{stage}/*/*.*"), change)
+    pattern = FIRST_OUTPUTS.get(stage, "results/{}/*/*.*").format(stage)
+    return stated(pattern, change)
 
 
 def edit_facts(root: Path) -> None:
@@ -290,6 +300,7 @@ def edit_training(change: Callable[[Any], None]) -> Tamper:
         edit(path, change)
         cover_up(root, path, everywhere=True)
         cover_up(root, path.parent, everywhere=True)
+        report_again(root)
 
     return tamper
 
@@ -446,7 +457,7 @@ def replace_rows(root: Path, path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the rows of a table, whose footer stays, and cover it up everywhere."""
     schema = pq.read_schema(path)
     columns = [{name: row[name] for name in schema.names} for row in rows]
-    pq.write_table(pa.Table.from_pylist(columns, schema=schema), path, compression="zstd", write_page_checksum=True)
+    write_table(path, pa.Table.from_pylist(columns, schema=schema))
     cover_up(root, path, everywhere=True)
 
 

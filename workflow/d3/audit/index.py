@@ -16,6 +16,7 @@ its place at the end, so a killed build leaves the old index.
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -123,7 +124,8 @@ def build(root: Path, index: Path | None = None) -> Built:
         raise D3Error("the path must not contain `?` or `\\`", where=str(target.absolute()), remedy="rename the folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as part:
-        if target.is_file() and _readable(target):
+        with suppress(D3Error):  # there is none, or another version's
+            open_index(root, target).close()
             shutil.copyfile(target, part)
         connection = duckdb.connect(str(part), config=settings(target))
         try:
@@ -136,39 +138,22 @@ def build(root: Path, index: Path | None = None) -> Built:
     return built
 
 
-def _readable(target: Path) -> bool:
-    try:
-        open_index(target.parent, target).close()
-    except D3Error:
-        return False
-    return True
-
-
 def _update(connection: "duckdb.DuckDBPyConnection", root: Path) -> Built:
     connection.execute("set preserve_insertion_order = true")
     connection.execute(TABLES)
     if not connection.execute("select 1 from meta").fetchall():
         connection.execute("insert into meta values (?)", [VERSION])
-    known = {
-        name: (mtime, size)
-        for name, mtime, size in connection.execute("select statement, mtime_ns, size from jobs").fetchall()
-    }
-    found = {path.relative_to(root).as_posix(): path for path in find_statements(root)}
-    fresh: list[Path] = []
-    for name, path in found.items():
-        stat = path.stat()
-        if known.get(name) != (stat.st_mtime_ns, stat.st_size):
-            fresh.append(path)
-    changed = {path.relative_to(root).as_posix() for path in fresh} & set(known)
-    gone = set(known) - set(found)
-    _forget(connection, sorted(gone | changed))
+    known, found = _known(connection), _stamps(root)
+    fresh = sorted(found - known)
+    gone = {name for name, _, _ in known} - {name for name, _, _ in found}
+    _forget(connection, sorted({name for name, _, _ in known - found}))
     faulty: list[str] = []
     tables: list[str] = []
-    for paths in batched(fresh, BATCH):
-        tables += _add(connection, list(_readings(root, paths, faulty)))
+    for stamps in batched(fresh, BATCH):
+        tables += _add(connection, list(_readings(root, stamps, faulty)))
     if fresh or gone:
         _join_parts(connection)
-    for names in batched(_tables_of(tables), BATCH):
+    for names in batched((path for path in tables if path.endswith(".parquet")), BATCH):
         _add_rows(connection, root, names)
     jobs, rows = (
         int(connection.execute(f"select count(*) from {table}").fetchall()[0][0]) for table in ("jobs", "rows")
@@ -183,11 +168,23 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _readings(root: Path, paths: Iterable[Path], faulty: list[str]) -> Iterator[tuple[Statement, int, int]]:
-    for path in paths:
+Stamp = tuple[str, int, int]
+"""Name of a statement, its time of change and its size."""
+
+
+def _known(connection: "duckdb.DuckDBPyConnection") -> set[Stamp]:
+    return set(connection.execute("select statement, mtime_ns, size from jobs").fetchall())
+
+
+def _stamps(root: Path) -> set[Stamp]:
+    stats = {path.relative_to(root).as_posix(): path.stat() for path in find_statements(root)}
+    return {(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
+
+
+def _readings(root: Path, stamps: Iterable[Stamp], faulty: list[str]) -> Iterator[tuple[Statement, int, int]]:
+    for name, mtime_ns, size in stamps:
         try:
-            stat = path.stat()
-            yield read_statement(root, path), stat.st_mtime_ns, stat.st_size
+            yield read_statement(root, root / name), mtime_ns, size
         except (InputError, OSError) as error:
             faulty.append(str(error))
 
@@ -294,10 +291,6 @@ def _join_parts(connection: "duckdb.DuckDBPyConnection") -> None:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _tables_of(paths: Iterable[str]) -> list[str]:
-    return [path for path in paths if path.endswith(".parquet")]
-
-
 def _add_rows(connection: "duckdb.DuckDBPyConnection", root: Path, names: Sequence[str]) -> None:
     """Copy the ids of some tables, those of one kind together."""
     import duckdb
@@ -312,16 +305,8 @@ def _add_rows(connection: "duckdb.DuckDBPyConnection", root: Path, names: Sequen
             _copy(connection, root, kind, several)
         except duckdb.Error:  # one of them is damaged: the others still count
             for name in several:
-                _copy_if_sound(connection, root, kind, name)
-
-
-def _copy_if_sound(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, name: str) -> None:
-    import duckdb
-
-    try:
-        _copy(connection, root, kind, [name])
-    except duckdb.Error:
-        return
+                with suppress(duckdb.Error):
+                    _copy(connection, root, kind, [name])
 
 
 def _kind(name: str) -> str | None:
@@ -361,12 +346,7 @@ def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names:
 
 def newer_statements(root: Path, connection: "duckdb.DuckDBPyConnection") -> bool:
     """Tell whether there are other statements than the index knows, by their names, sizes and times."""
-    known = set(connection.execute("select statement, mtime_ns, size from jobs").fetchall())
-    found = set()
-    for path in find_statements(root):
-        stat = path.stat()
-        found.add((path.relative_to(root).as_posix(), stat.st_mtime_ns, stat.st_size))
-    return known != found
+    return _known(connection) != _stamps(root)
 
 
 def licences_of(connection: "duckdb.DuckDBPyConnection", statements: Sequence[str]) -> dict[str, int]:

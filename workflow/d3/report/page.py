@@ -8,13 +8,13 @@ see (controls, changes of writing direction) are shown as their code (`d3.core.p
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from d3.config.identity import deciding
 from d3.config.models import Config
 from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
@@ -162,6 +162,7 @@ def check(job: FinishedJob) -> Faults:
     """Count all numbers again from the files, and make the page and the attrition table again from the numbers."""
     from d3.pipeline.pipeline import code_of
     from d3.provenance.code_digest import digest_of_modules
+    from d3.provenance.redact import scrub
     from d3.provenance.statement import SHORT
 
     names = {Path(name).suffix: name for name in job.outputs}
@@ -175,8 +176,7 @@ def check(job: FinishedJob) -> Faults:
         found = count_again(job, numbers)
         for section in sorted(name for name in numbers.keys() | found.keys() if numbers.get(name) != found.get(name)):
             yield names[".json"], f"its section {section} is not what the files come to"
-        shown = deciding(numbers["config"])
-        if any(shown.get(name) != value for name, value in job.config.items() if name != "source"):
+        if not _agrees(job.config, scrub(numbers["config"]), job.root):
             yield names[".json"], "its configuration is not that of the statement"
         if texts[".html"] != render(numbers):
             yield names[".html"], "is not the page of the numbers beside it"
@@ -211,6 +211,15 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
     )
     found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
     return found
+
+
+def _agrees(stated: Any, shown: Any, root: Path) -> bool:
+    """Return whether settings of a statement have the same value among all settings; paths may be spelled otherwise."""
+    if isinstance(stated, dict):
+        return isinstance(shown, dict) and all(_agrees(value, shown.get(name), root) for name, value in stated.items())
+    if isinstance(stated, str) and isinstance(shown, str):
+        return os.path.abspath(root / stated) == os.path.abspath(root / shown)
+    return bool(stated == shown)
 
 
 def _line(path: Path) -> tuple[str, str]:

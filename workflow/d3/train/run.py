@@ -288,10 +288,12 @@ def check(job: FinishedJob) -> Faults:
     for name in ("tokens", "loss_tokens"):
         if record[name] != sum(step[name] for step in record["record"]):
             yield job.name(), f"training.json counts {record[name]:,} {name}, its steps add up to others"
-    maps = job.inputs_of("tokens")
-    shards = {path.with_suffix("").with_suffix("") if path.suffix == ".gz" else path.with_suffix("") for path in maps}
-    documents = sum(json.loads(path.read_bytes())["documents"] for path in maps if path.suffix == ".json")
-    if maps and (len(maps) != 3 * len(shards) or documents != counts["read"]):
+    read = job.inputs_of("tokens")
+    manifests = [path for path in read if path.suffix == ".json"]
+    if set(read) != {path.with_suffix(suffix) for path in manifests for suffix in (".npy", ".csv.gz", ".json")}:
+        yield job.name(), "read only a part of the files of a token shard"
+    documents = sum(json.loads(path.read_bytes())["documents"] for path in manifests)
+    if read and documents != counts["read"]:
         yield job.name(), f"was trained on {counts['read']:,} documents, its inputs have {documents:,}"
     for weights in sorted(job.path().glob("*.safetensors")):
         with weights.open("rb") as file:
