@@ -23,7 +23,7 @@ CODE = "import os\n\n\ndef area(side):\n    return side * side\n"
 WHERE = {"max_stars_repo_name": "o/r", "max_stars_repo_path": "src/a.py"}
 LICENSED = {**WHERE, "max_stars_repo_licenses": ["MIT"]}
 FILE = {"content_id": "ab" * 20, "content": CODE, "size_bytes": 52, "file_path": "src/a.py", "language": "Python"}
-V3 = {
+V3: Row = {
     "repo_path": "o/r",
     "commit_id": "cd" * 20,
     "github_metadata": {"branch": "main", "stars": 7, "forks": 2, "issues": 1},
@@ -172,6 +172,6 @@ def test_finished_jobs_are_compared_with_sources_of_any_layout(tmp_path: Path, l
     write(
         tmp_path, [{**V3, "files": [{**file, "detected_licenses": ["GPL-3.0"]} for file in V3["files"]]}], lines=lines
     )
-    assert next(check(job))[1].endswith("differs from row 0 of a")
+    assert next(check(job))[1].endswith("differs from row 1 of a")
     write(tmp_path, [{**V3, "files": [*V3["files"], FILE]}], lines=lines)
     assert "account for 2 of the 3 rows of a" in next(check(job))[1]
