@@ -1,6 +1,7 @@
 """Data sets of code in their own columns: each becomes rows of The Stack, in Parquet and in JSON lines alike."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ from d3.config.load import parse_config
 from d3.core.schemas import STACK
 from d3.core.tables import Row
 from d3.errors import ConfigError, InputError
+from d3.pipeline.checks import FinishedJob
 from d3.sources.layout import LAYOUTS, layout_of
 from d3.sources.shard import check_columns, count_files, read_shard
+from d3.stages.corpus.stage import check
 from helpers.corpus_tables import open_config, run_corpus, stack_row
 
 CODE = "import os\n\n\ndef area(side):\n    return side * side\n"
 WHERE = {"max_stars_repo_name": "o/r", "max_stars_repo_path": "src/a.py"}
 LICENSED = {**WHERE, "max_stars_repo_licenses": ["MIT"]}
 FILE = {"content_id": "ab" * 20, "content": CODE, "size_bytes": 52, "file_path": "src/a.py", "language": "Python"}
-V3 = {
+V3: Row = {
     "repo_path": "o/r",
     "commit_id": "cd" * 20,
     "github_metadata": {"branch": "main", "stars": 7, "forks": 2, "issues": 1},
@@ -149,3 +152,26 @@ def test_an_empty_table_needs_no_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({}), tmp_path / "a.parquet")
     check_columns(tmp_path / "a.parquet", {})
     assert run_corpus(tmp_path / "a.parquet") == ([], [])
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_finished_jobs_are_compared_with_sources_of_any_layout(tmp_path: Path, lines: bool) -> None:
+    path = write(tmp_path, [V3], lines=lines)
+    run_corpus(path)
+    job = FinishedJob(
+        root=tmp_path,
+        outputs={"out/kept.parquet": "", "out/rejected.parquet": ""},
+        inputs={path.name: ""},
+        counts={},
+        config={"source": {}},
+        code="",
+        sample=10,
+        draw=random.Random(0),
+    )
+    assert list(check(job)) == []
+    write(
+        tmp_path, [{**V3, "files": [{**file, "detected_licenses": ["GPL-3.0"]} for file in V3["files"]]}], lines=lines
+    )
+    assert next(check(job))[1].endswith("differs from row 1 of a")
+    write(tmp_path, [{**V3, "files": [*V3["files"], FILE]}], lines=lines)
+    assert "account for 2 of the 3 rows of a" in next(check(job))[1]

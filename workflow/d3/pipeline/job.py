@@ -55,7 +55,7 @@ class Job:
     ) -> None:
         self.stage, self.engine = stage, engine
         given = {} if config is None else config.model_dump(mode="json", exclude_unset=True)
-        self.allow_empty = config is not None and config.source.allow_empty
+        self.allow_empty = config is None or config.source.allow_empty
         self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
         self.modules = code_of(stage, self.settings)
         self.read = 0

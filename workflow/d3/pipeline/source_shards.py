@@ -14,7 +14,7 @@ from d3.sources.shard import check_columns, shard_name
 
 NAME_BYTES = 150
 """Longest name: temporary files add host, process and suffixes, and file systems allow 255 bytes."""
-LOOKED_INTO = 1000
+LOOKED_INTO = 200
 """Shards whose columns are checked at most, spread over the list."""
 SETTING = "source.shards"
 CHECK = "check the path; to estimate before the download, set source.expected_shards and source.expected_rows"

@@ -74,7 +74,7 @@ def _texts(value: Any) -> list[str | None]:
     return [None if item is None else _text(item) for item in items]
 
 
-def _number(value: Any) -> int | float | decimal.Decimal:
+def _number(value: Any) -> Any:
     if isinstance(value, str | bytes) and re.fullmatch(r"-?\d{1,19}", _text(value)):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal):

@@ -177,11 +177,14 @@ def check(job: FinishedJob) -> Faults:
         counted = sum(1 for name, row in places if name == shard and 0 <= row < total)
         if counted != total:
             yield job.name(), f"kept and rejected rows account for {counted:,} of the {total:,} rows of {shard}"
+    yield from _check_sources(job, sources, columns)
+
+
+def _check_sources(job: FinishedJob, sources: Mapping[str, Path], columns: Mapping[str, str]) -> Faults:
+    """Compare some kept rows with the rows of the shards that they come from."""
     wanted = {(row["shard"], row["row"]): row for row in job.sample_rows(job.path(), schemas.CORPUS)}
-    for shard, source in sources.items():
-        if not any(name == shard for name, _ in wanted):
-            continue
-        for number, found in enumerate(read_shard(source, columns)):
+    for shard in sorted({shard for shard, _ in wanted} & sources.keys()):
+        for number, found in enumerate(read_shard(sources[shard], columns)):
             kept = wanted.get((shard, number))
             if kept is None:
                 continue
