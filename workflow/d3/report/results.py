@@ -156,8 +156,8 @@ def solve_rates(judged: Sequence[tuple[str, str]]) -> dict[str, float]:
     import pandas
 
     table = pandas.DataFrame(judged, columns=["task", "verdict"])
-    rates: dict[str, float] = (table["verdict"] == "passed").groupby(table["task"]).mean().to_dict()
-    return rates
+    rates = (table["verdict"] == "passed").groupby(table["task"]).mean()
+    return {str(task): float(rate) for task, rate in rates.items()}
 
 
 def resolution(tasks: int) -> Row:

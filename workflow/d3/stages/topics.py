@@ -339,7 +339,7 @@ def summary(rows: Iterable[Row], *, most: int = MOST) -> Row:
     while batch := list(islice(waiting, BATCH_ROWS)):
         more = _counts(pandas.DataFrame(batch, columns=COUNTED))
         totals = {name: total.add(more[name], fill_value=0).astype(int) for name, total in totals.items()}
-    statuses: dict[str, int] = totals.pop("status").sort_index().to_dict()
+    statuses = {str(name): int(count) for name, count in totals.pop("status").sort_index().items()}
     parsed = statuses.get("ok", 0) + statuses.get("unparsable", 0)
     frequent = {name: _frequent(total, most) for name, total in totals.items()}
     return {
