@@ -1,6 +1,8 @@
 """What `make` prints when an environment cannot be made: one line with the remedy that fits."""
 
+import re
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,20 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.returncode
     assert "error: no-such-python: no such program; name a Python 3.11 or 3.12" in done.stdout + done.stderr
     assert "python3-venv" not in done.stdout + done.stderr
+
+
+def test_every_package_under_a_copyleft_or_vendors_license_is_in_the_notice() -> None:
+    notice = (ROOT / "NOTICE").read_text()
+    found = {}
+    for package in distributions():
+        facts = package.metadata
+        texts = [
+            facts.get("License-Expression"),
+            (facts.get("License") or "")[:80],
+            *(facts.get_all("Classifier") or []),
+        ]
+        words = " ".join(text for text in texts if text)
+        if re.search(r"GPL|MPL-|Mozilla Public|Proprietary|EULA|End User License", words):
+            found[facts["Name"]] = words
+    assert {"pylint", "astroid"} <= set(found)
+    assert [name for name in found if not re.search(rf"\b{re.escape(name)}\b|{name.split('-')[0]}-\*", notice)] == []

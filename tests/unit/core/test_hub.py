@@ -26,7 +26,7 @@ def test_a_silent_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
         time.sleep(timeout)
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(hub, "SECONDS", 0.05)
+    monkeypatch.setattr(hub, "PATIENCE", 0.05)
     monkeypatch.setattr(socket, "create_connection", silent)
     assert hub.hub_fault() == "huggingface.co: timed out"
 

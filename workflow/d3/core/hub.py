@@ -5,7 +5,8 @@ import socket
 from urllib.parse import urlsplit
 
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-SECONDS = 5.0
+PATIENCE = 5.0
+"""Seconds."""
 
 
 def hub_fault() -> str | None:
@@ -16,7 +17,7 @@ def hub_fault() -> str | None:
         return None
     address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     try:
-        with socket.create_connection((address.hostname or "", address.port or 443), timeout=SECONDS):
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=PATIENCE):
             return None
     except (OSError, ValueError) as error:
         return f"{address.hostname}: {getattr(error, 'strerror', None) or error}"

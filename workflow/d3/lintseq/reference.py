@@ -1,6 +1,6 @@
 """pylintseq itself, as a sampler and as the judge of ours: in a fresh process for every file, with equal settings.
 
-`sample` is what `diffs.sampler: pylintseq` runs, in the worker processes of `d3.lintseq.pool`.
+`sequence_of` is what `diffs.sampler: pylintseq` runs, in the worker processes of `d3.lintseq.pool`.
 
 `python -m d3.lintseq.reference` reads one JSON object a line (text, seed) and answers each with what
 pylintseq does with it: the edit path, the diffs, every text that was linted with its messages, and
@@ -101,7 +101,9 @@ def load() -> Any:
     return pylintseq.utils
 
 
-def sample(text: str, seed: int, max_depth: int = COMMAND["max_depth"]) -> tuple[list[list[int]], list[str]] | None:
+def sequence_of(
+    text: str, seed: int, max_depth: int = COMMAND["max_depth"]
+) -> tuple[list[list[int]], list[str]] | None:
     """Return pylintseq's edits and diffs of a text, None for a text without a line that may be drawn."""
     import numpy as np
 
@@ -130,7 +132,7 @@ def _answer(utils: Any, task: Mapping[str, Any]) -> dict[str, Any]:
     diffs: Any = None
     crash = None
     try:
-        edits, diffs = sample(task["text"], task["seed"]) or (None, None)
+        edits, diffs = sequence_of(task["text"], task["seed"]) or (None, None)
     except Exception as error:
         crash = f"{type(error).__name__}: {error}"
     cpu = time.process_time() - started

@@ -53,7 +53,7 @@ def sample(task: Mapping[str, Any], lint: "Linter | None", settings: Mapping[str
 def _sample_with_pylintseq(task: Mapping[str, Any], max_depth: int) -> tuple[list[list[int]], list[str]]:
     from d3.lintseq import reference
 
-    found = reference.sample(task["text"], task["seed"], max_depth)
+    found = reference.sequence_of(task["text"], task["seed"], max_depth)
     if found is None:
         raise SampleError("no_candidate_lines", NO_LINE)
     edits, diffs = found

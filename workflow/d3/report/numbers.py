@@ -410,18 +410,24 @@ def _key(numbers: Numbers) -> Iterator[Row]:
                 }
 
 
+KEY_COLUMNS = ("number", "value", "interval")
+
+
 def key_numbers(numbers: Path) -> str:
     """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
     values = read_json(numbers)
     if not isinstance(values, dict) or not {"key", "run", "seed", "demo"} <= set(values):
         remedy = "give results/runs/NAME/numbers.json"
         raise InputError("must be the numbers of a run", where=str(numbers), remedy=remedy)
-    lines = [(str(row["label"]), *said(row)) for row in values["key"]]
-    widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
-    table = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in lines]
+    import pandas
+
+    table = pandas.DataFrame([(str(row["label"]), *said(row)) for row in values["key"]], columns=list(KEY_COLUMNS))
+    label, value, note = (table[column].astype(str) for column in KEY_COLUMNS)
+    widths = [int(column.str.len().max()) if len(column) else 0 for column in (label, value)]
+    lines = label.str.ljust(widths[0]) + "  " + value.str.rjust(widths[1]) + "  " + note
     head = f"Run {values['run']}, seed {values['seed']}"
     warning = "A demo-size run: these numbers test the machinery, they are no result."
-    return "\n".join(map(printable, [head, *([warning] if values["demo"] else []), "", *table]))
+    return "\n".join(map(printable, [head, *([warning] if values["demo"] else []), "", *lines.str.rstrip()]))
 
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:

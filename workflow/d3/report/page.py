@@ -5,8 +5,6 @@ and no time. Text out of source files and models is escaped, and characters that
 see (controls, changes of writing direction) are shown as their code (`d3.core.printable`).
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -94,13 +92,15 @@ def attrition_table(numbers: Numbers) -> str:
     A stage that dropped nothing has one row with an empty reason and 0 rows, so that the rows of a
     stage always add up to read - kept.
     """
-    file = io.StringIO()
-    table = csv.writer(file, delimiter="\t", lineterminator="\n")
-    table.writerow(("stage", "read", "kept", "reason", "rows"))
-    for stage in numbers["attrition"]:
-        for reason, rows in (stage["dropped"] or {"": 0}).items():
-            table.writerow((stage["stage"], stage["read"], stage["kept"], reason, rows))
-    return file.getvalue()
+    import pandas
+
+    rows = [
+        (stage["stage"], stage["read"], stage["kept"], reason, rows)
+        for stage in numbers["attrition"]
+        for reason, rows in (stage["dropped"] or {"": 0}).items()
+    ]
+    table = pandas.DataFrame(rows, columns=["stage", "read", "kept", "reason", "rows"])
+    return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
 def render(numbers: Numbers) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -155,10 +155,11 @@ def _passes(score: Row) -> list[Row]:
 
 def solve_rates(judged: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Give the share of passed samples of every task."""
-    tasks: dict[str, list[bool]] = defaultdict(list)
-    for task, verdict in judged:
-        tasks[task].append(verdict == "passed")
-    return {task: sum(passed) / len(passed) for task, passed in sorted(tasks.items())}
+    import pandas
+
+    table = pandas.DataFrame(judged, columns=["task", "verdict"])
+    rates = (table["verdict"] == "passed").groupby(table["task"]).mean()
+    return {str(task): float(rate) for task, rate in rates.items()}
 
 
 def resolution(tasks: int) -> Row:

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -32,6 +32,9 @@ from d3.llm.engine import Engine, Request, choice_ids, room_needed
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.job import Job
+
+if TYPE_CHECKING:
+    import pandas
 
 DIFFICULTIES = ("easy", "medium", "hard")
 TASK_TYPES = ("create", "extend", "fix", "refactor", "document", "test", "configure", "other")
@@ -329,33 +332,43 @@ def summary(rows: Iterable[Row], *, most: int = MOST) -> Row:
     the same instruction. The names of the counts are those of the columns, so that none can be
     looked for in a place where nothing is; see `MOST`.
     """
-    from collections import Counter
+    import pandas
 
-    statuses: Counter[str] = Counter()
-    counts: dict[str, Counter[str]] = {name: Counter() for name in (*LISTS, *CHOICES)}
-    pairs: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        statuses[row["status"]] += 1
-        for name in LISTS:
-            counts[name].update(set(row[name] or ()))
-        for name in CHOICES:
-            counts[name].update([row[name]] if row[name] is not None else [])
-        pairs.update((topic, library) for topic in set(row["topics"] or ()) for library in set(row["libraries"] or ()))
-    parsed = statuses["ok"] + statuses["unparsable"]
+    waiting = iter(rows)
+    totals = _counts(pandas.DataFrame([], columns=COUNTED))
+    while batch := list(islice(waiting, BATCH_ROWS)):
+        more = _counts(pandas.DataFrame(batch, columns=COUNTED))
+        totals = {name: total.add(more[name], fill_value=0).astype(int) for name, total in totals.items()}
+    statuses = {str(name): int(count) for name, count in totals.pop("status").sort_index().items()}
+    parsed = statuses.get("ok", 0) + statuses.get("unparsable", 0)
+    frequent = {name: _frequent(total, most) for name, total in totals.items()}
     return {
         "rows": sum(statuses.values()),
-        "statuses": dict(sorted(statuses.items())),
-        "unparsable": statuses["unparsable"] / parsed if parsed else None,
-        "distinct": {name: len(counter) for name, counter in counts.items()} | {"pairs": len(pairs)},
-        **{name: dict(_frequent(counter, most)) for name, counter in counts.items()},
-        "pairs": [
-            {"topic": topic, "library": library, "instructions": number}
-            for (topic, library), number in _frequent(pairs, most)
-        ],
+        "statuses": statuses,
+        "unparsable": statuses.get("unparsable", 0) / parsed if parsed else None,
+        "distinct": {name: len(total) for name, total in totals.items()},
+        **{name: dict(frequent[name].itertuples(index=False, name=None)) for name in (*LISTS, *CHOICES)},
+        "pairs": frequent["pairs"].rename(columns={"topics": "topic", "libraries": "library"}).to_dict("records"),
     }
 
 
-def _frequent(counter: Any, most: int) -> list[tuple[Any, int]]:
-    """Give the most frequent entries, equal ones in the order of their names."""
-    ordered: list[tuple[Any, int]] = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-    return ordered[:most]
+COUNTED = ["status", *LISTS, *CHOICES]
+BATCH_ROWS = 100_000
+"""So many rows are counted at a time, which bounds memory."""
+
+
+def _counts(frame: "pandas.DataFrame") -> "dict[str, pandas.Series[int]]":
+    """Return how often each value of the columns occurs, and each pair of a topic and a library."""
+    for name in LISTS:
+        frame[name] = frame[name].map(lambda items: sorted(set(items or ())))
+    pairs = frame[["topics", "libraries"]].explode("topics").explode("libraries").dropna()
+    values = {name: frame[name].explode().dropna().astype(str) for name in COUNTED}
+    counts = {name: column.value_counts() for name, column in values.items()}
+    return counts | {"pairs": pairs.astype(str).value_counts(["topics", "libraries"])}
+
+
+def _frequent(counts: "pandas.Series[int]", most: int) -> "pandas.DataFrame":
+    """Return the most frequent values with their number of `instructions`, equal ones in the order of their names."""
+    table = counts.rename("instructions").reset_index()
+    names = [name for name in table.columns if name != "instructions"]
+    return table.sort_values(["instructions", *names], ascending=[False, *(True for _ in names)]).head(most)
