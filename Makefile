@@ -88,6 +88,11 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
 	$(VENV)/python benchmarks/lineage.py $(ARGS)
 
+.PHONY: bench-corpus
+bench-corpus: setup  ## planted benchmark tasks, made junk and redaction: recall, reasons, false removals
+	@$(SNAKEMAKE) --quiet all -- resources/benchmarks/HumanEval.jsonl.gz
+	$(VENV)/python benchmarks/corpus.py $(ARGS)
+
 KILLS ?= 50
 .PHONY: crash-drill
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true

@@ -58,14 +58,14 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
     for path in _corpora():
         for row in read_rows(path, schemas.CORPUS):
             place = row["shard"], row["row"]
-            if entries.entry(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+            if entries.entry(repositories_of(row["metadata"]), row["id"], row["original"], row["metadata"]["hexsha"]):
                 files.ids.add(row["id"])
                 texts[place] = row["text"]
             else:
                 staying.add(row["id"])
     for path in sorted(RESULTS.glob("corpus/*/rejected/*.parquet")):
         for row in read_rows(path, schemas.REJECTED):
-            if entries.entry(row["repositories"] or (), row["id"], row["hexsha"]):
+            if entries.entry(row["repositories"] or (), row["id"], row["original"], row["hexsha"]):
                 files.ids |= {row["id"]} - {None}
                 files.rows.add((row["shard"], row["row"]))
     files.rows |= set(texts)
@@ -109,7 +109,9 @@ def other_texts(entries: OptOut) -> Iterator[str]:
     """Yield the texts of all kept files that do not match."""
     for path in _corpora():
         for row in read_rows(path, schemas.CORPUS):
-            if not entries.entry(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+            if not entries.entry(
+                repositories_of(row["metadata"]), row["id"], row["original"], row["metadata"]["hexsha"]
+            ):
                 yield row["text"]
 
 
