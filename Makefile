@@ -96,6 +96,11 @@ bench-lineage: setup  ## index and traces over a million made-up dataset rows: s
 fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
 	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)
 
+.PHONY: bench-corpus
+bench-corpus: setup  ## planted benchmark tasks, made junk and redaction: recall, reasons, false removals
+	@$(SNAKEMAKE) --quiet all -- resources/benchmarks/HumanEval.jsonl.gz
+	$(VENV)/python benchmarks/corpus.py $(ARGS)
+
 KILLS ?= 50
 .PHONY: crash-drill
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true

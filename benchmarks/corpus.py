@@ -11,9 +11,11 @@ import argparse
 import ast
 import io
 import re
+import sys
 import textwrap
 import time
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +28,15 @@ from d3.evals.solutions import without_docstrings
 from d3.evals.tasks import Task, reader
 from d3.stages.contamination import Tasks
 from d3.stages.corpus.read import Broken, read_shard
+from d3.stages.corpus.filter import Rejection
+from d3.stages.corpus.filters import examine
+from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
+from d3.stages.corpus.redaction import redact
 from d3.stages.inputs import stack_row, standard_library
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from helpers.junk_files import junk
 
 
 def other_variables(program: str) -> str:
@@ -109,6 +119,45 @@ def contamination(named: dict[str, list[Task]], rows: Sequence[Row]) -> None:
     print("\n".join(removed))
 
 
+def junk_and_licenses(rows: Sequence[Row]) -> None:
+    """Print what made junk is rejected for, and which real files the same filters reject."""
+    settings, own = Config().corpus, {judge.reason for judge in (*ROW_JUNK, *TEXT_JUNK, *TREE_JUNK)}
+    kinds = list(junk())
+    found = {kind: examine(row, settings) for kind, _, row in kinds}
+    reasons = {kind: answer.reason if isinstance(answer, Rejection) else "" for kind, answer in found.items()}
+    right = sum(reasons[kind] == reason for kind, reason, _ in kinds)
+    print(f"\nmade junk: {right} of {len(kinds)} with the right reason")
+    print("\n".join(f"  {kind:30} {reasons[kind] or 'kept'}" for kind, _, _ in kinds))
+    began, lost = time.process_time(), {reason: [] for reason in sorted(own)}  # type: dict[str, list[str]]
+    for row in rows:
+        answer = examine(row, settings)
+        if isinstance(answer, Rejection) and answer.reason in own:
+            lost[answer.reason].append(f"    {row['max_stars_repo_path']}: {answer.detail}")
+    seconds = 1000 * (time.process_time() - began) / max(len(rows), 1)
+    total = sum(map(len, lost.values()))
+    print(f"rejected of {len(rows):,} real files: {total} (all filters: {seconds:.2f} CPU-seconds for 1,000 files)")
+    for reason, lines in lost.items():
+        print(f"  {reason} {len(lines)}", *lines, sep="\n")
+
+
+def redaction(rows: Sequence[Row]) -> None:
+    """Print the lines of real files that redaction changes, by placeholder."""
+    counts: Counter[str] = Counter()
+    others: list[str] = []
+    began = time.process_time()
+    for row in rows:
+        text = normalise(row["content"] or "")
+        changed = redact(text)
+        for before, after in zip(text.split("\n"), changed.split("\n"), strict=True) if changed != text else ():
+            if before != after:
+                marks = [mark for mark in ("<EMAIL>", "<IP>", "<KEY>", "<PASSWORD>") if mark in after]
+                counts.update(marks)
+                others += [f"  {row['max_stars_repo_path']}: {after.strip()[:90]}"] if marks != ["<EMAIL>"] else []
+    seconds = 1000 * (time.process_time() - began) / max(len(rows), 1)
+    print(f"\nredacted lines of real files: {dict(counts)} ({seconds:.2f} CPU-seconds for 1,000 files)")
+    print("\n".join(others))
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -122,6 +171,8 @@ def main() -> None:
         named[kind] = list(reader(kind).read(Path(path), settings))
     rows = list(source_rows(arguments.shards))
     contamination(named, rows)
+    junk_and_licenses(rows)
+    redaction(rows)
 
 
 if __name__ == "__main__":

@@ -170,8 +170,8 @@ def open_config(**corpus: Any) -> Config:
 
 def corpus_row(text: str, row: int = 0, **columns: Any) -> Row:
     """Return a row of a corpus for mid-training."""
-    names = {"id": content_id(text), "text": text, "split": "midtrain", "shard": "s", "row": row}
-    return {**names, "source": "t", "metadata": None, **columns}
+    names = {"id": content_id(text), "original": content_id(text), "text": text, "split": "midtrain", "shard": "s"}
+    return {**names, "row": row, "source": "t", "metadata": None, **columns}
 
 
 def write_corpus(path: Path, texts: Iterable[str]) -> Path:

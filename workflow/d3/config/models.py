@@ -188,6 +188,9 @@ class Corpus(Section):
     """Whether tests are kept: files in folders `test` or `tests`, `test_*.py`, `*_test.py`, `conftest.py`."""
     min_ascii_letters: Share | None = None
     """Minimum share of ASCII among the letters of a file, such as 0.8 to exclude comments in other alphabets."""
+    redact: bool = True
+    """Whether e-mail addresses, public IP addresses, keys and passwords in strings and comments are replaced by
+    `<EMAIL>`, `<IP>`, `<KEY>` and `<PASSWORD>` before any model sees a file."""
     sample: Positive | None = 24
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25

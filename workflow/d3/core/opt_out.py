@@ -4,7 +4,8 @@ A text file with one entry a line; `#` begins a comment:
 
     repo:owner/name     every file that is known to lie in this repository
     user:owner          every file of this owner's repositories
-    file:ID             one file: the SHA-256 of its normalised text (our id) or its git hash (hexsha)
+    file:ID             one file: the SHA-256 of its normalised text, before or after redaction (our id), or its
+                        git hash (hexsha)
 
 A repository may also be given by its address (`repo:https://github.com/owner/name.git`), a user as `repo:owner/*`
 or `user:@owner`. Names are compared without regard to case, as the forge does. A row matches by any of its three
@@ -133,10 +134,11 @@ def _kept_match(entries: OptOut, kept: Path) -> bool:
     if not entries.entries:
         return False
     metadata = [f"metadata.{name}" for name in ("hexsha", *REPOSITORY_COLUMNS)]
-    for batch in _batches(kept, ["id", *metadata]):
+    for batch in _batches(kept, ["id", "original", *metadata]):
         struct = batch.column("metadata")
         repositories = {name for column in REPOSITORY_COLUMNS for name in _values(struct.field(column))}
-        if entries.entry(repositories, *_values(batch.column("id")), *_values(struct.field("hexsha"))):
+        columns = (batch.column("id"), batch.column("original"), struct.field("hexsha"))
+        if entries.entry(repositories, *set().union(*map(_values, columns))):
             return True
     return False
 
@@ -146,13 +148,13 @@ def _values(column: Any) -> set[str]:
 
 
 def _rejected_rows(rejected: Path) -> Iterator[Row]:
-    for batch in _batches(rejected, ["reason", "detail", "id", "hexsha", "repositories"]):
+    for batch in _batches(rejected, ["reason", "detail", "id", "original", "hexsha", "repositories"]):
         yield from batch.to_pylist()
 
 
 def _changed(entries: OptOut, row: Row) -> bool:
     recorded = row["detail"].removeprefix(LEAD) if row["reason"] == REASON else None
-    return entries.entry(row["repositories"] or (), row["id"], row["hexsha"]) != recorded
+    return entries.entry(row["repositories"] or (), row["id"], row["original"], row["hexsha"]) != recorded
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

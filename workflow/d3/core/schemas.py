@@ -40,6 +40,7 @@ METADATA = pa.struct([field for field in STACK if field.name != "content"])
 CORPUS = pa.schema(
     [
         ("id", pa.string()),  # content id of `text`
+        ("original", pa.string()),  # content id of the program before redaction
         ("text", pa.string()),  # the normalised program
         ("split", pa.string()),  # "midtrain", or "sft" for files held out from mid-training
         ("shard", pa.string()),
@@ -54,6 +55,7 @@ REJECTED = pa.schema(
         ("shard", pa.string()),
         ("row", pa.int64()),
         ("id", pa.string()),  # content id, null where the text cannot be read
+        ("original", pa.string()),  # the same before redaction
         ("hexsha", pa.string()),
         ("repositories", pa.list_(pa.string())),  # that the row names, as far as it can be read
         ("reason", pa.string()),  # one word that counts are made of

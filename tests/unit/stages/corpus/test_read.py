@@ -345,7 +345,7 @@ def test_an_empty_shard_is_an_empty_corpus(tmp_path: Path) -> None:
 
 def test_a_table_of_another_stage_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "a.parquet", [stack_row(GOOD)])
-    with pytest.raises(InputError, match="no column id, text"):
+    with pytest.raises(InputError, match="no column id, original, text"):
         list(read_rows(path, schemas.CORPUS))
     pq.write_table(pa.table({"id": ["a"], "score": ["high"]}), tmp_path / "b.parquet")
     schema = pa.schema([("id", pa.string()), ("score", pa.int8())])

@@ -62,7 +62,7 @@ def test_sizes_are_counted_in_lines_and_bytes(settings: dict[str, int], reason: 
 def test_every_threshold_belongs_to_one_filter() -> None:
     filters = (*ROW_FILTERS, *TEXT_FILTERS, *SIZE_FILTERS)
     used = [name for judge in filters for name in judge.settings]
-    assert sorted(used) == sorted(Corpus.model_fields.keys() - {"sample", "held_out", "filters"})
+    assert sorted(used) == sorted(Corpus.model_fields.keys() - {"sample", "held_out", "filters", "redact"})
     assert len({judge.reason for judge in filters}) == len(filters)
 
 
@@ -83,6 +83,7 @@ def test_kept_rows_carry_id_metadata_and_place(tmp_path: Path) -> None:
     assert kept == [
         {
             "id": hashlib.sha256(GOOD.encode()).hexdigest(),
+            "original": hashlib.sha256(GOOD.encode()).hexdigest(),
             "text": GOOD,
             "split": "midtrain",
             "shard": "part-7.x",
@@ -170,7 +171,7 @@ def test_real_shards_lose_no_row(tmp_path: Path) -> None:
     kept, rejected = tmp_path / "kept.parquet", tmp_path / "rejected.parquet"
     from d3.stages.corpus.stage import run
 
-    run(open_config(max_lines=200, sample=None), [shard], kept, rejected)
+    run(open_config(max_lines=200, sample=None, redact=False), [shard], kept, rejected)
     rows = list(read_rows(kept, schemas.CORPUS))
     numbers = [line["row"] for line in rows] + [line["row"] for line in read_rows(rejected, schemas.REJECTED)]
     assert sorted(numbers) == list(range(len(raw)))

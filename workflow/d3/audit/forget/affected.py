@@ -62,7 +62,9 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
     for path in _corpora():
         for row in read_rows(path, schemas.CORPUS):
             place = row["shard"], row["row"]
-            if found := entries.matching(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+            if found := entries.matching(
+                repositories_of(row["metadata"]), row["id"], row["original"], row["metadata"]["hexsha"]
+            ):
                 files.matched |= found
                 files.ids.add(row["id"])
                 texts[place] = row["text"]
@@ -70,7 +72,7 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
                 staying.add(row["id"])
     for path in _rejected():
         for row in read_rows(path, schemas.REJECTED):
-            if found := entries.matching(row["repositories"] or (), row["id"], row["hexsha"]):
+            if found := entries.matching(row["repositories"] or (), row["id"], row["original"], row["hexsha"]):
                 files.matched |= found
                 files.ids |= {row["id"]} - {None}
                 files.rows.add((row["shard"], row["row"]))
@@ -134,7 +136,9 @@ def other_texts(entries: OptOut) -> Iterator[str]:
     """Yield the texts of all kept files that do not match."""
     for path in _corpora():
         for row in read_rows(path, schemas.CORPUS):
-            if not entries.entry(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+            if not entries.entry(
+                repositories_of(row["metadata"]), row["id"], row["original"], row["metadata"]["hexsha"]
+            ):
                 yield row["text"]
 
 

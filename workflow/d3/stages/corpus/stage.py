@@ -31,9 +31,10 @@ from d3.stages.contamination import Key, Match, read_matches
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
+from d3.stages.corpus.redaction import redacted
 from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
 
-PLACE = ("shard", "row", "id", "hexsha", "repositories")
+PLACE = ("shard", "row", "id", "original", "hexsha", "repositories")
 
 
 def run(
@@ -80,7 +81,7 @@ def run(
             name, total = shard_name(path), count_files(job.input(path), columns)
             job.read += total
             for number, row in enumerate(track(read_shard(path, columns), f"corpus {name}", total, "files")):
-                place = placed(name, number, row)
+                place = placed(name, number, row, redact=config.corpus.redact)
                 found = examined(config, entries, place, row, own, contaminated, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
@@ -101,20 +102,27 @@ def run(
                 )
 
 
-def placed(shard: str, number: int, row: Row | Broken) -> Row:
+def placed(shard: str, number: int, row: Row | Broken, *, redact: bool = True) -> Row:
     """Give the columns of `schemas.REJECTED` that say which row this is."""
     if isinstance(row, Broken):
-        identifier, hexsha, repositories = None, row.hexsha, list(row.repositories)
+        ids, hexsha, repositories = (None, None), row.hexsha, list(row.repositories)
     else:
-        identifier, hexsha, repositories = _id_of(row["content"]), row["hexsha"], repositories_of(row)
-    return {"shard": shard, "row": number, "id": identifier, "hexsha": hexsha, "repositories": repositories}
+        ids, hexsha, repositories = _ids_of(row["content"], redact), row["hexsha"], repositories_of(row)
+    names = {"shard": shard, "row": number, "hexsha": hexsha, "repositories": repositories}
+    return {**names, "id": ids[0], "original": ids[1]}
 
 
-def _id_of(content: str | None) -> str | None:
+def _ids_of(content: str | None, redact: bool) -> tuple[str | None, str | None]:
+    """Return the content ids of a text after and before redaction."""
+    if content is None:
+        return None, None
+    text = normalise(content)
     try:
-        return None if content is None else content_id(normalise(content))
+        original = content_id(text)
     except UnicodeEncodeError:
-        return None
+        return None, None
+    changed = redacted(text) if redact else text
+    return (original if changed == text else content_id(changed)), original
 
 
 def examined(
@@ -131,21 +139,24 @@ def examined(
 
     `own` are the user's filters, `contaminated` the matches by id; `where` names the row if a filter fails.
     """
-    entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
+    entry = entries.entry(place["repositories"], place["id"], place["original"], place["hexsha"])
     if entry is not None:
         return Rejection(OPTED_OUT, detail_of(entry))
     if isinstance(row, Broken):
         return Rejection(row.reason, row.detail)
-    if (match := contaminated.get((place["id"],))) is not None:
+    if (match := contaminated.get((place["original"],))) is not None:
         return Rejection(match.reason, match.detail)
     text = examine(row, config.corpus)
     if isinstance(text, Rejection):
         return text
+    if config.corpus.redact:
+        text = redacted(text)
     held_out = unit_interval(config.seed, "held-out", place["id"]) < config.corpus.held_out
     why = None if held_out else reject_size(text, config.corpus)
     why = why or next(filter(None, (judge.check(text, row, where) for judge in own)), None)
     return why or {
         "id": place["id"],
+        "original": place["original"],
         "text": text,
         "split": SFT if held_out else MIDTRAIN,
         "shard": place["shard"],
@@ -189,6 +200,10 @@ def _check_sources(job: FinishedJob, sources: Mapping[str, Path], columns: Mappi
             if kept is None:
                 continue
             source_row = {} if isinstance(found, Broken) else found
+            text = normalise(source_row.get("content") or "")
+            if content_id(text) != kept["original"]:
+                yield job.name(), f"{kept['id'][:16]} has not the text of row {number} of {shard}"
+            text = redacted(text) if kept["id"] != kept["original"] else text
             metadata = {name: source_row.get(name) for name in kept["metadata"]}
-            if normalise(source_row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
+            if text != kept["text"] or metadata != kept["metadata"]:
                 yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"
