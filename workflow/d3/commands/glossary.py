@@ -22,6 +22,7 @@ PARAMETERS = {
     "out": "output file or folder",
     "pairs": "docstring -> function pairs of `pairs`",
     "rejected": "rejected rows of `corpus`",
+    "resume-anyway": "resume checkpoints that other code or libraries wrote; the record of the run says so",
     "results": "folder of results",
     "revision": "commit of the model on the hub",
     "rows": "output: our ids beside the row numbers",

@@ -224,14 +224,14 @@ class _Planner:
     def sft(self) -> None:
         settings, arms = self.config.sft, self.works["sft"]
         rows = self.stages["sft_data"].rows_out
-        examples = rows * settings.epochs
+        known = [one.row_tokens for one in self.rates["sft"].observations] if "sft" in self.rates else []
+        each = sum(known) / len(known) if any(known) else cost_defaults.SFT_TOKENS
+        each = min(each, settings.sequence_length)
+        tokens = rows * settings.epochs * each
         if settings.max_steps is not None:
-            examples = min(examples, float(settings.max_steps * settings.batch))
-        seen = self.rates.get("sft")
-        each = cost_defaults.SFT_TOKENS
-        if seen and (known := [one for one in seen.observations if one.tokens[0] and one.figures.config]):
-            each = sum(one.tokens[0] for one in known) / sum(_examples(one.figures.config) for one in known)
-        tokens = arms * examples * min(each, settings.sequence_length)
+            sequence = settings.sequence_length if settings.packing == "best_fit" else each
+            tokens = min(tokens, float(settings.max_steps * settings.batch * sequence))
+        tokens *= arms
         self.add("sft", rows * arms, 0, tokens=tokens, units=tokens)
 
     def generate(self) -> None:
@@ -299,15 +299,16 @@ class _Planner:
     def comparable(self, stage: str, seen: StageRates) -> bool:
         """Tell whether measured times hold here: the same model, engine and number of GPUs."""
         if STAGES[stage].trains:
-            names: tuple[str, ...] = ("dtype", "processes", "gradient_checkpointing")
-            mine = getattr(self.config, stage).model_dump()
-            theirs = [(one.figures.config.get(stage) or {}, one.figures.config.get("model")) for one in seen.timed()]
-            model = self.config.model.model_dump()
-            return all(old.get(name) == mine[name] for old, _ in theirs for name in names) and all(
-                other in (None, model) for _, other in theirs
+            mine, model = getattr(self.config, stage), self.config.model.model_dump()
+            machine = {name: getattr(mine, name) for name in ("processes", "gradient_checkpointing")}
+            return all(
+                one.figures.config.get(stage, {}).get("dtype") == mine.dtype
+                and machine.items() <= {**one.figures.config.get(stage, {}), **(one.machine or {})}.items()
+                and one.figures.config.get("model") in (None, model)
+                for one in seen.timed()
             )
         if STAGES[stage].asks:
-            names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
+            names: tuple[str, ...] = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
             mine = getattr(self.config, stage).engine.model_dump()
             for one in seen.timed():
                 for section in one.figures.config.values():
@@ -356,12 +357,6 @@ def _model(work: Work) -> tuple[str, str | None]:
     """Return the name and the commit of the model that a job makes or fetches."""
     name, _, revision = work.output.name.partition("@")
     return (EMBEDDED, None) if name == MODEL_NAME else (name.replace("--", "/", 1), revision)
-
-
-def _examples(config: Mapping[str, Any]) -> float:
-    """Give the examples that a fine-tuning run of these settings read."""
-    section = config.get("sft") or {}
-    return float((section.get("max_steps") or 1) * section.get("batch", 1))
 
 
 def _limit(config: Mapping[str, Any], stage: str) -> int:

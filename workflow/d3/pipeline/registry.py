@@ -194,7 +194,7 @@ _RECORDS = (
     ),
     Stage(
         name="midtrain",
-        module="d3.train.run",
+        module="d3.train.midtrain",
         settings=("seed", "model", "midtrain"),
         upstream=("tokens",),
         environment="train",
@@ -251,7 +251,7 @@ _RECORDS = (
     ),
     Stage(
         name="sft",
-        module="d3.train.run",
+        module="d3.train.sft",
         settings=("seed", "model", "sft"),
         upstream=("sft_data",),
         environment="train",
