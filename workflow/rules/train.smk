@@ -33,6 +33,7 @@ rule midtrain:
     params:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
+        metrics="logs/midtrain.metrics.jsonl",
         stale=stale_when("midtrain"),
     shell:
         """
@@ -41,6 +42,7 @@ rule midtrain:
             --tokens {input.tokens:q} \
             --model {input.model:q} \
             --work {params.work:q} \
+            --metrics {params.metrics:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """
@@ -67,6 +69,7 @@ rule sft:
     params:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
+        metrics="logs/sft/{arm}.metrics.jsonl",
         stale=arm_settings,
     shell:
         """
@@ -75,6 +78,7 @@ rule sft:
             --examples {input.examples:q} \
             --model {input.model:q} \
             --work {params.work:q} \
+            --metrics {params.metrics:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """

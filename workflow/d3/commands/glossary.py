@@ -15,6 +15,7 @@ PARAMETERS = {
     "json": "print JSON",
     "judged": "verdicts of `execute`",
     "labels": "labels of `labels`",
+    "metrics": "output: loss, learning rate, gradient norm, tokens/s and memory of every step, flushed at once (JSONL)",
     "midtrained": "folder of the mid-trained model",
     "model": "folder or hub id of the model",
     "numbers": "JSON file with all numbers of the report",

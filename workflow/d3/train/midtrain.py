@@ -19,14 +19,21 @@ from d3.train.token_shards import TokenShards
 
 
 def run(
-    config: Config, tokens: Sequence[Path], out: Path, *, model: str, work: Path, resume_anyway: bool = False
+    config: Config,
+    tokens: Sequence[Path],
+    out: Path,
+    *,
+    model: str,
+    work: Path,
+    resume_anyway: bool = False,
+    metrics: Path | None = None,
 ) -> None:
     """Mid-train a model on the tokens of the dataset.
 
     `tokens` are the memory maps NAME.npy of the tokens stage, `out` is the folder of the trained model.
-    `model` is a folder, or a hub id that lies in the local cache. `work` holds checkpoints until the
-    end; `resume_anyway` resumes from one that other code or libraries wrote. Raise a D3Error for data that do not
-    fit the model or the configuration.
+    `model` is a folder, or a hub id that lies in the local cache. `work` holds checkpoints until the end;
+    `resume_anyway` resumes from one that other code or libraries wrote. `metrics` is written while it runs. Raise a
+    D3Error for data that do not fit the model or the configuration.
 
     Example: d3 midtrain --tokens tokens.npy --model MODEL --work work/midtrain --out model
     """
@@ -54,6 +61,7 @@ def run(
             seed=config.seed,
             eos_id=vocabulary.eos_id,
             decay_embeddings=False,
+            metrics=str(metrics or ""),
             data=[str(shard) for shard in tokens],
             digests=digests,
             kept={str(row): length for row, length in kept.items()},

@@ -30,5 +30,7 @@ class Plan:
     """Folder that the trained model is written to."""
     work: str = ""
     """Folder of checkpoints."""
+    metrics: str = ""
+    """File of metrics, if they are wanted."""
     launch: str = ""
     """Name of the launch on several nodes."""

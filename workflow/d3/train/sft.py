@@ -22,13 +22,20 @@ from d3.train.sft_data import ENCODED, AnswerRows, Encoder
 
 
 def run(
-    config: Config, examples: Sequence[Path], out: Path, *, model: str, work: Path, resume_anyway: bool = False
+    config: Config,
+    examples: Sequence[Path],
+    out: Path,
+    *,
+    model: str,
+    work: Path,
+    resume_anyway: bool = False,
+    metrics: Path | None = None,
 ) -> None:
     """Fine-tune a model on prompt -> completion examples.
 
     `examples` are tables of prompts and completions (schemas.SFT), `out` is the folder of the tuned model.
     Rows that cannot be trained on are dropped with a reason (see `d3.train.sft_data.Encoder`), which
-    `training.json` lists. `model`, `work` and `resume_anyway` as in `midtrain`.
+    `training.json` lists. `model`, `work` and the others as in `midtrain`.
 
     Example: d3 sft --examples examples.parquet --model MODEL --work work/sft --out model
     """
@@ -46,6 +53,7 @@ def run(
             seed=config.seed,
             eos_id=vocabulary.eos_id,
             decay_embeddings=True,
+            metrics=str(metrics or ""),
             data=[str(rows.path)],
             digests=[rows.digest],
         )

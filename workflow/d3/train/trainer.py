@@ -16,6 +16,7 @@ from d3.core.tables import remove
 from d3.errors import ToolError
 from d3.train.checkpoints import mark_complete
 from d3.train.data import Stream
+from d3.train.metrics import Metrics
 from d3.train.stops import MEDIAN_STEPS, RUNAWAY_STEPS, fault, requested
 
 LOOKED_BACK = MEDIAN_STEPS + RUNAWAY_STEPS
@@ -30,7 +31,9 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     number, so that the clip threshold and the learning rate lose their meaning.
     """
 
-    def __init__(self, *, stream: Stream, decay_embeddings: bool, save_steps: int, **settings: Any) -> None:
+    def __init__(
+        self, *, stream: Stream, decay_embeddings: bool, save_steps: int, metrics: Path | None, **settings: Any
+    ) -> None:
         super().__init__(train_dataset=stream, **settings)
         self.stream, self.decay_embeddings = stream, decay_embeddings
         self._loss_tokens = 0
@@ -38,7 +41,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.keeper = _Keeper(save_steps)
         self.add_callback(self.keeper)
         if self.is_world_process_zero():
-            self.add_callback(_Reporter(stream))
+            self.add_callback(_Reporter(metrics))
 
     def training_step(self, *arguments: Any, **more: Any) -> Any:
         """Compute a micro batch. Without sharding, DeepSpeed clips the gradient and forgets its norm."""
@@ -127,10 +130,11 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Prints progress lines."""
+    """Prints progress lines and writes metrics."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    def __init__(self, metrics: Path | None) -> None:
+        self.path = metrics
+        self.lines: Metrics | None = None
         self.progress: Progress | None = None
         self.tokens = 0
         self.start = 0.0
@@ -139,6 +143,8 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         """Start the clock."""
         self.progress = Progress("training", state.max_steps, "steps", done=state.global_step)
         self.start = time.monotonic()
+        if self.path is not None:
+            self.lines = Metrics(self.path, done=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Count a step."""
@@ -147,8 +153,12 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
             speed = self.tokens / (time.monotonic() - self.start)
             self.progress.note = f"loss {logs['loss']:.4f}, {speed:.0f} tokens/s"
             self.progress.advance()
+        if self.lines is not None and "loss" in logs:
+            self.lines.write(state.global_step, logs)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Print the last line."""
         if self.progress is not None:
             self.progress.close()
+        if self.lines is not None:
+            self.lines.close()

@@ -107,6 +107,7 @@ def _train(plan: Plan, settings: Training) -> None:
         stream=stream,
         decay_embeddings=plan.decay_embeddings,
         save_steps=settings.save_steps,
+        metrics=Path(plan.metrics) if plan.metrics else None,
         model=model,
         args=arguments,
         data_collator=partial(collate, pad=plan.eos_id),
