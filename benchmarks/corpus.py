@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import black
+from d3.stages.corpus.read import Broken, read_shard
 
 from d3.config.models import Benchmark, Config
 from d3.core.ids import normalise
@@ -27,7 +28,6 @@ from d3.core.tables import Row
 from d3.evals.solutions import without_docstrings
 from d3.evals.tasks import Task, reader
 from d3.stages.contamination import Tasks
-from d3.stages.corpus.read import Broken, read_shard
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine
 from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK

@@ -17,7 +17,6 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from helpers.fake_run import make_run
 
-
 USAGE = """
 import resource, subprocess, sys
 code = subprocess.run([sys.executable, "-m", "d3", *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode

@@ -17,7 +17,7 @@ from helpers.paths import ROOT, SNAKEMAKE
 def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
     """Give a configuration that runs every stage in seconds."""
     engine = {"model": str(model), "max_length": 2048, "batch": 4}
-    training = {"sequence_length": 128, "batch": 2, "micro_batch": 1, "max_steps": 2, "epochs": 1, "save_steps": 1}
+    training = {"sequence_length": 1024, "batch": 2, "micro_batch": 1, "max_steps": 2, "epochs": 1, "save_steps": 1}
     values: dict[str, Any] = {
         "run": "tiny",
         "corpus": {"sample": 3, "max_lines": 30},
@@ -37,7 +37,7 @@ def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
 def small_config(model: str) -> dict[str, Any]:
     """Give a configuration that takes all programs of the shards and asks the tiny model little about each."""
     engine = {"model": model, "max_length": 2048, "batch": 16}
-    training = {"sequence_length": 128, "batch": 2, "micro_batch": 1, "max_steps": 1, "epochs": 1, "save_steps": 1}
+    training = {"sequence_length": 1024, "batch": 2, "micro_batch": 1, "max_steps": 1, "epochs": 1, "save_steps": 1}
     return {
         "run": "small",
         "seed": SEED,

@@ -13,7 +13,7 @@ ORDER = (
     *({"pipeline"}, {"lintseq", "sources"}, {"config", "provenance"}, {"core"}, {"errors", "__init__"}),
 )
 """From top to bottom; folders of one level may import each other as long as no circle of modules results."""
-INTERFACE = {"main", "run", "check", "read", "SPEC"}
+INTERFACE = {"main", "run", "check", "read", "source", "SPEC"}
 """What several modules of a folder define alike, since the package calls them alike."""
 FOLDERS = sorted(path.parent.relative_to(WORKFLOW / "d3").as_posix() for path in WORKFLOW.glob("d3/**/__init__.py"))
 

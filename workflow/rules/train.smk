@@ -1,7 +1,8 @@
 """Training: one mid-training on the dataset, then one fine-tuning for every arm.
 
 The launcher `d3-train` enters the image itself, inside of `srun` where the profile gives several
-nodes, so these rules have no container of Snakemake's.
+nodes, so these rules have no container of Snakemake's. A signal that reaches all processes of a job
+asks the training for a checkpoint; the shell and tee outlive it, so that there is time to write one.
 """
 
 LAUNCH = ["d3-train"]
@@ -33,16 +34,19 @@ rule midtrain:
     params:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['midtrain']).relative_to('results')}",
+        metrics="logs/midtrain.metrics.jsonl",
         stale=stale_when("midtrain"),
     shell:
         """
+        trap : TERM USR1
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             midtrain --settings {params.stale[settings]:q} \
             --tokens {input.tokens:q} \
             --model {input.model:q} \
             --work {params.work:q} \
+            --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | tee {log:q}
+            2>&1 | (trap '' TERM USR1; exec tee {log:q})
         """
 
 
@@ -67,14 +71,17 @@ rule sft:
     params:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
+        metrics="logs/sft/{arm}.metrics.jsonl",
         stale=arm_settings,
     shell:
         """
+        trap : TERM USR1
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
             --work {params.work:q} \
+            --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | tee {log:q}
+            2>&1 | (trap '' TERM USR1; exec tee {log:q})
         """

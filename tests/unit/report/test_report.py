@@ -225,6 +225,10 @@ class Made:
             "tokens": 2048 * steps,
             "loss_tokens": 1500 * steps,
             "rows": {"read": 30, "kept": 29, "dropped": {"too_long": 1}},
+            "packing": {
+                **{"packing": "best_fit", "cut": 2, "left_out": 345, "sequences": 12, "tokens": 6000},
+                **{"torn": 0, "behind_tear": 0, "padding": 0.0234},
+            },
             "dropped": [],
             "record": record,
         }

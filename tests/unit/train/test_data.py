@@ -14,16 +14,18 @@ import pytest
 
 from d3.config.load import parse_config
 from d3.config.models import Midtrain, Optimizer, Training
+from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError
-from d3.train.checkpoints import last_complete, mark_complete
 from d3.train.data import IGNORED, Example, Stream, collate
-from d3.train.packed_data import PackedDocuments
+from d3.train.packing import Packing, pack
+from d3.train.sequences import Sequences
 from d3.train.settings import schedule, warmup_steps
-from d3.train.sft_data import ENCODED, Answers, Encoded, Encoder
+from d3.train.sft_data import ENCODED, AnswerRows, Encoded, Encoder
+from d3.train.token_shards import TokenShards
 from helpers.corpus_tables import write_rows
-from helpers.split_tokenizers import SPLITS, examples, split_tokenizer
+from helpers.split_tokenizers import BEGIN, SPLITS, examples, split_tokenizer
 from helpers.tiny_models import library_texts
 
 
@@ -47,11 +49,13 @@ def write_shard(path: Path, documents: Sequence[Sequence[int]]) -> Path:
 DOCUMENTS = [[*range(10 * number + 10, 10 * number + 10 + number), 2] for number in range(1, 10)]
 
 
-def packed(shards: Sequence[Path], length: int = 7, *, mask: bool = True, seed: int = 0) -> PackedDocuments:
-    return PackedDocuments(shards, sequence_length=length, seed=seed, mask_documents=mask)
+def packed(
+    shards: Sequence[Path], length: int = 7, *, mask: bool = True, seed: int = 0, packing: Packing = "wrap"
+) -> Sequences:
+    return Sequences(TokenShards(shards), packing=packing, limit=length, seed=seed, mask=mask)
 
 
-def sequences(source: PackedDocuments, epoch: int = 0) -> list[Example]:
+def sequences(source: Sequences, epoch: int = 0) -> list[Example]:
     return [source.example(epoch, at) for at in range(len(source))]
 
 
@@ -172,19 +176,42 @@ def decode(folder: Path, ids: Sequence[int]) -> str:
 def test_the_loss_begins_behind_the_prompt(model_folder: Path, vocabulary: Vocabulary) -> None:
     encoder = Encoder(vocabulary, sequence_length=512)
     for text in library_texts(12, most=1200):
-        prompt = f"<issue>\nDo it: <|im_end|>\n</issue>\n\n<code>{text[:40]}"
-        completion = f"{prompt}\n<|diff|>{text[40:]}\n</code>"
+        prompt = example_prompt("a.py", text[:40], "Do it: <|im_end|>")
+        completion = example_completion(prompt, [f"@@ -0,0 +1 @@\n+{text[40:]}"])
         result = encoder.encode(prompt, completion)
+        if result == "too_long":
+            continue
         assert isinstance(result, Encoded)
-        whole = decode(model_folder, result.tokens)
-        if len(result.tokens) < 512:
-            assert whole == completion + "<|im_end|>"
-            assert result.tokens.count(2) == 1
-        else:
-            assert 2 not in result.tokens
-        before = decode(model_folder, result.tokens[: result.loss_from])
-        assert prompt.startswith(before)
-        assert len(decode(model_folder, result.tokens[: result.loss_from + 1])) > len(prompt)
+        assert decode(model_folder, result.tokens) == completion + "<|im_end|>"
+        assert result.tokens.count(2) == 1
+        assert decode(model_folder, result.tokens[: result.loss_from]) == prompt
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_row_that_is_too_long_loses_whole_diffs(tmp_path: Path, split: str) -> None:
+    folder = split_tokenizer(tmp_path, split)
+    vocabulary = Vocabulary.read(folder)
+    prompt = example_prompt("a.py", "", "Add.")
+    diffs = [f"@@ -{line},0 +{line + 1},2 @@\n+a_{line} = f({line})\n+{'print()' * line}" for line in range(9)]
+    completion = example_completion(prompt, diffs)
+    whole = Encoder(vocabulary, sequence_length=9999).encode(prompt, completion)
+    assert isinstance(whole, Encoded)
+    assert whole.left_out == 0
+    ends = {prompt + "".join(f"<|diff|>{diff}\n" for diff in diffs[:count]).rstrip("\n") for count in range(1, 10)}
+    lengths = set()
+    for limit in range(whole.loss_from, len(whole.tokens) + 1):
+        assert Encoder(vocabulary, sequence_length=limit, too_long="drop").encode(prompt, completion) == (
+            whole if limit == len(whole.tokens) else "too_long"
+        )
+        cut = Encoder(vocabulary, sequence_length=limit).encode(prompt, completion)
+        if isinstance(cut, Encoded) and cut != whole:
+            lengths.add(len(cut.tokens))
+            assert decode(folder, cut.tokens).removeprefix(BEGIN).removesuffix("\n") in ends
+            assert len(cut.tokens) <= limit
+            assert (cut.loss_from, cut.left_out) == (whole.loss_from, len(whole.tokens) - len(cut.tokens))
+            assert vocabulary.eos_id not in cut.tokens  # it did not end
+    assert len(lengths) == 9 or (split == "none" and len(lengths) == 8)  # one `()` + newline + `<` is one token
+    assert Encoder(vocabulary, sequence_length=min(lengths) - 1).encode(prompt, completion) == "too_long"
 
 
 @pytest.mark.parametrize("split", SPLITS[:2])
@@ -222,10 +249,6 @@ def test_rows_that_cannot_be_trained_on_say_why(vocabulary: Vocabulary) -> None:
             ("0123456789", "0123456789 x"),
         ]
     ] == ["null", "null", "prompt_mismatch", "no_answer", "not_unicode", "too_long"]
-    cut = encoder.encode("01", "0123456789")
-    assert isinstance(cut, Encoded)
-    assert len(cut.tokens) == 8
-    assert 2 not in cut.tokens
 
 
 def write_encoded(path: Path, rows: Sequence[tuple[str, list[int], int]]) -> Path:
@@ -233,18 +256,93 @@ def write_encoded(path: Path, rows: Sequence[tuple[str, list[int], int]]) -> Pat
     return write_rows(path, ENCODED, [dict(zip(columns, row, strict=True)) | {"sample": 0} for row in rows])
 
 
+def answers(path: Path, folder: Path, packing: Packing = "none", limit: int = 30) -> Sequences:
+    return Sequences(AnswerRows(path, cache=folder / "cache"), packing=packing, limit=limit, seed=3)
+
+
 def test_answers_come_in_an_order_of_their_ids(tmp_path: Path) -> None:
     rows = [(f"row {number}", [*range(number + 3), 2], number) for number in range(20)]
-    one = Answers(write_encoded(tmp_path / "w[1]*?" / "a.parquet", rows), seed=3, cache=tmp_path / "cache")
-    two = Answers(write_encoded(tmp_path / "b.parquet", rows[::-1]), seed=3, cache=tmp_path / "cache")
+    one = answers(write_encoded(tmp_path / "w[1]*?" / "a.parquet", rows), tmp_path)
+    two = answers(write_encoded(tmp_path / "b.parquet", rows[::-1]), tmp_path)
     texts = [[source.example(0, at).tokens.tolist() for at in range(20)] for source in (one, two)]
     assert texts[0] == texts[1] != [tokens for _, tokens, _ in rows]
     assert sorted(texts[0]) == sorted(tokens for _, tokens, _ in rows)
     for at in range(20):
         example = one.example(1, at)
-        first = len(example.tokens) - 4  # as the rows were made
+        first = max(len(example.tokens) - 4, 1)  # as the rows were made; nothing predicts a first token
         assert example.labels.tolist() == [IGNORED] * first + example.tokens.tolist()[first:]
         assert one.length(1, at) == len(example.tokens)
+
+
+def test_packed_answers_do_not_see_each_other(tmp_path: Path) -> None:
+    rows = [(f"row {number}", [number + 10] * (number % 5 + 3) + [2], 2) for number in range(20)]
+    source = answers(write_encoded(tmp_path / "a.parquet", rows), tmp_path, "best_fit")
+    assert len(source) == 5  # of 120 tokens in all and 30 each
+    found = []
+    for example in sequences(source):
+        assert example.positions is not None
+        assert len(example.tokens) <= 30
+        begins = [*np.flatnonzero(example.positions == 0), len(example.tokens)]
+        for begin, end in pairwise(begins):
+            found.append(example.tokens[begin:end].tolist())
+            assert example.labels[begin:end].tolist() == [IGNORED] * 2 + found[-1][2:]
+    assert sorted(found) == sorted(tokens for _, tokens, _ in rows)
+
+
+# --- packing ------------------------------------------------------------------------------------
+
+
+def lengths_like_examples(count: int, limit: int, seed: int = 0) -> Any:
+    draw = np.random.default_rng(seed)
+    return np.clip(draw.lognormal(np.log(limit / 3), 0.8, count).astype(np.int64), 1, limit)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_fit_tears_no_row_and_leaves_little_empty(seed: int) -> None:
+    lengths = lengths_like_examples(500, 1024, seed)
+    assert lengths.mean() <= 512
+    order = np.random.default_rng(seed).permutation(500)
+    layout = pack("best_fit", lengths, order, 1024)
+    assert layout.tokens().max() <= 1024
+    assert sorted(layout.rows) == list(range(500))
+    assert (layout.starts == 0).all()
+    assert (layout.ends == lengths[layout.rows]).all()
+    counts = layout.counts(1024)
+    assert (counts["torn"], counts["behind_tear"], counts["tokens"]) == (0, 0, lengths.sum())
+    assert counts["padding"] <= 0.01
+    wrapped = pack("wrap", lengths, order, 1024).counts(1024)
+    assert wrapped["torn"] > 0.9 * (wrapped["sequences"] - 1)
+    assert wrapped["behind_tear"] > 0.2 * lengths.sum()
+    assert pack("none", lengths, order, 1024).counts(1024)["padding"] > 0.5
+
+
+def test_packing_counts_what_it_tears() -> None:
+    layout = pack("wrap", np.array([5, 4, 30, 1]), np.array([1, 2, 0, 3]), 10)
+    assert [layout.pieces(at) for at in range(len(layout))] == [
+        [(1, 0, 4), (2, 0, 6)],
+        [(2, 6, 16)],
+        [(2, 16, 26)],
+        [(2, 26, 30), (0, 0, 5), (3, 0, 1)],
+    ]
+    assert layout.counts(10) == {"sequences": 4, "tokens": 40, "torn": 1, "behind_tear": 24, "padding": 0}
+
+
+def test_rows_that_were_dropped_are_in_no_sequence() -> None:
+    for packing in ("best_fit", "wrap", "none"):
+        layout = pack(packing, np.array([5, 0, 3]), np.arange(3), 8)
+        assert sorted(layout.rows) == [0, 2]
+
+
+def test_packing_follows_the_order_of_the_rows(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "a.npy", DOCUMENTS)
+    source = packed([shard], 12, packing="best_fit")
+    epochs = [[example.tokens.tolist() for example in sequences(source, epoch)] for epoch in range(2)]
+    assert epochs[0] != epochs[1]
+    assert len(epochs[0]) == len(epochs[1]) == len(source)
+    for texts in epochs:
+        assert Counter(map(str, split([token for text in texts for token in text]))) == Counter(map(str, DOCUMENTS))
+    shuffled = packed([write_shard(tmp_path / "b.npy", DOCUMENTS[::-1])], 12, packing="best_fit")
+    assert [example.tokens.tolist() for example in sequences(shuffled)] == epochs[0]
 
 
 # --- steps --------------------------------------------------------------------------------------
@@ -357,16 +455,3 @@ def test_steps_of_warm_up_go_before_their_share() -> None:
     assert warmup_steps(Optimizer(warmup_steps=7, warmup_ratio=0.5), 100) == 7
     assert warmup_steps(Optimizer(warmup_ratio=0.01), 250) == 2
     assert warmup_steps(Optimizer(warmup_ratio=0.01), 6) == 0
-
-
-# --- checkpoints --------------------------------------------------------------------------------
-
-
-def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
-    assert last_complete(tmp_path / "none") is None
-    for step in (2, 10, 9, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (2, 10, 9):
-        mark_complete(tmp_path / f"checkpoint-{step}")
-    assert last_complete(tmp_path) == tmp_path / "checkpoint-10"
-    assert not (tmp_path / "checkpoint-12").exists()

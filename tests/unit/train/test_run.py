@@ -20,10 +20,14 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id, file_digest
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, D3Error, InputError, ToolError
-from d3.train import run
+from d3.train import checkpoints, midtrain, sft
+from d3.train.sequences import Sequences
+from d3.train.sft_data import Encoded, Encoder
+from d3.train.token_shards import TokenShards
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
@@ -35,12 +39,12 @@ import json, sys
 from pathlib import Path
 from d3.config.load import parse_config
 from d3.errors import D3Error
-from d3.train import run
+from importlib import import_module
 stage, data, output, model, work, config = sys.argv[1:]
 {before}
 if __name__ == "__main__":
     try:
-        getattr(run, stage)(
+        import_module(f"d3.train.{{stage}}").run(
             parse_config(json.loads(config)), [Path(data)], Path(output), model=model, work=Path(work)
         )
     except D3Error as error:
@@ -56,8 +60,19 @@ def mark_or_die(path):
     mark(path)
 trainer.mark_complete = mark_or_die
 """
+SIGNAL_AFTER_STEP_3 = """
+import os, signal
+from d3.train import trainer
+log = trainer.StageTrainer.log
+def log_and_signal(self, logs, *more):
+    log(self, logs, *more)
+    if "loss" in logs and self.state.global_step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+trainer.StageTrainer.log = log_and_signal
+"""
 MIDTRAIN = {
     "sequence_length": 64,
+    "packing": "wrap",
     "batch": 4,
     "micro_batch": 2,
     "max_steps": 6,
@@ -66,9 +81,10 @@ MIDTRAIN = {
 }
 
 
-def train(
+def command_of(
     stage: str, data: Path, output: Path, model: Path, work: Path, config: dict[str, Any], *, before: str = ""
-) -> "subprocess.CompletedProcess[str]":
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and the environment of a stage in a process of its own."""
     arguments = [stage, str(data), str(output), str(model), str(work), json.dumps(config)]
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
@@ -77,7 +93,11 @@ def train(
         "TORCH_EXTENSIONS_DIR": str(work.parent / "extensions"),
         "CXX": "/nowhere/c++",  # nothing may be compiled
     }
-    command = [sys.executable, "-c", CODE.format(before=before), *arguments]
+    return [sys.executable, "-c", CODE.format(before=before), *arguments], environment
+
+
+def train(*arguments: Any, before: str = "") -> "subprocess.CompletedProcess[str]":
+    command, environment = command_of(*arguments, before=before)
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -147,9 +167,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_a_step(straight: Path, model: P
     import torch
     from transformers import AutoModelForCausalLM
 
-    from d3.train.packed_data import PackedDocuments
-
-    source = PackedDocuments([shard], sequence_length=64, seed=0, mask_documents=True)
+    source = Sequences(TokenShards([shard]), packing="wrap", limit=64, seed=0)
     base = AutoModelForCausalLM.from_pretrained(model).eval()
     total, count = 0.0, 0
     for at in range(4):
@@ -187,6 +205,57 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.prov.json"]
 
 
+def test_a_signal_leaves_a_whole_checkpoint_of_its_step(
+    straight: Path, model: Path, shard: Path, tmp_path: Path
+) -> None:
+    work, output = tmp_path / "work", tmp_path / "model"
+    # settings of the machine may change between the two: they are no part of the run
+    config = {"midtrain": {**MIDTRAIN, "save_steps": 100}}
+    stopped = train("midtrain", shard, output, model, work, config, before=SIGNAL_AFTER_STEP_3)
+    assert stopped.returncode == 1
+    assert stopped.stderr.splitlines()[-1].startswith(f"error: {work}: midtrain: stopped by a signal")
+    assert not output.exists()
+    assert [path.name for path in work.glob("checkpoints/*/complete")] == ["complete"]
+    assert (work / "checkpoints" / "checkpoint-4" / "complete").exists()  # the signal came after step 3 was looked at
+    done = train("midtrain", shard, output, model, work, {"midtrain": MIDTRAIN})
+    assert done.returncode == 0, done.stderr
+    assert "goes on from checkpoint-4" in done.stderr
+    assert file_digest(output) == file_digest(straight)
+
+
+def test_a_diverging_run_publishes_nothing_and_keeps_its_last_good_checkpoint(
+    model: Path, shard: Path, tmp_path: Path
+) -> None:
+    rate = {"learning_rate": 1e30, "warmup_steps": 2, "clip": 1e9}
+    config = {"midtrain": {**MIDTRAIN, "save_steps": 1, "optimizer": rate}}
+    done = train("midtrain", shard, tmp_path / "model", model, tmp_path / "work", config)
+    assert done.returncode == 1
+    assert "training diverged at step 3: the norm of the gradient is nan" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "model").exists()
+    # The second step wrote the weights that gave the loss of the third; the first one's are still good.
+    left = sorted(path.name for path in (tmp_path / "work" / "checkpoints").iterdir())
+    assert left == ["checkpoint-1"]
+
+
+@pytest.mark.slow
+def test_a_signal_stops_all_processes(model: Path, shard: Path, tmp_path: Path) -> None:
+    settings = {**MIDTRAIN, "micro_batch": 1, "processes": 2, "max_steps": 5000, "epochs": 9999}
+    command, environment = command_of(
+        "midtrain", shard, tmp_path / "model", model, tmp_path / "work", {"midtrain": settings}
+    )
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("training:"):
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+    assert process.returncode == 1, rest
+    assert "stopped by a signal after a whole checkpoint" in rest.splitlines()[-1]
+    newest = max((tmp_path / "work" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    assert (newest / "complete").exists()
+
+
 def write_examples(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
     examples = [
         {"id": f"row{number}", "sample": 0, "prompt": prompt, "completion": completion}
@@ -196,31 +265,39 @@ def write_examples(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
 
 
 def test_fine_tuning_counts_what_follows_the_prompt(straight: Path, tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
-
-    rows = [(text[:60], text[:300]) for text in library_texts(9)]
-    faulty = [("a", "b"), ("same", "same"), ("word " * 200, "word " * 200 + "end")]
+    prompts = [example_prompt("a.py", "", f"Do {number}.") for number in range(9)]
+    diffs = [[f"@@ -{line},0 +{line + 1} @@\n+x = {number}" for line in range(number)] for number in range(9)]
+    rows = [(prompt, example_completion(prompt, steps)) for prompt, steps in zip(prompts, diffs, strict=True)]
+    faulty = [("a", "b"), ("same", "same"), (prompts[0], prompts[0] + "word " * 200)]
     data = write_examples(tmp_path / "rows.parquet", [*rows, *faulty])
-    sft = {"sequence_length": 128, "batch": 4, "micro_batch": 2, "max_steps": None, "epochs": 2, "zero_stage": 0}
-    done = train("sft", data, tmp_path / "model", straight, tmp_path / "work", {"sft": sft})
+    settings = {"sequence_length": 200, "batch": 2, "max_steps": None, "epochs": 2}
+    done = train("sft", data, tmp_path / "model", straight, tmp_path / "work", {"sft": settings})
     assert done.returncode == 0, done.stderr
-    assert "3 rows dropped" in done.stderr
     record = json.loads((tmp_path / "model" / "training.json").read_text())
+    encoder = Encoder(Vocabulary.read(straight), sequence_length=200)
+    encoded = [row for row in (encoder.encode(*pair) for pair in rows) if isinstance(row, Encoded)]
+    cut = [row for row in encoded if row.left_out]
+    assert 0 < len(cut) < len(encoded) == 9
     assert record["rows"]["dropped"] == {"no_answer": 1, "prompt_mismatch": 1, "too_long": 1}
     assert [(row["id"], row["reason"]) for row in record["dropped"]] == [
         ("row9", "prompt_mismatch"),
         ("row10", "no_answer"),
         ("row11", "too_long"),
     ]
-    assert record["steps"] == 5  # 18 rows of two epochs in fours
-    tokenizer = Tokenizer.from_file(str(straight / "tokenizer.json"))
-    lengths = [min(len(tokenizer.encode(completion).ids) + 1, 128) for _, completion in rows]
-    assert record["tokens"] == 2 * sum(lengths)
-    firsts = [
-        next(at for at, (_, end) in enumerate(tokenizer.encode(completion).offsets) if end > len(prompt))
-        for prompt, completion in rows
-    ]
-    assert record["loss_tokens"] == 2 * sum(length - first for length, first in zip(lengths, firsts, strict=True))
+    packing = record["packing"]
+    tokens = sum(len(row.tokens) for row in encoded)
+    assert (packing["packing"], packing["tokens"], packing["torn"], packing["behind_tear"]) == (
+        "best_fit",
+        tokens,
+        0,
+        0,
+    )
+    assert (packing["cut"], packing["left_out"]) == (len(cut), sum(row.left_out for row in cut))
+    assert packing["sequences"] < len(encoded)
+    assert record["tokens"] == 2 * tokens
+    assert record["loss_tokens"] == 2 * sum(len(row.tokens) - row.loss_from for row in encoded)
+    assert record["steps"] == packing["sequences"]  # two epochs in twos
+    assert record["machine"]["save_steps"] == 500
     assert (tmp_path / "model" / "tokenizer.json").exists()
 
 
@@ -273,13 +350,13 @@ def test_tokens_of_another_tokenizer_are_refused(model: Path, shard: Path, tmp_p
     notes = json.loads(shard.with_suffix(".json").read_bytes())
     other.with_suffix(".json").write_text(json.dumps(notes | {"tokenizer_sha256": "0" * 64}))
     with pytest.raises(InputError, match="another tokenizer"):
-        run.midtrain(Config(), [other], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        midtrain.run(Config(), [other], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_sequences_longer_than_the_model_takes_are_refused(model: Path, shard: Path, tmp_path: Path) -> None:
     config = parse_config({"midtrain": {"sequence_length": 513}})
     with pytest.raises(ConfigError, match="the model takes 512 tokens"):
-        run.midtrain(config, [shard], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        midtrain.run(config, [shard], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_weights_that_cannot_be_read_are_named(model: Path, shard: Path, tmp_path: Path) -> None:
@@ -295,30 +372,20 @@ def test_weights_that_cannot_be_read_are_named(model: Path, shard: Path, tmp_pat
 def test_no_row_left_is_an_error_that_says_why(model: Path, tmp_path: Path) -> None:
     data = write_examples(tmp_path / "rows.parquet", [("a", "b"), ("same", "same")])
     with pytest.raises(InputError, match=r"no row left .*prompt_mismatch"):
-        run.sft(Config(), [data], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        sft.run(Config(), [data], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_a_missing_model_or_shard_is_one_line(model: Path, shard: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="download it first"):
-        run.midtrain(Config(), [shard], tmp_path / "model", model="nobody/nothing", work=tmp_path / "work")
+        midtrain.run(Config(), [shard], tmp_path / "model", model="nobody/nothing", work=tmp_path / "work")
     with pytest.raises(D3Error, match="no such file"):
-        run.midtrain(Config(), [tmp_path / "no.npy"], tmp_path / "model", model=str(model), work=tmp_path / "work")
-
-
-def test_checkpoints_of_another_run_are_forgotten(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
-    run._forget_other_runs(tmp_path, "one")
-    checkpoint.mkdir(parents=True)
-    run._forget_other_runs(tmp_path, "one")
-    assert checkpoint.exists()
-    run._forget_other_runs(tmp_path, "two")
-    assert not checkpoint.exists()
+        midtrain.run(Config(), [tmp_path / "no.npy"], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_a_work_folder_has_one_master(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(run.time, "sleep", lambda _: None)
-    with run._locked(tmp_path / "work"):
-        with pytest.raises(ToolError, match="another process trains here"), run._locked(tmp_path / "work"):
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda _: None)
+    with checkpoints.locked(tmp_path / "work"):
+        with pytest.raises(ToolError, match="another process trains here"), checkpoints.locked(tmp_path / "work"):
             pass
         assert (tmp_path / "work").exists()
     assert not (tmp_path / "work").exists()

@@ -9,7 +9,7 @@ import json
 import os.path
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -44,6 +44,9 @@ class Decides:
     `path`: what it names decides, however the path to it is spelled."""
 
 
+Value = TypeVar("Value")
+Machine = Annotated[Value, Decides("nothing")]
+"""A setting that belongs to the machine: it decides no row."""
 Number = BeforeValidator(_no_switch)
 Share = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[int, Field(gt=0), Number]
@@ -432,8 +435,12 @@ class Training(Section):
     """Tokens per sequence."""
     batch: Positive = 2
     """Sequences per optimizer step, over all processes: a multiple of micro_batch x processes."""
-    micro_batch: Positive = 1
-    """Sequences per process and forward pass."""
+    too_long: Annotated[Literal["drop", "cut_at_diff"], Neutral("cut_at_diff")] = "cut_at_diff"
+    """Rows longer than a sequence: `drop` them, or `cut_at_diff`: leave out the diffs that do not fit. With packing
+    `wrap` they are torn like the others."""
+    micro_batch: Machine[Positive] = 1
+    """Sequences per process and forward pass. This and the other settings of the machine decide no result but for the
+    rounding of sums: they make nothing stale."""
     epochs: PositiveFloat = 1
     """Passes over the data."""
     max_steps: Positive | None = 6
@@ -442,13 +449,13 @@ class Training(Section):
     """AdamW and its learning-rate schedule."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type of the computation."""
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage: what is sharded over the processes."""
-    gradient_checkpointing: bool = False
+    zero_stage: Machine[Literal[0, 1, 2, 3]] = 2
+    """DeepSpeed ZeRO stage: what is sharded over the processes; one process in float32 shards nothing (0)."""
+    gradient_checkpointing: Machine[bool] = False
     """Recompute activations in the backward pass instead of storing them."""
-    save_steps: Positive = 500
+    save_steps: Machine[Positive] = 500
     """Steps between checkpoints; a killed run resumes from the last one."""
-    processes: Positive = 1
+    processes: Machine[Positive] = 1
     """Processes (GPUs) that share a batch."""
 
     @model_validator(mode="after")
@@ -463,12 +470,19 @@ class Training(Section):
 class Midtrain(Training):
     """Mid-training on D3: packed sequences, the loss on all tokens [authors' code]."""
 
+    packing: Annotated[Literal["best_fit", "wrap"], Neutral("best_fit")] = "best_fit"
+    """`best_fit`: whole rows, put together so that little of a sequence is empty; `wrap`: all rows joined and torn
+    wherever a sequence ends, which leaves many tokens without their instruction [authors' code]."""
     mask_documents: bool = True
     """Whether attention stays inside a document [authors' code: generate_doc_lengths]."""
 
 
 class Sft(Training):
-    """Supervised fine-tuning: one example per sequence, the loss on the tokens after the prompt."""
+    """Supervised fine-tuning: whole examples, the loss on the tokens after the prompt."""
+
+    packing: Annotated[Literal["best_fit", "none"], Neutral("best_fit")] = "best_fit"
+    """`best_fit`: as many examples per sequence as fit; attention stays inside each; `none`: one example per sequence
+    [authors' code]."""
 
 
 class Model(Section):
@@ -560,7 +574,9 @@ class Config(Section):
     tokens: Tokens = Tokens()
     midtrain: Midtrain = Midtrain()
     sft: Sft = Sft(
-        max_steps=6, optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01)
+        batch=1,
+        max_steps=6,
+        optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01),
     )
     arms: dict[Name, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}
     """Training variants to compare, by name."""

@@ -11,14 +11,18 @@ alone that stay when an answer follows. They are a prefix of the tokens of every
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from d3.core.example_format import OPENING
+from d3.core.example_format import CODE_END, DIFF, OPENING
 from d3.core.tokenizer_file import Vocabulary, plain_settings
 from d3.errors import ConfigError
+
+BOUNDARY = re.compile(rf"\n{re.escape(DIFF)}|\n{re.escape(CODE_END)}\Z")
+"""What follows a diff in an example: the next one, or the end."""
 
 
 class PlainText:
@@ -26,7 +30,7 @@ class PlainText:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Load a tokenizer from what its `tokenizer.json` holds."""
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer, processors
 
         state = plain_settings(settings)
         added = [token for token in state.get("added_tokens") or [] if token["special"]]
@@ -37,6 +41,8 @@ class PlainText:
         self.begin = [token for token, _ in marks] if 0 in whole.special_tokens_mask else []
         """Control tokens that the tokenizer puts before every text."""
         self._tokenizer.encode_special_tokens = True
+        # others cut white space off the places of tokens
+        self._tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
         self._inside = re.compile("|".join(f"(?<={re.escape(t[0])}){re.escape(t[1:])}" for t in self.control.values()))
 
     def ids(self, text: str) -> list[int]:
@@ -54,6 +60,12 @@ class PlainText:
         if found:
             raise ConfigError(f"the tokenizer cannot write {self.control[min(found)]!r} as plain text")
         return ids
+
+    def ends(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+        """Return the text of some ids and where in it each of them ends; ("", []) if it has other ids."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return (text, [end for _, end in encoding.offsets]) if encoding.ids == list(ids) else ("", [])
 
 
 def _cut(text: str, places: list[int]) -> list[str]:
@@ -83,6 +95,21 @@ class ExampleTokens:
         alone, followed = self._text.ids(prompt), self._text.ids(prompt + OPENING)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(alone, followed, strict=False))
         return self.begin + [token for token, _ in same]
+
+    def whole_diffs(self, tokens: Sequence[int], limit: int) -> int:
+        """Return how many first tokens of an example, at most `limit`, end where one of its diffs ends.
+
+        0 if not even the prompt and one diff fit, or if the text of the tokens is not what it was made of.
+        """
+        text, ends = self._text.ends(tokens[len(self.begin) :])
+        first = text.find(f"\n{DIFF}")
+        found = [match.start() for match in BOUNDARY.finditer(text, first + 1)] if first >= 0 else []
+        best = 0
+        for place in found:  # behind the last character of a diff, or behind its newline
+            count = bisect_right(ends, place + 1)
+            if count and ends[count - 1] >= place and len(self.begin) + count <= limit:
+                best = len(self.begin) + count
+        return best
 
 
 def begins_with(tokens: Sequence[int], prompt: Sequence[int]) -> bool:

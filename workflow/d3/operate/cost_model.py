@@ -40,6 +40,10 @@ class Observation(NamedTuple):
     trained data."""
     whole: bool
     """Whether all of its work was done in this attempt, so that its times count."""
+    machine: Mapping[str, Any] | None = None
+    """Settings of the machine that a training run was made with."""
+    row_tokens: float = 0
+    """Tokens of a row that was trained on."""
 
     @property
     def asked(self) -> bool:
@@ -115,9 +119,13 @@ def _observed(stage: Stage, statement: Path, figures: Finished) -> Observation:
     asked, known = int(usage.get("asked", 0)), int(usage.get("journal", 0))
     tokens = (int(usage.get("prompt_tokens", 0)), int(usage.get("answer_tokens", 0)))
     units = float(figures.read)
+    machine, row_tokens = None, 0.0
     if stage.record:
         record = _json(_record_of(statement, stage))
         tokens = (int(record.get("tokens", 0)), 0)
+    if stage.trains:
+        machine = record.get("machine", {})
+        row_tokens = record.get("packing", {}).get("tokens", 0) / max(record.get("rows", {}).get("kept", 0), 1)
     if stage.cost.unit == "asked token" and any(tokens):
         units = tokens[0] + ANSWER_WEIGHT * tokens[1]
     elif stage.cost.unit == "trained token":
@@ -125,7 +133,7 @@ def _observed(stage: Stage, statement: Path, figures: Finished) -> Observation:
     elif stage.cost.unit == "sequence" and asked + known:
         units = float(asked)
     whole = known <= MOST_FROM_JOURNAL * (asked + known) and figures.attempts <= 1
-    return Observation(figures, units, tokens, whole)
+    return Observation(figures, units, tokens, whole, machine, row_tokens)
 
 
 def _record_of(statement: Path, stage: Stage) -> Path:

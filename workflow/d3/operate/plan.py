@@ -228,14 +228,14 @@ class _Planner:
     def sft(self) -> None:
         settings, arms = self.config.sft, self.works["sft"]
         rows = self.stages["sft_data"].rows_out
-        examples = rows * settings.epochs
+        known = [one.row_tokens for one in self.rates["sft"].observations] if "sft" in self.rates else []
+        each = sum(known) / len(known) if any(known) else cost_defaults.SFT_TOKENS
+        each = min(each, settings.sequence_length)
+        tokens = rows * settings.epochs * each
         if settings.max_steps is not None:
-            examples = min(examples, float(settings.max_steps * settings.batch))
-        seen = self.rates.get("sft")
-        each = cost_defaults.SFT_TOKENS
-        if seen and (known := [one for one in seen.observations if one.tokens[0] and one.figures.config]):
-            each = sum(one.tokens[0] for one in known) / sum(_examples(one.figures.config) for one in known)
-        tokens = arms * examples * min(each, settings.sequence_length)
+            sequence = settings.sequence_length if settings.packing == "best_fit" else each
+            tokens = min(tokens, float(settings.max_steps * settings.batch * sequence))
+        tokens *= arms
         self.add("sft", rows * arms, 0, tokens=tokens, units=tokens)
 
     def generate(self) -> None:
@@ -302,7 +302,7 @@ class _Planner:
         config = seen.figures.config
         if STAGES[stage].trains:
             names: tuple[str, ...] = ("dtype", "processes", "gradient_checkpointing")
-            mine, old = getattr(self.config, stage).model_dump(), config.get(stage) or {}
+            mine, old = getattr(self.config, stage).model_dump(), {**(config.get(stage) or {}), **(seen.machine or {})}
             same_model = config.get("model") in (None, self.config.model.model_dump())
             return same_model and all(old.get(name) == mine[name] for name in names)
         if not STAGES[stage].asks:
@@ -357,12 +357,6 @@ def _model(work: Work) -> tuple[str, str | None]:
     """Return the name and the commit of the model that a job makes or fetches."""
     name, _, revision = work.output.name.partition("@")
     return (EMBEDDED, None) if name == MODEL_NAME else (name.replace("--", "/", 1), revision)
-
-
-def _examples(config: Mapping[str, Any]) -> float:
-    """Give the examples that a fine-tuning run of these settings read."""
-    section = config.get("sft") or {}
-    return float((section.get("max_steps") or 1) * section.get("batch", 1))
 
 
 def _limit(config: Mapping[str, Any], stage: str) -> int:

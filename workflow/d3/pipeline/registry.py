@@ -232,7 +232,7 @@ _RECORDS = (
     ),
     Stage(
         name="midtrain",
-        module="d3.train.run",
+        module="d3.train.midtrain",
         settings=("seed", "model", "midtrain"),
         upstream=("tokens",),
         environment="train",
@@ -301,7 +301,7 @@ _RECORDS = (
     ),
     Stage(
         name="sft",
-        module="d3.train.run",
+        module="d3.train.sft",
         settings=("seed", "model", "sft"),
         upstream=("sft_data",),
         environment="train",

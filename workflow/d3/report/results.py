@@ -51,6 +51,7 @@ def training(job: Job, midtrain: Path | None, sft: Mapping[str, Path]) -> Iterat
                 "stage": stage,
                 "name": name,
                 "rows": record["rows"],
+                "packing": record["packing"],
                 "steps": record["steps"],
                 "tokens": record["tokens"],
                 "loss_tokens": record["loss_tokens"],

@@ -8,6 +8,7 @@ bytes are the same on one node and on several, since the sums run over processes
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any, Self
 from d3.core.paths import IMPORT_ROOT
 from d3.core.processes import die_with_parent
 from d3.errors import ConfigError, ToolError
+from d3.train.stops import SIGNALS, StopRequestedError, requested, signals_stop
 
 VARIABLES = ("D3_NODES", "D3_NODE_RANK", "D3_MASTER_ADDR", "D3_MASTER_PORT", "D3_LAUNCH")
 """What the launcher sets for every node."""
@@ -69,6 +71,7 @@ class Nodes:
         """Give the arguments of Python that start this node's processes."""
         local = self.local_processes(processes, stage)
         line = ["-m", "torch.distributed.run", f"--nnodes={self.count}", f"--nproc-per-node={local}"]
+        line += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
         if self.count == 1:
             return [*line, "--standalone"]
         return [
@@ -80,22 +83,36 @@ class Nodes:
 
 
 def start(nodes: Nodes, plan: Path, processes: int, stage: str) -> None:
-    """Run this node's share of the processes of a plan; raises ToolError when one of them fails."""
+    """Run this node's share of the processes of a plan; raise ToolError when one of them fails or a signal stops them.
+
+    torchrun would end its processes half a minute after a signal, wherever they are. So it ignores those of
+    `d3.train.stops`, which the processes look after themselves.
+    """
+    work = plan.parent
     search = os.pathsep.join(filter(None, [str(IMPORT_ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, *nodes.launcher(processes, stage), "-m", "d3.train.worker", str(plan)],
         env=os.environ | {"PYTHONPATH": search, "TORCH_CPP_LOG_LEVEL": "ERROR"},
-        preexec_fn=die_with_parent,
+        preexec_fn=_before_launch,
     )
     try:
-        code = process.wait()
+        with signals_stop(work):
+            code = process.wait()
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             process.wait()
+    if code and requested(work):
+        raise StopRequestedError(stage, work)
     if code:
         where = f"node {nodes.rank} ({socket.gethostname()})" if nodes.count > 1 else ""
         raise ToolError(f"{stage}: a training process ended with {code}", where=where, remedy="see its lines above")
+
+
+def _before_launch() -> None:
+    die_with_parent()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def join(nodes: Nodes, work: Path, processes: int, stage: str, *, poll: float = 1.0) -> None:

@@ -10,6 +10,14 @@ BUCKET = 50_000_000
 """Elements that DeepSpeed reduces at once. Its default of 5e8 takes 2 GB for the buffer alone."""
 
 
+def sharding(settings: Training) -> int:
+    """Return the ZeRO stage: none for one process in float32, which has nobody to share with.
+
+    In bfloat16 a stage keeps the float32 master weights, so it stays.
+    """
+    return 0 if settings.processes == 1 and settings.dtype == "float32" else settings.zero_stage
+
+
 def warmup_steps(optimizer: Optimizer, steps: int) -> int:
     """Give the steps of linear warm-up in a run of `steps`: whole ones, so a very short run has none."""
     return optimizer.warmup_steps or math.floor(optimizer.warmup_ratio * steps)
@@ -45,12 +53,12 @@ def deepspeed_settings(settings: Training, accumulation: int) -> dict[str, Any]:
     of weight decay, so nothing is compiled at run time.
     """
     zero: dict[str, Any] = {
-        "stage": settings.zero_stage,
+        "stage": sharding(settings),
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
         "contiguous_gradients": True,
     }
-    if settings.zero_stage == 3:
+    if sharding(settings) == 3:
         zero |= {"stage3_gather_16bit_weights_on_model_save": True, "sub_group_size": 10**9}
     return {
         "train_batch_size": settings.batch,

@@ -1,7 +1,9 @@
 """The Trainer with our order, our weight decay, our checkpoints and a record of every step."""
 
+import math
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,14 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from d3.core.progress import Progress
+from d3.core.tables import remove
+from d3.errors import ToolError
 from d3.train.checkpoints import mark_complete
 from d3.train.data import Stream
+from d3.train.metrics import Metrics
+from d3.train.stops import MEDIAN_STEPS, RUNAWAY_STEPS, fault, requested
+
+LOOKED_BACK = MEDIAN_STEPS + RUNAWAY_STEPS
 
 
 class StageTrainer(Trainer):  # type: ignore[misc]
@@ -23,14 +31,24 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     number, so that the clip threshold and the learning rate lose their meaning.
     """
 
-    def __init__(self, *, stream: Stream, decay_embeddings: bool, save_steps: int, **settings: Any) -> None:
+    def __init__(
+        self, *, stream: Stream, decay_embeddings: bool, save_steps: int, metrics: Path | None, **settings: Any
+    ) -> None:
         super().__init__(train_dataset=stream, **settings)
         self.stream, self.decay_embeddings = stream, decay_embeddings
         self._loss_tokens = 0
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Keeper(save_steps))
+        self.keeper = _Keeper(save_steps)
+        self.add_callback(self.keeper)
         if self.is_world_process_zero():
-            self.add_callback(_Reporter(stream))
+            self.add_callback(_Reporter(metrics))
+
+    def training_step(self, *arguments: Any, **more: Any) -> Any:
+        """Compute a micro batch. Without sharding, DeepSpeed clips the gradient and forgets its norm."""
+        engine = self.deepspeed
+        if engine is not None and not engine.zero_optimization():
+            engine.clip_fp32_gradients = partial(_clip, engine)
+        return super().training_step(*arguments, **more)
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Name the parameters that weight decay is applied to: no norms, no biases, and embeddings
@@ -50,26 +68,58 @@ class StageTrainer(Trainer):  # type: ignore[misc]
             logs["tokens"] = self.stream.step_tokens(self.state.global_step - 1)
             logs["loss_tokens"] = self._loss_tokens
         super().log(logs, start_time)
+        if "loss" in logs:
+            self._stop_if_diverged(logs)
+
+    def _stop_if_diverged(self, logs: dict[str, float]) -> None:
+        """Raise ToolError, in every process, when the loss is no use any more; the step is not saved then."""
+        step = self.state.global_step
+        losses = [line["loss"] for line in self.state.log_history[-LOOKED_BACK:] if "loss" in line]
+        norm = logs.get("grad_norm")
+        reason = fault(losses, norm)
+        if reason is None:
+            return
+        folder = Path(self.args.output_dir)
+        if not math.isfinite(losses[-1] + (norm or 0)) and self.is_world_process_zero():
+            remove(folder / f"checkpoint-{step - 1}")  # its weights gave this loss and this gradient
+        raise ToolError(
+            f"training diverged at step {step}: {reason}",
+            where=str(folder),
+            remedy="lower optimizer.learning_rate, or look at the data; checkpoints of good steps are kept",
+        )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Make the folder alone: DeepSpeed's part of a checkpoint holds the weights already."""
         Path(str(output_dir)).mkdir(parents=True, exist_ok=True)
 
     def record(self) -> list[dict[str, float | None]]:
-        """Give the steps so far, those before a restart included. ZeRO stage 0 tells no gradient norm."""
+        """Return the steps so far, those before a restart included."""
         names = ("step", "loss", "learning_rate", "grad_norm", "tokens", "loss_tokens")
         return [{name: line.get(name) for name in names} for line in self.state.log_history if "loss" in line]
 
 
+def _clip(engine: Any) -> None:
+    """Clip the gradient of a DeepSpeed engine as it does itself, and keep the norm where it is looked for."""
+    norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), engine.gradient_clipping())
+    engine._global_grad_norm = float(norm)
+
+
 class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Asks for a checkpoint every so many steps, and marks it when it is whole."""
+    """Asks for a checkpoint every so many steps and when a signal came, and marks it when it is whole."""
 
     def __init__(self, every: int) -> None:
         self.every = every
+        self.stopped = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for a checkpoint, but not at the end, where the model itself is written."""
-        control.should_save = state.global_step % self.every == 0 and state.global_step < state.max_steps
+        if state.global_step == state.max_steps:
+            control.should_save = False
+            return
+        asked = torch.tensor([requested(Path(args.output_dir).parent)], dtype=torch.int32, device=args.device)
+        torch.distributed.broadcast(asked, src=0)
+        self.stopped = control.should_training_stop = bool(asked.item())
+        control.should_save = self.stopped or state.global_step % self.every == 0
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait for all processes, then mark the checkpoint."""
@@ -80,10 +130,11 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Prints progress lines."""
+    """Prints progress lines and writes metrics."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    def __init__(self, metrics: Path | None) -> None:
+        self.path = metrics
+        self.lines: Metrics | None = None
         self.progress: Progress | None = None
         self.tokens = 0
         self.start = 0.0
@@ -92,6 +143,8 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         """Start the clock."""
         self.progress = Progress("training", state.max_steps, "steps", done=state.global_step)
         self.start = time.monotonic()
+        if self.path is not None:
+            self.lines = Metrics(self.path, done=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Count a step."""
@@ -100,8 +153,12 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
             speed = self.tokens / (time.monotonic() - self.start)
             self.progress.note = f"loss {logs['loss']:.4f}, {speed:.0f} tokens/s"
             self.progress.advance()
+        if self.lines is not None and "loss" in logs:
+            self.lines.write(state.global_step, logs)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Print the last line."""
         if self.progress is not None:
             self.progress.close()
+        if self.lines is not None:
+            self.lines.close()

@@ -13,17 +13,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from d3.config.models import Midtrain, Sft, Training
 from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
-from d3.errors import D3Error, InputError, explain
+from d3.errors import D3Error, InputError, ToolError, explain
 from d3.train.checkpoints import last_complete
-from d3.train.data import Source, Stream, collate
-from d3.train.packed_data import PackedDocuments
-from d3.train.sft_data import Answers
+from d3.train.data import Stream, collate
+from d3.train.plan import Plan
+from d3.train.stops import StopRequestedError, signals_stop
 
 SECTIONS: dict[str, type[Training]] = {"midtrain": Midtrain, "sft": Sft}
 RECORD = "steps.json"
@@ -61,10 +62,10 @@ def environment(processes: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def train(plan: dict[str, Any]) -> None:
-    """Train as `plan` says; see `d3.train.run` for its keys."""
-    settings = SECTIONS[plan["stage"]].model_validate(plan["settings"])
-    with environment(settings.processes):
+def train(plan: Plan) -> None:
+    """Train as a plan says."""
+    settings = SECTIONS[plan.stage].model_validate(plan.settings)
+    with environment(settings.processes), signals_stop(Path(plan.work)):
         import torch
 
         try:
@@ -74,21 +75,17 @@ def train(plan: dict[str, Any]) -> None:
                 torch.distributed.destroy_process_group()
 
 
-def _train(plan: dict[str, Any], settings: Training) -> None:
+def _train(plan: Plan, settings: Training) -> None:
     import torch
     from transformers import TrainingArguments
     from transformers.utils import logging
 
-    from d3.train.settings import trainer_settings
+    from d3.train.settings import sharding, trainer_settings
     from d3.train.trainer import StageTrainer
 
-    seed, work = derive_seed(plan["seed"], plan["stage"], bits=31), Path(plan["work"])
-    data = [Path(path) for path in plan["data"]]
-    source: Source
-    if isinstance(settings, Midtrain):
-        source = PackedDocuments.of(settings, data, plan["seed"])
-    else:
-        source = Answers(data[0], seed=plan["seed"], cache=work / "cache")
+    seed, work = derive_seed(plan.seed, plan.stage, bits=31), Path(plan.work)
+    stage = import_module(f"d3.train.{plan.stage}")  # by name: an edit of one stage concerns the other one not
+    source = stage.source(plan, settings)
     stream = Stream(source, settings)
     _start_group()
     logging.disable_progress_bar()
@@ -103,37 +100,46 @@ def _train(plan: dict[str, Any], settings: Training) -> None:
             gpu=torch.cuda.is_available(),
         )
     )
-    model = _load_model(plan["model"], settings)
+    model = _load_model(plan.model, settings)
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False
     trainer = StageTrainer(
         stream=stream,
-        decay_embeddings=plan["stage"] == "sft",
+        decay_embeddings=plan.decay_embeddings,
         save_steps=settings.save_steps,
+        metrics=Path(plan.metrics) if plan.metrics else None,
         model=model,
         args=arguments,
-        data_collator=partial(collate, pad=plan["eos_id"]),
+        data_collator=partial(collate, pad=plan.eos_id),
     )
     checkpoint = last_complete(work / "checkpoints") if trainer.is_world_process_zero() else None
     found = [str(checkpoint) if checkpoint else None]
     torch.distributed.broadcast_object_list(found, src=0)
     if found[0] and trainer.is_world_process_zero():
-        print(f"{plan['stage']}: goes on from {Path(found[0]).name}", file=sys.stderr, flush=True)
+        print(f"{plan.stage}: goes on from {Path(found[0]).name}", file=sys.stderr, flush=True)
     trainer.train(resume_from_checkpoint=found[0])
+    if trainer.keeper.stopped:
+        raise StopRequestedError(plan.stage, work)
     weights = None
-    if settings.zero_stage == 3:  # every process has a share of each tensor
+    if sharding(settings) == 3:  # every process has a share of each tensor
         weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
         if weights is not None:  # process 0
             for name in model.all_tied_weights_keys:
                 weights.pop(name, None)
     if trainer.is_world_process_zero():
-        output = Path(plan["output"])
+        kept = weights if weights is not None else model.state_dict()
+        if broken := [name for name, tensor in kept.items() if not bool(torch.isfinite(tensor).all())]:
+            raise ToolError(
+                f"{plan.stage}: weights are not finite after the last step: {broken[0]}",
+                remedy=f"lower {plan.stage}.optimizer.learning_rate",
+            )
+        output = Path(plan.output)
         output.mkdir(parents=True, exist_ok=True)
         model.config.use_cache = True
         model.save_pretrained(output, state_dict=weights)
         for path in output.glob("*.safetensors"):  # written for the owner's eyes alone
             shutil.copymode(output / "config.json", path)
-        (output / RECORD).write_text(json.dumps(trainer.record()), encoding="utf-8")
+        (output / RECORD).write_text(json.dumps(trainer.record(), allow_nan=False), encoding="utf-8")
     torch.distributed.barrier()
 
 
@@ -169,7 +175,7 @@ def main() -> int:
     """Run one process of a launched group; gives the exit code."""
     die_with_parent()
     try:
-        train(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        train(Plan(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
     except Exception as error:
         line = explain(error)
         if line is None:
