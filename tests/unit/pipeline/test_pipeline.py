@@ -46,7 +46,7 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"sft": {"batch": 8}}, AFTER_SFT),
         ({"pairs": {"sample": 2}}, {"pairs", "pair_duplicates", "pair_diffs", "sft_data"} | AFTER_SFT),
         ({"generate": {"temperature": 0.8}}, {"generate", "execute", "scores", "report"}),
-        ({"execute": {"memory_mb": 512}}, {"execute", "scores", "report"}),
+        ({"execute": {"memory_mb": 512}}, {"gate", "execute", "scores", "report"}),
         ({"scores": {"resamples": 10}}, {"scores", "report"}),
         ({"run": "other"}, {"report"}),
     ],

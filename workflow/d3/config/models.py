@@ -445,6 +445,10 @@ class Execute(Section):
     """Wall-time limit of one program with its tests [authors' code]."""
     memory_mb: Positive = 1024
     """Address-space limit of one program."""
+    processes: Annotated[int, Field(ge=0, le=8), Neutral(0)] = 0
+    """Whether programs may start processes (`multiprocessing`); 0: those that need them are `unsupported`."""
+    time_zones: Annotated[bool, Neutral(False)] = False
+    """Whether programs see the machine's time-zone data; false: those that need it are `unsupported`."""
 
 
 class Scores(Section):
@@ -456,6 +460,9 @@ class Scores(Section):
     """Confidence level of the bootstrap intervals over tasks."""
     resamples: Positive = 2000
     """Number of bootstrap resamples."""
+    vacuous: Annotated[bool, Neutral(False)] = False
+    """Count, too, the tasks that the benchmark's gate leaves out: those whose tests a constant passes, or
+    the reference does not."""
 
 
 class Config(Section):
