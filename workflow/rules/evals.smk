@@ -65,9 +65,39 @@ rule execute:
         """
 
 
+rule gate:
+    """Examine the tasks of {wildcards.benchmark}: references pass, nothing else does."""
+    input:
+        tasks=tasks_input,
+    output:
+        f"{DIR['gate']}/{{benchmark}}.json",
+    log:
+        "logs/gate/{benchmark}.log",
+    benchmark:
+        "logs/usage/gate/{benchmark}.tsv"
+    container:
+        image(CHAIN.environment("gate"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "gate").of_rule(),
+    params:
+        benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        stale=benchmark_settings("gate"),
+    shell:
+        """
+        d3 gate --settings {params.stale[settings]:q} \
+            --benchmark {params.benchmark:q} \
+            --tasks {input.tasks:q} \
+            --workers {threads} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule scores:
     """Score the arm {wildcards.arm} on {wildcards.benchmark}."""
     input:
+        gate=f"{DIR['gate']}/{{benchmark}}.json",
         samples=f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
         verdicts=f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     output:
@@ -87,6 +117,7 @@ rule scores:
             --arm {params.arm:q} \
             --samples {input.samples:q} \
             --verdicts {input.verdicts:q} \
+            --gate {input.gate:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """

@@ -56,7 +56,7 @@ def test_buggy_solutions_of_the_pack_do_not_pass_and_right_ones_do(tmp_path: Pat
 @pytest.mark.slow
 def test_a_sample_of_mbpp_passes_its_base_and_extended_tests(tmp_path: Path) -> None:
     for plus in (False, True):
-        settings = Benchmark(kind="mbppplus", tasks=None, plus_tests=plus)
+        settings = Benchmark(kind="mbppplus", tasks=None, plus_tests=plus, text_tests=True)
         tasks = load_tasks(settings, mbpp(tmp_path))[::40]
         found = judged(tasks, [task.canonical for task in tasks])
         assert {verdict.verdict for verdict in found.values()} == {"passed"}

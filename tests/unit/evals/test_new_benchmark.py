@@ -68,7 +68,7 @@ schema = Config.model_json_schema()["$defs"]["Benchmark"]["properties"]["kind"]
 print(json.dumps([schema["enum"], *map(asdict, load_tasks(config.benchmarks["x"], Path("mbpp.jsonl")))]))
 """
     kinds, first, second = json.loads(printed(tree, program))
-    assert kinds == ["humaneval", "humanevalfix", "humanevalsynth", "mbpp", "mbppplus"]
+    assert kinds == ["humaneval", "humanevalfix", "humanevalplus", "humanevalsynth", "mbpp", "mbppplus"]
     assert first == {
         "task_id": "11",
         "instruction": "Write a function to add 11.",
@@ -84,7 +84,7 @@ print(json.dumps([schema["enum"], *map(asdict, load_tasks(config.benchmarks["x"]
 def test_a_wrong_kind_is_answered_with_all_kinds(tree: Path) -> None:
     done = python(tree, "-m", "d3", "plan", "--quick", "--set", "benchmarks={x: {kind: mbpq}}")
     assert done.returncode == 1
-    kinds = "'humaneval', 'humanevalfix', 'humanevalsynth', 'mbpp' or 'mbppplus'"
+    kinds = "'humaneval', 'humanevalfix', 'humanevalplus', 'humanevalsynth', 'mbpp' or 'mbppplus'"
     assert f"benchmarks.x.kind: given 'mbpq', allowed is {kinds}" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""The sandbox is three files that need nothing else of this package."""
+"""The sandbox is a folder that needs nothing else of this package."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from d3.evals import sandbox
 
 PROGRAM = """
-from sandbox import Limits, Sandbox
+from d3.evals.sandbox import Limits, Sandbox
 with Sandbox(Limits(timeout_seconds=20)) as place:
     for sum in ("a + b", "a - b"):
         print(place.judge(f"def add(a, b):\\n    return {sum}", "assert add(1, 2) == 3", "add").verdict)
@@ -16,8 +16,7 @@ with Sandbox(Limits(timeout_seconds=20)) as place:
 
 
 def test_the_sandbox_runs_without_this_package(tmp_path: Path) -> None:
-    for path in (Path(sandbox.__file__), sandbox.PROGRAM_SIDE, sandbox.TESTS_SIDE):
-        shutil.copy(path, tmp_path)
+    shutil.copytree(Path(sandbox.__file__).parent, tmp_path / "d3" / "evals" / "sandbox")
     (tmp_path / "judge.py").write_text(PROGRAM)
     command = [sys.executable, "-E", "judge.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -3,16 +3,18 @@
 import itertools
 import json
 import random
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import read_rows
-from d3.errors import InputError
+from d3.errors import D3Error, InputError
 from d3.evals.score import pass_at_k, quantile, run
 from helpers.benchmark_files import write_samples
 from helpers.corpus_tables import write_rows
@@ -61,6 +63,16 @@ def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, P
     )
 
 
+def gate(folder: Path, *left_out: str, tasks: Iterable[str] = (), benchmark: str = "humaneval") -> Path:
+    """Write the result of a gate that examined the tasks of `tables` and leaves some out."""
+    verdicts = folder / "verdicts.parquet"
+    names = list(tasks) or sorted(set(pq.read_table(verdicts)["task_id"].to_pylist()))
+    found = {"benchmark": benchmark, "interpreter": "3.11.7", "tasks": names, "left_out": list(left_out)}
+    path = folder / "gate.json"
+    path.write_text(json.dumps(found))
+    return path
+
+
 def config(k: list[int], **scores: object) -> Config:
     return parse_config({"seed": 5, "generate": {"samples": max(k)}, "scores": {"k": k, **scores}})
 
@@ -79,7 +91,7 @@ def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
     ]  # fmt: skip
     samples, verdicts = tables(tmp_path, rows)
     output = tmp_path / "scores.json"
-    run(config([1, 2, 3]), verdicts, samples, output, benchmark="humaneval", arm="d3")
+    run(config([1, 2, 3]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
     result = json.loads(output.read_text())
     assert result["benchmark"] == "humaneval"
     assert result["arm"] == "d3"
@@ -116,7 +128,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_tasks(tmp_path: Path) -> 
     widths = []
     for tasks in (10, 160):
         samples, verdicts = tables(tmp_path, drawn(tasks, 4))
-        run(config([1, 4]), verdicts, samples, tmp_path / "s.json", benchmark="humaneval", arm="d3")
+        run(config([1, 4]), verdicts, samples, gate(tmp_path), tmp_path / "s.json", benchmark="humaneval", arm="d3")
         for entry in json.loads((tmp_path / "s.json").read_text())["pass_at_k"].values():
             assert 0 <= entry["low"] < entry["value"] < entry["high"] <= 1
         widths.append(entry["high"] - entry["low"])
@@ -128,7 +140,15 @@ def test_the_interval_is_that_of_an_independent_bootstrap(tmp_path: Path) -> Non
     rows = [("a", 0, "ok", "passed"), ("b", 0, "ok", "failed")]
     samples, verdicts = tables(tmp_path, rows)
     for confidence, wanted in ((0.4, (0.5, 0.5)), (0.6, (0.0, 1.0))):
-        run(config([1], confidence=confidence), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+        run(
+            config([1], confidence=confidence),
+            verdicts,
+            samples,
+            gate(tmp_path, benchmark="b"),
+            tmp_path / "s.json",
+            benchmark="b",
+            arm="x",
+        )
         entry = json.loads((tmp_path / "s.json").read_text())["pass_at_k"]["1"]
         assert (entry["low"], entry["high"]) == wanted
 
@@ -137,11 +157,19 @@ def test_equal_inputs_give_equal_bytes_and_arms_share_their_draws(tmp_path: Path
     samples, verdicts = tables(tmp_path, drawn(20, 2))
     texts = []
     for arm, name in (("d3", "a.json"), ("d3", "b.json"), ("baseline", "c.json")):
-        run(config([1]), verdicts, samples, tmp_path / name, benchmark="humaneval", arm=arm)
+        run(config([1]), verdicts, samples, gate(tmp_path), tmp_path / name, benchmark="humaneval", arm=arm)
         texts.append((tmp_path / name).read_text())
     assert texts[0] == texts[1]
     assert json.loads(texts[2])["pass_at_k"] == json.loads(texts[0])["pass_at_k"]
-    run(config([1]), verdicts, samples, tmp_path / "d.json", benchmark="mbpp", arm="d3")
+    run(
+        config([1]),
+        verdicts,
+        samples,
+        gate(tmp_path, benchmark="mbpp"),
+        tmp_path / "d.json",
+        benchmark="mbpp",
+        arm="d3",
+    )
     assert json.loads((tmp_path / "d.json").read_text())["pass_at_k"] != json.loads(texts[0])["pass_at_k"]
 
 
@@ -153,18 +181,53 @@ def test_tables_that_do_not_belong_together(tmp_path: Path) -> None:
         folder.mkdir()
         foreign, some = tables(folder, changed)
         with pytest.raises(InputError, match="execute the samples again"):
-            run(config([1]), some, samples, tmp_path / "s.json", benchmark="b", arm="x")
+            run(config([1]), some, samples, gate(tmp_path, benchmark="b"), tmp_path / "s.json", benchmark="b", arm="x")
         with pytest.raises(InputError, match="execute the samples again"):
-            run(config([1]), verdicts, foreign, tmp_path / "s.json", benchmark="b", arm="x")
+            run(
+                config([1]),
+                verdicts,
+                foreign,
+                gate(tmp_path, benchmark="b"),
+                tmp_path / "s.json",
+                benchmark="b",
+                arm="x",
+            )
     with pytest.raises(InputError, match="pass@5 needs more"):
-        run(config([5]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+        run(config([5]), verdicts, samples, gate(tmp_path, benchmark="b"), tmp_path / "s.json", benchmark="b", arm="x")
     wrong, judged = tables(tmp_path, [("a", 0, "no_diff", "passed")])
     with pytest.raises(InputError, match="execute the samples again"):
-        run(config([1]), judged, wrong, tmp_path / "s.json", benchmark="b", arm="x")
+        run(config([1]), judged, wrong, gate(tmp_path, benchmark="b"), tmp_path / "s.json", benchmark="b", arm="x")
     assert not (tmp_path / "s.json").exists()
 
 
 def test_a_bench_without_verdicts_is_an_error(tmp_path: Path) -> None:
     samples, verdicts = tables(tmp_path, [])
     with pytest.raises(InputError, match="holds no verdict"):
-        run(config([1]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+        run(config([1]), verdicts, samples, gate(tmp_path, benchmark="b"), tmp_path / "s.json", benchmark="b", arm="x")
+
+
+def test_tasks_that_the_gate_leaves_out_are_not_counted(tmp_path: Path) -> None:
+    rows = [("a", 0, "ok", "passed"), ("b", 0, "ok", "failed"), ("c", 0, "ok", "passed")]
+    samples, verdicts = tables(tmp_path, rows)
+    output = tmp_path / "s.json"
+    for vacuous, tasks, value in ((False, 2, 1 / 2), (True, 3, 2 / 3)):
+        settings = config([1], vacuous=vacuous)
+        run(settings, verdicts, samples, gate(tmp_path, "c"), output, benchmark="humaneval", arm="d3")
+        result = json.loads(output.read_text())
+        assert (result["tasks"], result["tasks_vacuous"]) == (tasks, 1)
+        assert result["pass_at_k"]["1"]["value"] == pytest.approx(value)
+        assert result["gate"]["interpreter"] == "3.11.7"
+    with pytest.raises(InputError, match="leaves out every task"):
+        run(config([1]), verdicts, samples, gate(tmp_path, "a", "b", "c"), output, benchmark="humaneval", arm="d3")
+
+
+def test_scores_without_a_gate_of_their_benchmark_are_refused(tmp_path: Path) -> None:
+    samples, verdicts = tables(tmp_path, [("a", 0, "ok", "passed"), ("b", 0, "ok", "failed")])
+    output = tmp_path / "s.json"
+    with pytest.raises(InputError, match="examines another benchmark"):
+        run(config([1]), verdicts, samples, gate(tmp_path), output, benchmark="mbpp", arm="d3")
+    with pytest.raises(InputError, match="not task b"):
+        run(config([1]), verdicts, samples, gate(tmp_path, tasks=["a"]), output, benchmark="humaneval", arm="d3")
+    with pytest.raises(D3Error, match="no such file"):
+        run(config([1]), verdicts, samples, tmp_path / "none.json", output, benchmark="humaneval", arm="d3")
+    assert not output.exists()

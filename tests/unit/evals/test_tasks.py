@@ -71,9 +71,9 @@ def test_mbpp_plus(tmp_path: Path) -> None:
     assert (
         task.test == "import sys\n\nimport math\nassert double(2) == math.floor(4.5)\nassert double(sys.maxsize) > 0\n"
     )
-    (extended,) = load_tasks(Benchmark(kind="mbppplus"), path)
+    (extended,) = load_tasks(Benchmark(kind="mbppplus", text_tests=True), path)
     assert extended.test == MBPP_ROW["test"]
-    real = load_tasks(Benchmark(kind="mbppplus", tasks=None), mbpp(tmp_path))
+    real = load_tasks(Benchmark(kind="mbppplus", tasks=None, text_tests=True), mbpp(tmp_path))
     assert len({task.entry_point for task in real}) > len(real) * 0.9
 
 
@@ -153,7 +153,9 @@ def test_malformed_files_are_named_with_line_and_field(tmp_path: Path, change: d
 )
 def test_malformed_mbpp_rows(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load_tasks(Benchmark(kind="mbppplus"), written(tmp_path / "mbpp.jsonl", {**MBPP_ROW, **change}))
+        load_tasks(
+            Benchmark(kind="mbppplus", text_tests=True), written(tmp_path / "mbpp.jsonl", {**MBPP_ROW, **change})
+        )
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ def test_a_stage_has_one_rule_of_its_name(stage: Stage) -> None:
     assert stage.local or f'needs(CHAIN, "{stage.name}").of_rule()' in found[2]
     assert f"DIR['{stage.name}']" in found[2] or stage.name in ("source", "report", "run_record")
     assert (f'journal/{stage.name}"' in found[2]) == stage.journal
-    wildcards = {"shard": "{{shard}}", "arm": "{{arm}}", "evaluation": "{{benchmark}}/{{arm}}"}
+    wildcards = {"shard": "{{shard}}", "arm": "{{arm}}", "benchmark": "{{benchmark}}"}
+    wildcards["evaluation"] = "{{benchmark}}/{{arm}}"
     if stage.over in wildcards:
         for output in stage.outputs:
             path = output.path.rstrip("/").replace("{name}", wildcards[stage.over])
             assert f"{{DIR['{stage.name}']}}/{path}\"" in found[2]
-    others = {"midtrain", "sft", "generate", "execute", "scores"}  # what reruns them depends on the wildcards
+    others = {"midtrain", "sft", "generate", "execute", "gate", "scores"}  # what reruns them depends on the wildcards
     assert stage.name in others or f'stale_when("{stage.name}"' in found[2]
 
 

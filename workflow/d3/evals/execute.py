@@ -47,7 +47,7 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
         by_id = {task.task_id: task for task in load_tasks(whole, job.input(tasks))}
         verdicts = job.table(out, schemas.VERDICTS)
         rows = [_needed(row, by_id, samples) for row in job.rows(samples, schemas.SAMPLES)]
-        limits = sandbox.Limits(timeout_seconds=config.execute.timeout_seconds, memory_mb=config.execute.memory_mb)
+        limits = limits_of(config)
         progress = Progress(f"execute {benchmark}", len(rows), "programs")
         try:
             for row, verdict in zip(rows, judge_all(rows, by_id, limits, workers), strict=True):
@@ -66,6 +66,17 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
         except sandbox.SandboxError as error:
             raise ToolError(error.reason, where="sandbox", remedy=error.remedy) from None
         progress.close()
+
+
+def limits_of(config: Config) -> sandbox.Limits:
+    """Return the limits of a configuration."""
+    settings = config.execute
+    return sandbox.Limits(
+        timeout_seconds=settings.timeout_seconds,
+        memory_mb=settings.memory_mb,
+        processes=settings.processes,
+        time_zones=settings.time_zones,
+    )
 
 
 def _needed(row: Row, by_id: dict[str, Task], samples: Path) -> Row:

@@ -18,27 +18,31 @@ from typing import Any
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.ids import derive_seed
+from d3.core.ids import derive_seed, file_digest
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 
 
-def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: str, arm: str) -> None:
+def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *, benchmark: str, arm: str) -> None:
     """Compute pass@k with intervals from the verdicts of an arm.
 
     Write the scores as JSON; equal inputs give equal bytes.
 
-    Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
-    `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
-    and `statuses`; `decontaminated`, by which n-grams the training data was decontaminated against the
-    benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
-    `built` and `passed`. All of these are strict; `lenient` counts repaired answers too: `pass_at_k`,
-    `share`, and `repairs`, the repaired samples by kind. Raises InputError when the two tables do not
-    belong together or a task has fewer samples than the largest k.
+    Tasks that the benchmark's gate leaves out count only with `scores.vacuous`.
+
+    Keys: `benchmark`, `arm`, `gate` with the checksum of the gate's file and the interpreter, `tasks`,
+    `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`,
+    `resamples`; `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the
+    samples that became a program, and `statuses`; `decontaminated`, by which n-grams the training data was
+    decontaminated against the benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order
+    with `task_id`, `samples`, `built` and `passed`. All of these are strict; `lenient` counts repaired answers
+    too: `pass_at_k`, `share`, and `repairs`, the repaired samples by kind. Raises InputError when the tables or
+    the gate do not belong together, the gate leaves out every task, or a task has fewer samples than the
+    largest k.
 
     Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
-        --out scores.json
+        --gate gate.json --out scores.json
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
@@ -61,6 +65,17 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
         if statuses or not counts:
             reason = f"has no verdict for {len(statuses)} samples" if statuses else "holds no verdict"
             raise InputError(reason, where=str(verdicts), remedy="execute the samples again")
+        examined = json.loads(job.input(gate).read_bytes())
+        missing = set(counts) - set(examined["tasks"])
+        if missing or examined["benchmark"] != benchmark:
+            reason = f"examines another benchmark or not task {min(missing, default='')}"
+            raise InputError(reason, where=str(gate), remedy="run `d3 gate` on the benchmark's file again")
+        left_out = set(examined["left_out"]) & set(counts)
+        counted = {name: task for name, task in counts.items() if config.scores.vacuous or name not in left_out}
+        if not counted:
+            reason = "leaves out every task: no reference passes, or constants pass"
+            raise InputError(reason, where=str(gate), remedy="use other tests, or set scores.vacuous")
+        counts = counted
         few = min(counts, key=lambda name: counts[name]["samples"])
         if counts[few]["samples"] < max(config.scores.k):
             reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
@@ -68,8 +83,15 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
         result = scores(config, counts, benchmark)
         against = config.contamination
         decontaminated = {"ngram": against.ngram, "share": against.share} if against.share is not None else None
-        result |= {"benchmark": benchmark, "arm": arm, "built": built(found), "decontaminated": decontaminated}
+        result |= {
+            "benchmark": benchmark,
+            "arm": arm,
+            "built": built(found),
+            "tasks_vacuous": len(left_out),
+            "decontaminated": decontaminated,
+        }
         result["lenient"] |= {"share": (found["ok"] + found["repaired"]) / found.total(), "repairs": dict(repairs)}
+        result["gate"] = {"sha256": file_digest(gate), "interpreter": examined["interpreter"]}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         job.file(out).write_text(text, encoding="utf-8")
 
@@ -131,21 +153,24 @@ def quantile(ordered: list[float], share: float) -> float:
 def check(job: FinishedJob) -> Faults:
     """Compute pass@k and all counts again from the verdicts."""
     score = json.loads(job.path().read_bytes())
+    counted = {row["task_id"]: (row["samples"], row["passed"]) for row in score["per_task"]}
+    left_out = {name for path in job.inputs_of("gate") for name in json.loads(path.read_bytes())["left_out"]}
     tasks: dict[str, Counter[str]] = {}
     lenient: dict[str, Counter[str]] = {}
     for row in read_columns(job.inputs_of("execute"), schemas.VERDICTS, "task_id", "verdict", "lenient_verdict"):
+        if row["task_id"] in left_out - set(counted):
+            continue
         tasks.setdefault(row["task_id"], Counter())[row["verdict"]] += 1
         lenient.setdefault(row["task_id"], Counter())[row["lenient_verdict"]] += 1
-    for what, entries, counted in (
+    for what, entries, verdicts in (
         ("pass", score["pass_at_k"], tasks),
         ("lenient pass", score["lenient"]["pass_at_k"], lenient),
     ):
         for k, entry in entries.items():
-            mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in counted.values()) / len(tasks)
+            mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in verdicts.values()) / len(tasks)
             if abs(mean - entry["value"]) > 1e-12 or not entry["low"] <= entry["value"] <= entry["high"]:
                 yield job.name(), f"{what}@{k} is {entry['value']}, computed from the verdicts it is {mean}"
-    listed = {row["task_id"]: (row["samples"], row["passed"]) for row in score["per_task"]}
-    if listed != {name: (found.total(), found["passed"]) for name, found in tasks.items()}:
+    if counted != {name: (found.total(), found["passed"]) for name, found in tasks.items()}:
         yield job.name(), "its counts by task are not those of the verdicts"
     if score["verdicts"] != sum(tasks.values(), Counter()):
         yield job.name(), "its verdicts are not those of the verdict table"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from d3.config.models import Benchmark
 from d3.core.tables import open_lines
 from d3.errors import InputError
 from d3.evals.solutions import parse, signature, supporting_code, trimmed
@@ -77,6 +78,24 @@ class TaskLine:
             raise self.error(f"field {field} must be text or a whole number")
         return str(value)
 
+    def has(self, field: str) -> bool:
+        """Return whether the line has a field."""
+        return field in self._row
+
+    def lists(self, field: str) -> list[list[Any]]:
+        """Return a field that must be a list of lists."""
+        value = self._value(field)
+        if not isinstance(value, list) or not all(isinstance(item, list) for item in value):
+            raise self.error(f"field {field} must be a list of lists")
+        return value
+
+    def decimal(self, field: str) -> float:
+        """Return a field that must be a number."""
+        value = self._value(field)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(f"field {field} must be a number")
+        return value
+
     def _value(self, field: str) -> Any:
         if field not in self._row:
             raise self.error(f"has no field {field}")
@@ -129,3 +148,11 @@ class TaskLine:
 def to_write(function: ast.FunctionDef) -> str:
     """Return the beginning of an instruction to write a function, in the words of HumanEvalPack."""
     return f"Write a Python function `{signature(function)}` to solve the following problem:"
+
+
+def require_text_tests(line: TaskLine, settings: Benchmark) -> None:
+    """Raise InputError unless the configuration takes extended tests that are text."""
+    if not settings.text_tests:
+        remedy = "use EvalPlus' own JSON (with base_input and plus_input), or set text_tests: true for the benchmark"
+        reason = "has extended tests as text only, whose comparison lets wrong answers pass"
+        raise InputError(f"line {line.number} {reason}", where=str(line.path), remedy=remedy)

@@ -102,6 +102,8 @@ def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
         return list(chain.batches)
     if stage.over == "arm":
         return list(chain.arms)
+    if stage.over == "benchmark":
+        return list(chain.benchmarks)
     if stage.over == "evaluation":
         return [f"{benchmark}/{arm}" for benchmark in chain.benchmarks for arm in chain.arms]
     if stage.over == "file":

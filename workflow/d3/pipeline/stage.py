@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from d3.config.models import Config
 
-Over = Literal["once", "shard", "model", "file", "arm", "evaluation"]
-"""What one job of a stage covers: everything, a batch of source shards, a model, a file of the hub, an arm, or a
-benchmark and arm."""
+Over = Literal["once", "shard", "model", "file", "arm", "benchmark", "evaluation"]
+"""What one job of a stage covers: everything, a batch of source shards, a model, a file of the hub, an arm, a
+benchmark, or a benchmark and arm."""
 Ids = Literal["", "file", "sequence", "example", "corpus", "rejected", "rows", "pairs"]
 """How the index of the lineage finds the rows of a table by content id: not at all; by the columns `id`, `sample`,
 `part` as far as they go (`file`, `sequence`, `example`); or in the way of the one table that is named."""

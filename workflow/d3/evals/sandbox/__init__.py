@@ -143,7 +143,7 @@ sys.modules["d3.evals.sandbox.server"].main({settings!r})
 """
 
 
-class Server:
+class ForkServer:
     """A fork server in its sandbox, and the socket that leads there."""
 
     def __init__(self, walls: Sequence[str], interpreter: str, settings: dict[str, Any]) -> None:
@@ -275,7 +275,7 @@ class Sandbox:
         self._bwraps = bubblewraps() if bwraps is None else list(bwraps)
         self._interpreters = {"program": interpreter or this_python(), "tests": this_python()}
         self._outer: tuple[str, bool] = ("", True)
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, ForkServer] = {}
 
     def __enter__(self) -> Self:
         """Find a bubblewrap that works and try its walls."""
@@ -340,7 +340,7 @@ class Sandbox:
                 time.sleep(pause)
         return self._judge(program, tests, entry_point)
 
-    def _server(self, side: str) -> Server:
+    def _server(self, side: str) -> ForkServer:
         """Return the fork server of a side, started if there is none."""
         if side not in self._servers:
             limits, interpreter = self.limits, self._interpreters[side]
@@ -372,7 +372,7 @@ class Sandbox:
                     "core": 0,
                 },
             }
-            self._servers[side] = Server(walls, interpreter, settings)
+            self._servers[side] = ForkServer(walls, interpreter, settings)
         return self._servers[side]
 
     def _judge(self, program: str, tests: str, entry_point: str) -> Verdict:
