@@ -117,6 +117,17 @@ def test_rows_that_are_only_looked_up_are_not_counted(tmp_path: Path) -> None:
     assert [item["name"] for item in statement["predicate"]["buildDefinition"]["resolvedDependencies"]] == [str(path)]
 
 
+def test_a_link_to_an_input_or_another_mode_does_not_stop_the_job(tmp_path: Path) -> None:
+    path = source(tmp_path)
+    with Job("corpus", config=None) as job:
+        table = job.table(tmp_path / "a.parquet", SCHEMA)
+        for row in job.rows(path, SCHEMA):
+            table.write(row)
+            job.keep()
+        (tmp_path / "snapshot").hardlink_to(path)
+        path.chmod(0o600)
+
+
 def test_an_input_that_changes_meanwhile_stops_the_job(tmp_path: Path) -> None:
     path = source(tmp_path)
 

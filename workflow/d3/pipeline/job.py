@@ -218,7 +218,7 @@ class Job:
     def _described(self, path: Path, cache: Cache, annotations: dict[str, Any]) -> dict[str, Any]:
         """Describe an input: files are read again, folders (models) only if they changed since somebody did."""
         now = stamp(path)
-        if now != self._stamps[path]:
+        if now.times != self._stamps[path].times:  # a link or a new mode changes the rest, and some mounts do
             raise D3Error("changed while the job read it", where=str(path), remedy="run the job again")
         digest = cache.digest(path, now) if path.is_dir() else file_digest(path)
         return descriptor(path, digest, rows=self._rows.get(path), bytes=now.bytes, state=now.state, **annotations)

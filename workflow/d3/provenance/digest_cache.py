@@ -28,6 +28,8 @@ class Stamp(NamedTuple):
 
     bytes: int
     """Of all files."""
+    times: str
+    """Digest of the name, size and modification time of every file."""
     state: str
     """Digest of the name, size, modification time, change time and inode of every file."""
 
@@ -39,7 +41,8 @@ def stamp(path: Path) -> Stamp:
     if S_ISDIR(status.st_mode):
         stats = [(child.relative_to(path).as_posix(), child.stat()) for child in folder_files(path)]
     seen = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in stats]
-    return Stamp(sum(item[1] for item in seen), hashlib.sha256(repr(seen).encode()).hexdigest()[:16])
+    times, state = (hashlib.sha256(repr(part).encode()).hexdigest()[:16] for part in ([s[:3] for s in seen], seen))
+    return Stamp(sum(item[1] for item in seen), times, state)
 
 
 def read_everything() -> None:
