@@ -40,10 +40,6 @@ WITHOUT_CHECK = {
     "source": "its shards are compared with their digest alone",
     "model": "a folder of somebody else's",
     "hub_model": "a folder of somebody else's",
-    "benchmark": "a file of somebody else's",
-    "duplicates": "the stages that read a list check it",
-    "pair_duplicates": "the stages that read a list check it",
-    "generate": "only the model could make a sample again",
     "topics": "on request, read by no other stage",
     "topic_counts": "on request, read by no other stage",
 }
