@@ -22,7 +22,7 @@ setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothin
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
-	@$(SNAKEMAKE)
+	@$(VENV)/d3 run --configfile config/config.yaml
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo
@@ -84,9 +84,17 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
+.PHONY: bench-journal
+bench-journal: setup  ## a million kept answers: CPU-seconds to open, find one, forget one; memory, files, bytes
+	$(VENV)/python benchmarks/journal.py $(ARGS)
+
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
 	$(VENV)/python benchmarks/lineage.py $(ARGS)
+
+.PHONY: fuzz-answers
+fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
+	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)
 
 KILLS ?= 50
 .PHONY: crash-drill
@@ -94,28 +102,26 @@ crash-drill: setup  ## kill the whole chain again and again at random moments: t
 	PYTHONPATH=tests $(VENV)/python -m helpers.crash_drill --kills $(KILLS) $(ARGS)
 
 .PHONY: scorecard
-scorecard: setup  ## what must and must not rerun: twenty changes on a finished run, beside Snakemake alone
+scorecard: setup  ## what must and must not rerun: 36 changes on finished runs, beside Snakemake alone
 	@$(VENV)/python tests/workflow/scorecard.py
 
 # --- environments --------------------------------------------------------------------------------
-# pip says a wall of text when a download fails; what helps is one line.
 define install
 	@echo "installing $@ ($(1))"
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: python3-venv)"; exit 1; }
-	@for lock in $(1); do $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r $$lock \
-		|| { echo "error: could not install $$lock; check the connection to the package index and run the same command again"; exit 1; }; done
+	@command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON): no such program; name a Python 3.11 or 3.12: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "error: $(PYTHON) must be Python 3.11 or 3.12; name another: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments (see above); where ensurepip is missing, install its venv package (Debian: python3-venv)"; exit 1; }
+	@for lock in $(1); do envs/pip_install.sh $(@D)/bin/python -r $$lock || exit 1; done
 endef
 define install_cuda
-	@$(@D)/bin/python envs/needs_cuda.py || $(@D)/bin/pip install -qq --disable-pip-version-check --no-deps -r envs/cuda.lock \
-		|| { echo "error: could not install envs/cuda.lock; check the connection to the package index and run the same command again"; exit 1; }
+	@$(@D)/bin/python envs/needs_cuda.py || envs/pip_install.sh $(@D)/bin/python -r envs/cuda.lock
 endef
 
 .venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
 	$(call install,envs/torch.lock envs/main.lock)
 	$(install_cuda)
-	@$(@D)/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . \
-		|| { echo "error: could not install the command d3; run: .venv/bin/pip install --no-deps --no-build-isolation -e ."; exit 1; }
+	@envs/pip_install.sh $(@D)/bin/python --no-build-isolation -e .
 	@touch $@
 
 .venv-dolma/.installed: envs/dolma.lock

@@ -7,7 +7,6 @@ The tables have the real columns and made-up content; statements are those that 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,17 +18,25 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.fake_run import make_run
 
 
+USAGE = """
+import resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", "d3", *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+sys.exit(code)
+"""
+"""Starts the command from a small process: the kernel charges a new process with the memory of the one that forks."""
+
+
 def measure(root: Path, *arguments: str) -> tuple[float, float, float]:
-    """Run a command of the package; give its seconds, CPU-seconds and peak memory in MB."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "d3", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
+    """Run a command of the package; return its seconds, CPU-seconds and peak memory in MB."""
+    began = time.monotonic()
+    line = [sys.executable, "-c", USAGE, *arguments]
+    done = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - began, cpu, after.ru_maxrss / 1000
+    cpu, memory = map(float, done.stdout.split())
+    return time.monotonic() - began, cpu, memory
 
 
 def run(rows: int, shards: int) -> dict[str, tuple[float, float, float]]:

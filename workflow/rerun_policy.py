@@ -2,22 +2,26 @@
 
 Snakemake decides by modification times, by what it wrote into `.snakemake/metadata`, and runs every
 job after a job that ran. Here the statements beside the results decide (`d3.provenance.staleness`), and a job whose
-upstream came out with the same bytes is dropped in the same run. Four places of Snakemake are touched:
+upstream came out with the same bytes is dropped in the same run. Five places of Snakemake are touched:
 
 - `_IOFile.is_newer` says no: times decide nothing.
 - `persistence.params_changed` gives our reasons; the other questions to the metadata are answered "no".
 - `DAG.update_needrun` is followed by a file of reasons, for `d3 why` and `d3 plan`.
+- `Rule.is_producer` looks the outputs of a rule without wildcards up, instead of matching a pattern for each.
 - `DAG.finish` is followed by dropping the jobs that are ready, were only queued because of the
   finished job, and for which `d3.provenance.staleness` finds no reason.
 
 The names are those of Snakemake 9.27; with another version, or when the rerun trigger `params` is
 off, this steps aside with one warning. Then parameters and times decide: more reruns, never fewer. A
-process that runs one job on a node does what its head decided, and is left alone.
+process that runs one job on a node does what its head decided, and is left alone. Rules without our parameter
+`stale`, as those of a workflow that uses this one as a module, keep all of Snakemake's triggers.
 """
 
 import json
 import os
 from collections import Counter
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import snakemake
@@ -25,6 +29,7 @@ from snakemake.dag import DAG
 from snakemake.io import _IOFile
 from snakemake.logging import logger
 from snakemake.persistence import ParamsChange
+from snakemake.rules import Rule
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
@@ -40,6 +45,15 @@ REASONS = "D3_REASONS"
 """Environment variable: file that the state of every job is written to, as JSON."""
 
 
+FOLLOWED = []
+"""Workflows whose DAG is patched; one that uses a module twice includes it twice."""
+
+
+def is_ours(rule):
+    """Tell whether content decides about the jobs of a rule."""
+    return rule is not None and rule.params.get("stale") is not None
+
+
 class Words(ParamsChange):
     """Reasons in words, where Snakemake expects changed parameters."""
 
@@ -53,8 +67,9 @@ class Words(ParamsChange):
 
 def follow_content(workflow, chain, *, images):
     """Let content decide in this workflow; `images`: the jobs run in images."""
-    if workflow.exec_mode != ExecMode.DEFAULT:
+    if workflow.exec_mode != ExecMode.DEFAULT or workflow in FOLLOWED:
         return
+    FOLLOWED.append(workflow)
     if snakemake.__version__.startswith(VERSION):
         Content(workflow, chain, images).install()
     else:
@@ -75,14 +90,22 @@ class Content:
     def __init__(self, workflow, chain, images):
         self.workflow, self.chain, self.images = workflow, chain, images
         self.judge = Judge()
+        self.template = cache(self._template)
+        self.outputs = cache(lambda job: list(map(str, job.output)))
         self.decides = False
 
     def install(self):
         """Put the patches in place; workflows of other Snakefiles in this process keep what they had."""
         update_needrun, finish, is_newer = DAG.update_needrun, DAG.finish, _IOFile.is_newer
 
+        matches = Rule.is_producer
+        products = cache(lambda rule: frozenset(map(str, rule.products())))
+
+        def is_producer(rule, file):
+            return matches(rule, file) if rule.has_wildcards() else str(file) in products(rule)
+
         async def newer(file, time):
-            return False if self.decides else await is_newer(file, time)
+            return False if self.decides and is_ours(file.rule) else await is_newer(file, time)
 
         async def update(dag, create_inventory=False):
             if dag.workflow is self.workflow:
@@ -99,44 +122,64 @@ class Content:
             return ready
 
         _IOFile.is_newer, DAG.update_needrun, DAG.finish = newer, update, finished
+        Rule.is_producer = is_producer
 
     def answer_for(self, dag):
         """Answer the DAG's questions about what was recorded."""
         self.decides = RerunTrigger.PARAMS in self.workflow.rerun_triggers
         if not self.decides:
             return step_aside()
-        persistence = self.workflow.persistence
-        persistence.has_metadata = lambda job: True
-        persistence.has_outdated_metadata = lambda job: False
-        persistence.params_changed = lambda job: Words(self.reasons(dag, job), job.output)
+        self.answer("has_metadata", lambda job: True)
+        self.answer("has_outdated_metadata", lambda job: False)
+        self.answer("params_changed", lambda job: Words(self.reasons(dag, job), job.output))
         for question in ("input_changed", "code_changed", "software_stack_changed"):
-            setattr(persistence, question, lambda job, file=None: [])
+            self.answer(question, lambda job: [])
+
+    def answer(self, question, ours):
+        """Answer a question to the metadata about our jobs; Snakemake answers those about others."""
+        persistence = self.workflow.persistence
+        theirs = getattr(type(persistence), question)
+
+        def answer(job, file=None):
+            if is_ours(job.rule):
+                return ours(job)
+            return theirs(persistence, job) if file is None else theirs(persistence, job, file=file)
+
+        setattr(persistence, question, answer)
 
     def wanted(self, dag, job):
-        """Give what a job would be today, or None for a target without outputs."""
+        """Return what a job would be today, or None for a target without outputs."""
         stale = job.params.get("stale")
         if stale is None or not job.output:
             return None
-        modules = code_of(stale["stage"], json.loads(stale["config"]))
         opt_out = (job.params.get("opt_out") or [None])[-1]
-        makers = {str(file): list(map(str, by.output)) for by, files in dag.dependencies[job].items() for file in files}
-        return Wanted(
-            stage=stale["stage"],
-            config=json.loads(stale["config"]) if STAGES[stale["stage"]].settings else None,
+        makers = {str(file): self.outputs(by) for by, files in dag.dependencies[job].items() for file in files}
+        return replace(
+            self.template(stale["stage"], stale["config"], stale["environment"], stale["image"]),
             prompts=stale["prompts"],
-            modules=modules,
-            code=digest_of_modules(modules),
-            environment=self.environment(stale),
             inputs={str(file): makers.get(str(file), []) for file in job.input},
-            outputs=list(map(str, job.output)),
+            outputs=self.outputs(job),
             opt_out=Path(opt_out) if opt_out else None,
         )
 
-    def environment(self, stale):
-        """Give the environment that a job runs in; what the workflow itself does runs on the bare machine."""
-        if self.images and stale["environment"] != "main":
-            return image(Path(stale["image"]))
-        return venv(stale["environment"], also=more_packages(json.loads(stale["config"])))
+    def _template(self, stage, config, environment, path):
+        """Return what all jobs of a stage have in common."""
+        settings = json.loads(config)
+        modules = code_of(stage, settings)
+        return Wanted(
+            stage=stage,
+            config=settings if STAGES[stage].settings else None,
+            prompts={},
+            modules=modules,
+            code=digest_of_modules(modules),
+            environment=self.environment(environment, path, settings),
+        )
+
+    def environment(self, name, path, settings):
+        """Return the environment that a job runs in; what the workflow itself does runs on the bare machine."""
+        if self.images and name != "main":
+            return image(Path(path))
+        return venv(name, also=more_packages(settings))
 
     def reasons(self, dag, job):
         """Give the reasons why a job must run."""

@@ -155,7 +155,10 @@ def write_small_shards(folder: Path) -> None:
 # --- the corpus -----------------------------------------------------------------------------------
 
 OPEN = {
-    "corpus": {"min_lines": 1, "max_lines": 10_000, "max_bytes": 10_000_000, "sample": None, "held_out": 0.0},
+    "corpus": {
+        **{"min_lines": 1, "max_lines": 10_000, "max_bytes": 10_000_000, "sample": None, "held_out": 0.0},
+        **{"licenses": None, "max_encoded": 1.0, "max_repeated": 1.0, "max_comments": 1.0, "max_data": 1.0},
+    },
 }
 """A configuration that keeps every file that can be kept."""
 

@@ -2,9 +2,9 @@
 
     make crash-drill KILLS=50
 
-A kill is SIGKILL to the whole process tree of the workflow. A pass that finished is compared with an
-undisturbed run, byte for byte, and verified; then the next one begins in an empty folder, until enough
-kills hit a workflow that was at work.
+A kill is SIGKILL to the whole process tree of `d3 run`, and the same command is the only remedy. A pass that
+finished is compared with an undisturbed run, byte for byte, and verified; then the next one begins in an empty
+folder, until enough kills hit a workflow that was at work.
 """
 
 import argparse
@@ -18,17 +18,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from d3.audit.verify.verify import verify
-from helpers.workflow_run import command, digests, run, tiny_config, write_config
+from helpers.workflow_run import digests, run, run_command, tiny_config, write_config
 
 ASIDE = "lineage/"
 """What says how a run was made (facts, index) is not compared."""
 
 
-def kill_tree(process: "subprocess.Popen[bytes]") -> bool:
+def kill_tree(process: "subprocess.Popen[Any]") -> bool:
     """Kill a process and all below it; tell whether it was still at work."""
     if process.poll() is not None:
         return False
@@ -43,15 +44,12 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> bool:
 def killed_once(folder: Path, config: Path, delay: float) -> bool:
     """Start the workflow and kill it after `delay` seconds; False when it had finished before."""
     process = subprocess.Popen(
-        command(folder, config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        run_command(folder, config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + delay
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    killed = kill_tree(process)
-    if killed:
-        run(folder, config, "--unlock")
-    return killed
+    return kill_tree(process)
 
 
 def differences(undisturbed: Path, folder: Path) -> list[str]:

@@ -166,7 +166,7 @@ def _finish_as_of_today(folder: Path, chain: Chain, state: Mapping[str, Any], se
 
 def _empty(folder: Path, name: str) -> Item:
     found = stamp(folder / name)
-    return item(name, sha256=NOTHING, bytes=found.bytes, mtime_ns=found.mtime_ns)
+    return item(name, sha256=NOTHING, bytes=found.bytes, state=found.state)
 
 
 # --- a run with tables ----------------------------------------------------------------------------

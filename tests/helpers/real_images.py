@@ -60,7 +60,7 @@ def entrance(images: dict[str, Path]) -> Enter:
         line = (
             f"apptainer --silent exec --home {folder} {profile['apptainer-args']} {bind} {more} {images[name]} {words}"
         )
-        environment = os.environ | variables
+        environment = os.environ | {"D3_BIN": f"{REPOSITORY}/workflow/bin"} | variables
         return subprocess.run(
             ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )

@@ -1,4 +1,7 @@
-"""A finished run in a folder and a checkout of its own, so that tests can change anything and look at what reran."""
+"""A finished run in a folder and a checkout of its own, so that tests can change anything and look at what reran.
+
+The record of the run is left out: it follows nearly every change and decides nothing.
+"""
 
 import json
 import os
@@ -82,7 +85,8 @@ class Place:
         reasons.unlink(missing_ok=True)
         ran = self.run("--dry-run", *words, env={"D3_REASONS": str(reasons)} | (env or {}))
         assert not ran
-        return {job_name(item["outputs"][0]): item for item in json.loads(reasons.read_bytes())}
+        items = (item for item in json.loads(reasons.read_bytes()) if item["stage"] != "run_record")
+        return {job_name(item["outputs"][0]): item for item in items}
 
     def would_run(self, *words: str, env: dict[str, str] | None = None) -> set[str]:
         """Give the jobs that are not up to date, as STAGE/NAME."""
@@ -94,7 +98,7 @@ class Place:
         for path in (self.folder / "work" / "attempts").rglob("*.jsonl"):
             for line in path.read_text().splitlines():
                 entry = json.loads(line)
-                if entry["event"] == "start":
+                if entry["event"] == "start" and entry["command"] != "run-record":
                     counts[job_name(entry["output"])] += 1
         return counts
 

@@ -1,17 +1,35 @@
-"""Seventy ways to change a finished run behind its back, and what `d3 verify` owes: to find it, or to say it cannot."""
+"""Ways to change a finished run behind its back, and what `d3 verify` owes: to find it, or to say it cannot.
 
+`docs/tampering.md` is their table: `python -m helpers.tampering` writes it.
+"""
+
+import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from d3.audit.statements import read_statement
+from d3.audit.verify.coverage import NOT_COVERED
+from d3.audit.verify.data import finished_job
+from d3.config.models import Benchmark
+from d3.core.example_format import DIFF
 from d3.core.ids import digest_of, file_digest
+from d3.core.journal_segment import Segment, entries_of, write
+from d3.core.unified_diff import make_diff
+from d3.evals.generate import build
+from d3.evals.tasks import load_tasks
+from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, settings_digest
+from d3.report.page import attrition_table, count_again, render
+from helpers.paths import ROOT
 
 Tamper = Callable[[Path], None]
 
@@ -68,8 +86,10 @@ def change_row(path: Path, column: str, value: Callable[[Any], Any]) -> None:
     place = next(number for number, found in enumerate(values) if found is not None)
     values[place] = value(values[place])
     at = table.schema.get_field_index(column)
-    table = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    changed = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
+    pq.write_table(
+        changed.replace_schema_metadata(table.schema.metadata), path, compression="zstd", write_page_checksum=True
+    )
 
 
 def rewritten(pattern: str, column: str, value: Callable[[Any], Any], *, everywhere: bool = False) -> Tamper:
@@ -198,24 +218,42 @@ def input_said(body: Any) -> None:
     body["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"] = "0" * 64
 
 
+EVALUATIONS = ("generate", "execute", "scores")
+
+
+def input_removed(stage: str, place: int) -> Tamper:
+    """Take an input out of a statement of a stage."""
+
+    def change(body: Any) -> None:
+        del body["predicate"]["buildDefinition"]["resolvedDependencies"][place]
+
+    pattern = {"report": "results/runs/*/report.html", "midtrain": "results/midtrain/*/model"}.get(stage)
+    return stated(pattern or (f"results/{stage}/*/*/*" if stage in EVALUATIONS else f"results/{stage}/*/*.*"), change)
+
+
 def edit_facts(root: Path) -> None:
     edit(one(root, "results/lineage/facts/*.json"), lambda body: body["packages"].update(pyarrow="1.0"))
 
 
 def settled(pattern: str, *names: str) -> Tamper:
     """Change a setting of a job in facts of its own, and every digest that its statement names them by."""
+    return claimed(pattern, "config", *names, value=9)
+
+
+def claimed(pattern: str, *names: str, value: Any) -> Tamper:
+    """Change one of the facts of a job in facts of its own, and every digest that its statement names them by."""
 
     def tamper(root: Path) -> None:
         def change(body: Any) -> None:
             definition = body["predicate"]["buildDefinition"]
             facts = json.loads((root / FACTS / f"{definition['internalParameters']['facts']}.json").read_bytes())
-            place = facts["config"]
+            place = facts
             for name in names[:-1]:
                 place = place[name]
-            place[names[-1]] = 9
+            place[names[-1]] = value
             digest = digest_of(facts)[:SHORT]
             (root / FACTS / f"{digest}.json").write_text(json.dumps(facts))
-            definition["internalParameters"]["facts"] = digest
+            definition["internalParameters"] |= {"facts": digest, "code": digest_of_modules(facts["code"])[:SHORT]}
             definition["externalParameters"]["config"] = settings_digest(facts["config"])
 
         edit(statement_of(root, one(root, pattern)), change)
@@ -244,10 +282,48 @@ def learned(root: Path) -> None:
     cover_up(root, folder, everywhere=True)
 
 
-def edit_numbers(root: Path) -> None:
-    path = one(root, "results/runs/*/numbers.json")
-    edit(path, lambda body: body["key"][-1].update(value=1.0))
-    cover_up(root, path)
+def edit_training(change: Callable[[Any], None]) -> Tamper:
+    """Change the record of a training run and every digest that covers it."""
+
+    def tamper(root: Path) -> None:
+        path = one(root, "results/midtrain/*/model/training.json")
+        edit(path, change)
+        cover_up(root, path, everywhere=True)
+        cover_up(root, path.parent, everywhere=True)
+
+    return tamper
+
+
+def lower_losses(body: Any) -> None:
+    for step in body["record"]:
+        step["loss"] /= 2
+
+
+def edit_numbers(*names: Any, value: Any) -> Tamper:
+    """Change a number of the report and make the page and the table anew from the numbers."""
+
+    def tamper(root: Path) -> None:
+        path = one(root, "results/runs/*/numbers.json")
+        body = json.loads(path.read_text())
+        place = body
+        for name in names[:-1]:
+            place = place[name]
+        assert place[names[-1]] != value
+        place[names[-1]] = value
+        write_report(root, path, body)
+
+    return tamper
+
+
+def write_report(root: Path, path: Path, numbers: Any) -> None:
+    texts = {
+        "numbers.json": json.dumps(numbers, indent=1, ensure_ascii=False) + "\n",
+        "report.html": render(numbers),
+        "attrition.tsv": attrition_table(numbers),
+    }
+    for name, text in texts.items():
+        path.with_name(name).write_text(text, encoding="utf-8")
+        cover_up(root, path.with_name(name))
 
 
 def edit_page(root: Path) -> None:
@@ -280,26 +356,112 @@ def edit_token(root: Path) -> None:
 
 
 def edit_chunk(root: Path) -> None:
-    flip(one(root, "work/journal/*/*/*.journal.zst"))
+    flip(one(root, "work/journal/*/*.journal.zst"))
 
 
 def poisoned_chunk(root: Path) -> None:
-    import hashlib
-
-    import zstandard
-
-    path = one(root, "work/journal/grades/*/*.journal.zst")
-    text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).replace(b"0", b"1", 1)
-    data = zstandard.ZstdCompressor(write_checksum=True).compress(text)
+    path = one(root, "work/journal/grades/*.journal.zst")
+    segment = Segment(path)
+    lines = [line for number in range(segment.block_count) for line in entries_of(segment.lines(number) or b"")]
     path.unlink()
-    (path.parent / f"{hashlib.sha256(data).hexdigest()}.journal.zst").write_bytes(data)
+    write(path.parent, [(key, value.replace(b"0", b"1", 1), ()) for key, value in lines])
 
 
-def edit_index(root: Path) -> None:
-    import duckdb
+def indexed(query: str) -> Tamper:
+    """Edit the index."""
 
-    with duckdb.connect(str(root / "results/lineage/index.duckdb")) as connection:
-        connection.execute("update jobs set sha256 = 'no' where stage = 'grades'")
+    def tamper(root: Path) -> None:
+        import duckdb
+
+        from d3.audit.index import build
+
+        build(root)
+        with duckdb.connect(str(root / "results/lineage/index.duckdb")) as connection:
+            connection.execute(query)
+
+    return tamper
+
+
+def benchmark_rewritten(root: Path) -> None:
+    path = one(root, "resources/benchmarks/*.gz")
+    lines = gzip.decompress(path.read_bytes()).replace(b"assert", b"assert True or", 1)
+    path.write_bytes(gzip.compress(lines))
+    cover_up(root, path, everywhere=True)
+
+
+def behind_a_link(root: Path) -> None:
+    """Put a table into a folder on another disk that a link of the dataset leads to."""
+    outside = root / "disk"
+    outside.mkdir()
+    path = one(root, "results/dataset/*/data/*.parquet")
+    shutil.copyfile(path, outside / "more.parquet")
+    (path.parent / "more").symlink_to(outside)
+
+
+def link_to_results(root: Path) -> None:
+    """Put a link to other results into the dataset."""
+    path = one(root, "results/dataset/*/data/*.parquet")
+    (path.parent / "more").symlink_to(one(root, "results/sft_data/*/*.parquet").parent)
+
+
+def passes(*, solved: bool = True, answers: bool = True, verdict: str = "passed") -> Tamper:
+    """Have an arm pass: programs, verdicts, scores and the report fit each other, and every digest.
+
+    Where they are not `solved`, programs are no solutions; without `answers` these stay as they are.
+    """
+
+    def tamper(root: Path) -> None:
+        drawn, judged = (one(root, f"results/{stage}/*/*/*.parquet") for stage in ("generate", "execute"))
+        tasks = {task.task_id: task for task in load_tasks(Benchmark(), one(root, "resources/benchmarks/*.gz"))}
+        samples = pq.read_table(drawn)
+        rows = samples.to_pylist()
+        for row in rows:
+            program = tasks[row["task_id"]].canonical if solved else "def solved(*values):\n    return values\n"
+            raw = f"\n{DIFF}{make_diff('', program)}"
+            built = build("", raw, "stop")
+            row |= built._asdict() | ({"raw": raw, "finish_reason": "stop"} if answers else {})
+        replace_rows(root, drawn, rows)
+        replace_rows(root, judged, [row | {"verdict": verdict, "detail": None} for row in rows_of(judged)])
+        path = one(root, "results/scores/*/*/*.json")
+        passed = int(verdict == "passed")
+
+        def change(body: Any) -> None:
+            body["pass_at_k"]["1"] = dict.fromkeys(("value", "low", "high"), float(passed))
+            body["verdicts"] = {verdict: body["samples"]}
+            body["built"] = {"share": 1.0, "statuses": {"ok": body["samples"]}}
+            body["per_task"] = [task | {"built": task["samples"], "passed": passed} for task in body["per_task"]]
+
+        edit(path, change)
+        cover_up(root, path, everywhere=True)
+        report_again(root)
+
+    return tamper
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(path).to_pylist())
+
+
+def replace_rows(root: Path, path: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of a table, whose footer stays, and cover it up everywhere."""
+    schema = pq.read_schema(path)
+    columns = [{name: row[name] for name in schema.names} for row in rows]
+    pq.write_table(pa.Table.from_pylist(columns, schema=schema), path, compression="zstd", write_page_checksum=True)
+    cover_up(root, path, everywhere=True)
+
+
+def report_again(root: Path) -> None:
+    """Make the report anew from what its statement names."""
+    path = one(root, "results/runs/*/numbers.json")
+    statement = read_statement(root, statement_of(root, path))
+    numbers = count_again(finished_job(statement, sample=0, draw=Random()), json.loads(path.read_text()))
+    write_report(root, path, numbers)
+
+
+def duplicates_with_digests(root: Path) -> None:
+    path = one(root, "results/pair_duplicates/*/*.txt")
+    path.write_text("0" * 64 + "\n")
+    cover_up(root, path, everywhere=True)
 
 
 def touched(root: Path) -> None:
@@ -391,13 +553,80 @@ KINDS: dict[str, tuple[Tamper, str]] = {
     "change a verdict and every digest": (
         rewritten("results/execute/*/*/*.parquet", "verdict", lambda verdict: "passed", everywhere=True), ""),
     "change a score of an arm and every digest": (edit_scores, ""),
-    "change a number of the report and fix its digest": (edit_numbers, ""),
+    **{f"change a number of the report, {name}, and all that shows it": (edit_numbers(*names, value=value), "")
+       for name, names, value in (
+        ("its pass@1", ("key", -1, "value"), 0.5),
+        ("files graded", ("grades", "graded"), 999),
+        ("rejected files", ("rejected", "reasons", "too_large"), 999),
+        ("files by split", ("corpus", "splits", "midtrain"), 999),
+        ("the length of a sequence", ("diffs", "per_sequence", "mean"), 99.0),
+        ("duplicate labels", ("labels", "duplicates"), 0.25),
+        ("programs", ("dataset", "programs"), 999),
+        ("documents", ("tokens", "documents"), 999),
+        ("rows kept", ("attrition", 0, "kept"), 999),
+        ("a loss", ("training", 0, "last_loss"), 0.25),
+        ("a p-value", ("benchmarks", 0, "differences", 0, "p_value"), 0.001),
+        ("that it is a demo", ("demo",), []),
+        ("its configuration", ("config", "corpus", "max_lines"), 99))},
     "change the page and fix its digest": (edit_page, ""),
     "change the attrition table and fix its digest": (edit_attrition, ""),
     "edit a chunk of a journal": (edit_chunk, ""),
     "edit a chunk of a journal and rename it": (poisoned_chunk, "journal"),
-    "edit the index": (edit_index, ""),
+    **{f"edit the index: {what}": (indexed(query), "") for what, query in (
+        ("a statement's digest", "update jobs set sha256 = 'no' where stage = 'grades'"),
+        ("a licence", "update files set licences = 'MIT' where \"row\" = 0"),
+        ("a repository", "update files set repository = 'o/r' where \"row\" = 0"),
+        ("a file's place", "update rows set \"row\" = \"row\" + 1"),
+        ("a row less", "delete from files where \"row\" = 0"),
+        ("an edge less", "delete from edges where job = (select id from jobs where stage = 'midtrain')"),
+        ("an edge's digest", "update edges set sha256 = 'no' where job = (select max(job) from edges)"),
+        ("an output's digest", "update artefacts set sha256 = 'no' where path like '%/model'"),
+        ("an input's digest", "update artefacts set sha256 = 'no' where job is null"),
+        ("a stage", "update jobs set stage = 'pairs' where stage = 'grades'"),
+        ("its view of parents", "create or replace view parents as select 0 as child, 1 as parent"))},
+    **{f"remove an input of the statement of {stage}": (input_removed(stage, place), "") for stage, place in (
+        ("corpus", 0), ("duplicates", 1), ("grades", 0), ("diffs", 1), ("labels", 0), ("dataset", 1), ("tokens", 0),
+        ("midtrain", 1), ("pairs", 0), ("pair_duplicates", 0), ("pair_diffs", 0), ("sft_data", 0), ("sft", 0),
+        ("generate", 0), ("execute", 0), ("scores", 0), ("report", -1))},
+    "change a list of duplicates and every digest": (duplicates_with_digests, ""),
+    "change the embedded benchmark and every digest": (benchmark_rewritten, ""),
+    "change losses in training.json and every digest": (edit_training(lower_losses), "answers"),
+    "change tokens in training.json and every digest": (edit_training(lambda body: body.update(tokens=9)), ""),
+    "change a module of the code and every digest of it": (
+        claimed("results/labels/*/*.parquet", "code", "d3.stages.labels", value="0" * 64), "claims"),
+    "change the commit and every digest of it": (
+        claimed("results/labels/*/*.parquet", "git", "commit", value="0" * 40), "claims"),
+    "change a package and every digest of it": (
+        claimed("results/labels/*/*.parquet", "packages", "pyarrow", value="1.0"), "claims"),
+    "put a table behind a link to another disk": (behind_a_link, ""),
+    "put a link to other results into the dataset": (link_to_results, ""),
+    "change verdicts and programs, scores and report": (passes(answers=False), ""),
+    "change verdicts, programs and answers, scores and report": (passes(solved=False), ""),
+    "solve the tasks oneself: answers, verdicts, scores and report": (passes(), "answers"),
+    "call solved tasks timeouts, scores and report": (passes(verdict="timeout"), "timeouts"),
     "touch a file": (touched, "mtime"),
     "remove everything": (consistent, "whole"),
 }  # fmt: skip
 """What is done -> (how, and the key of `NOT_COVERED` that says that it cannot be found, or nothing)."""
+
+DOCUMENT = ROOT / "docs" / "tampering.md"
+ROW = re.compile(r"^\| (.+) \| (found|not covered: \w+) \|$", re.MULTILINE)
+"""A line of its table."""
+
+
+def table() -> str:
+    """Return the table of `DOCUMENT`, and what is not covered."""
+    rows = [f"| {kind} | {f'not covered: {excuse}' if excuse else 'found'} |" for kind, (_, excuse) in KINDS.items()]
+    reasons = [f"| {name} | {text} |" for name, text in NOT_COVERED.items()]
+    head = ["| What is done to a finished run | `d3 verify` |", "|---|---|"]
+    return "\n".join([*head, *rows, "", "| Not covered | |", "|---|---|", *reasons, ""])
+
+
+def document(text: str) -> str:
+    """Return the page with the table of today."""
+    begin, end = "<!-- table: begin -->\n", "<!-- table: end -->"
+    return text[: text.index(begin) + len(begin)] + table() + text[text.index(end) :]
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

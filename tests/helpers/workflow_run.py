@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,21 +74,31 @@ def write_config(folder: Path, values: dict[str, Any]) -> Path:
 
 
 def command(folder: Path, config: Path, *more: str) -> list[str]:
-    """Give the command line of a run whose results lie in `folder`."""
-    line = [str(SNAKEMAKE), "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder)]
-    return [*line, "--workflow-profile", str(ROOT / "profiles" / "default"), "--configfile", str(config), *more]
+    """Give the command line of a run whose results lie in `folder`, as Snakemake takes it."""
+    return [str(SNAKEMAKE), "--snakefile", str(ROOT / "workflow" / "Snakefile"), *_words(folder, config), *more]
+
+
+def run_command(folder: Path, config: Path, *more: str) -> list[str]:
+    """Give the command line of a run as a user types it."""
+    return [sys.executable, "-m", "d3", "run", *_words(folder, config), *more]
+
+
+def _words(folder: Path, config: Path) -> list[str]:
+    profile = ROOT / "profiles" / "default"
+    return ["--directory", str(folder), "--workflow-profile", str(profile), "--configfile", str(config)]
 
 
 def run(folder: Path, config: Path, *more: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     """Run the workflow; standard output and error come back as one text."""
     return subprocess.run(
-        command(folder, config, *more),
+        run_command(folder, config, *more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=timeout,
         check=False,
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow")},
     )
 
 

@@ -1,6 +1,6 @@
 """Print what must and must not rerun, case by case: this project beside Snakemake alone.
 
-The left column comes from running `test_stale.py` now, the right one from running a toy workflow with
+The left column comes from running the tests named `case_NN` now, the right one from running a toy workflow with
 Snakemake's own rules now; `*` marks what was only seen before, with Snakemake 9.27.1.
 """
 
@@ -16,17 +16,22 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 HERE = Path(__file__).parent
+TESTS = ("test_stale.py", "test_stale_content.py", "test_stale_identity.py")
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 OLD = 1_000_000_000
 
 TOY = {
     "Snakefile": (
-        "rule all:\n    input: 'b.txt', 's.txt', 'c.txt'\n\n"
+        "rule all:\n    input: 'b.txt', 's.txt', 'c.txt', 'd.txt', 'e.txt', 'f.txt'\n\n"
         "rule a:\n    input: 'in.bin'\n    output: 'a.txt'\n    threads: 1\n"
         "    shell: 'PYTHONPATH=. python -m tool {input} {output}'\n\n"
         "rule b:\n    input: 'a.txt'\n    output: 'b.txt'\n    shell: 'cp {input} {output}'\n\n"
         "rule s:\n    output: 's.txt'\n    script: 's.py'\n\n"
-        "rule c:\n    output: 'c.txt'\n    params: x=1, y=2\n    shell: 'echo {params.x} {params.y} > {output}'\n"
+        "rule c:\n    output: 'c.txt'\n    params: x=1, y=2\n    shell: 'echo {params.x} {params.y} > {output}'\n\n"
+        "rule d:\n    input: 'weights'\n    output: 'd.txt'\n    shell: 'cat {input}/* > {output}'\n\n"
+        "rule e:\n    input: 'link.bin', 'one.bin', 'two.bin'\n    output: 'e.txt'\n"
+        "    shell: 'cat {input} > {output}'\n\n"
+        "rule f:\n    output: 'f.txt'\n    params: prompt='prompt.txt'\n    shell: 'cat {params.prompt} > {output}'\n"
     ),
     "tool.py": (
         "import sys, pathlib\n"
@@ -37,6 +42,10 @@ TOY = {
     "prompt.txt": "prompt",
     "model.txt": "model",
     "in.bin": "x" * 3_000_000,
+    "weights/1.bin": "x" * 3_000_000,
+    "weights/2.bin": "y" * 3_000_000,
+    "one.bin": "1" * 3_000_000,
+    "two.bin": "2" * 3_000_000,
 }
 
 
@@ -63,6 +72,44 @@ def touch(name: str) -> Callable[[Path], None]:
 def older(folder: Path) -> None:
     (folder / "in.bin").write_text("y" * 3_000_000)
     os.utime(folder / "in.bin", (OLD, OLD))
+
+
+def in_place(name: str) -> Callable[[Path], None]:
+    """Write other bytes of the same size and put the time back, as `cp -p` of such a file does."""
+
+    def change(folder: Path) -> None:
+        path = folder / name
+        before = path.stat()
+        path.write_text("z" * before.st_size)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return change
+
+
+def swap(folder: Path) -> None:
+    one, two, aside = folder / "weights/1.bin", folder / "weights/2.bin", folder / "aside"
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
+
+
+def restore(folder: Path) -> None:
+    """Put an older file in the place of one by renaming, as `rsync -t` does; the folder's time is restored as well."""
+    before = (folder / "weights").stat()
+    (folder / "older").write_text("z" * 3_000_000)
+    os.utime(folder / "older", (OLD, OLD))
+    (folder / "older").rename(folder / "weights/1.bin")
+    os.utime(folder / "weights", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def point_elsewhere(folder: Path) -> None:
+    (folder / "link.bin").unlink()
+    (folder / "link.bin").symlink_to("two.bin")
+
+
+def rename_tool(folder: Path) -> None:
+    (folder / "tool.py").rename(folder / "renamed.py")
+    replace("Snakefile", "-m tool", "-m renamed")(folder)
 
 
 class Case(NamedTuple):
@@ -104,6 +151,29 @@ CASES = [
     Case(18, "one shard is added", "its chain, aggregates", "its chain, aggregates"),
     Case(19, "repeated on another machine", "the same bytes", "runs everything"),
     Case(20, "dry run without images", "a message", "everything stale (wrong)"),
+    Case(21, "weights of a model by cp -p", "what asks it", "nothing (wrong)", in_place("weights/1.bin"),
+         frozenset("d")),
+    Case(22, "weights of a model swapped by mv", "what asks it", "nothing (wrong)", swap, frozenset("d")),
+    Case(23, "older checkpoint by rsync -t", "what asks it", "nothing (wrong)", restore, frozenset("d")),
+    Case(24, "shard of equal size and time", "the shard's chain", "nothing (wrong)", in_place("in.bin"), AB),
+    Case(25, "an intermediate is missing", "it alone", "goes on (wrong)",
+         lambda folder: (folder / "a.txt").unlink(), frozenset("a")),
+    Case(26, "another spelling of a model's path", "nothing", "reruns (wrong)",
+         replace("Snakefile", "'weights'", "'./weights/'")),
+    Case(27, "another path of the same prompt", "nothing", "reruns (wrong)",
+         replace("Snakefile", "'prompt.txt'", "'./prompt.txt'")),
+    Case(28, "a new setting at its neutral value", "nothing", "reruns (wrong)",
+         replace("Snakefile", "x=1, y=2", "x=1, y=2, z=None")),
+    Case(29, "another shell text of a rule", "its stage", "its stage", replace("Snakefile", "'cp {", "'cp -f {"),
+         frozenset("b")),
+    Case(30, "an unrelated package is installed", "nothing", "nothing"),
+    Case(31, "another minor version of Python", "stages that run in it", "nothing (wrong)"),
+    Case(32, "a link leads to another file", "what reads it", "what reads it", point_elsewhere, frozenset("e")),
+    Case(33, "an entry leaves the opt-out list", "what its rows were in", "-"),
+    Case(34, "another order of the shards", "nothing", "reruns (wrong)",
+         replace("Snakefile", "'one.bin', 'two.bin'", "'two.bin', 'one.bin'")),
+    Case(35, "a start script is edited", "stages that it starts", "nothing (wrong)"),
+    Case(36, "a module is renamed", "nothing", "reruns (wrong)", rename_tool),
 ]  # fmt: skip
 
 
@@ -111,7 +181,7 @@ def plain(case: Case, finished: Path, scratch: Path) -> str:
     """Say what Snakemake alone does in a case."""
     if case.act is None:
         return f"{case.recorded} *"
-    folder = shutil.copytree(finished, scratch / str(case.number))
+    folder = shutil.copytree(finished, scratch / str(case.number), symlinks=True)
     case.act(folder)
     ran = snakemake(folder, *case.words)
     said = f"runs {', '.join(sorted(ran))}" if ran else "nothing"
@@ -122,7 +192,8 @@ def outcomes() -> dict[int, bool]:
     """Run the cases of this project; gives by number whether all of its tests passed."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
-        line = [sys.executable, "-m", "pytest", "-q", str(HERE / "test_stale.py"), f"--junitxml={report}"]
+        files = [str(HERE / name) for name in TESTS]
+        line = [sys.executable, "-m", "pytest", "-q", *files, "-k", "case_", f"--junitxml={report}"]
         subprocess.run(line, cwd=HERE.parents[1], stdout=sys.stderr, check=False)
         passed: dict[int, bool] = {}
         for test in ElementTree.parse(report).iter("testcase"):
@@ -139,7 +210,9 @@ def main() -> int:
         finished = Path(scratch, "toy")
         finished.mkdir()
         for name, text in TOY.items():
+            (finished / name).parent.mkdir(exist_ok=True)
             (finished / name).write_text(text)
+        (finished / "link.bin").symlink_to("one.bin")
         snakemake(finished)
         beside = {case.number: plain(case, finished, Path(scratch)) for case in CASES}
     passed = outcomes()

@@ -23,8 +23,8 @@ from helpers.run_folder import Place, copy_checkout
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import d3, digests, small_config
 
-STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
-EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates"}
+STAGES = ("contamination", "corpus", "grades", "diffs", "labels", "label_contamination", "dataset")
+EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates", "benchmarks"}
 OLD = 1_000_000_000
 """A time in 2001, in seconds."""
 
@@ -123,10 +123,8 @@ def build_image(checkout: Path, name: str, manifest: dict[str, object], remark: 
     """Write what stands for an image: its manifest, and a remark that changes its bytes and nothing else."""
     path = checkout / "containers" / built_path(name, "gpu").name
     path.write_text(json.dumps(manifest) + remark)
-    status = path.stat()
-    known = {"identity": digest_of(manifest), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
     sha256 = digests(path.parent)[path.name]
-    record_path(path).write_text(json.dumps(known | {"sha256": sha256}))
+    record_path(path).write_text(json.dumps({"identity": digest_of(manifest), "sha256": sha256}))
 
 
 def test_case_04_05_and_20_images_are_known_by_their_content(

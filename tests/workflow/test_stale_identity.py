@@ -11,7 +11,9 @@ from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
 from helpers.workflow_run import small_config
 
-EVERY = {"corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few", "dataset/few"}
+EVERY = {"benchmarks", "contamination/few", "corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few"} | {
+    *("label_contamination/few", "dataset/few")
+}
 JOBS = EVERY - {"duplicates"} | {"duplicates/few"}
 """The same jobs as `Place.states` names them: by their first output."""
 
@@ -65,7 +67,7 @@ def move_module(place: Place, old: str, new: str) -> None:
         ("d3.core.unified_diff", "d3.core.patches"),
     ],
 )
-def test_a_renamed_module_reruns_nothing(finished: Place, old: str, new: str) -> None:
+def test_case_36_a_renamed_module_reruns_nothing(finished: Place, old: str, new: str) -> None:
     move_module(finished, old, new)
     assert finished.would_run("dataset") == set()
     assert "Nothing to be done" in finished.output
@@ -81,19 +83,19 @@ def test_a_renamed_module_reruns_nothing(finished: Place, old: str, new: str) ->
         ("class Labels(Section):", "language: str | None = None"),
     ],
 )
-def test_a_new_setting_at_its_neutral_value_reruns_nothing(finished: Place, section: str, setting: str) -> None:
+def test_case_28_a_new_setting_at_its_neutral_value_reruns_nothing(finished: Place, section: str, setting: str) -> None:
     finished.edit("workflow/d3/config/models.py", section, f"{section}\n    {setting}")
     assert finished.would_run("dataset") == set()
 
 
-def test_another_shell_text_of_a_rule_reruns_its_stage(finished: Place) -> None:
+def test_case_29_another_shell_text_of_a_rule_reruns_its_stage(finished: Place) -> None:
     finished.edit("workflow/rules/labels.smk", "--journal {params.journal:q}", "--journal {params.journal:q}/new")
     states = finished.states("dataset")
     assert {name for name, item in states.items() if item["reasons"]} == {"labels/few"}
     assert states["labels/few"]["reasons"] == ["the shell text of rule labels changed"]
 
 
-def test_a_changed_start_script_reruns_what_it_starts(finished: Place) -> None:
+def test_case_35_a_changed_start_script_reruns_what_it_starts(finished: Place) -> None:
     finished.edit("workflow/bin/d3", "set -euo pipefail", "# strict\nset -euo pipefail")
     finished.edit("workflow/bin/d3-train", "set -euo pipefail", "set -eu")
     assert finished.would_run("dataset") == set()
@@ -103,7 +105,7 @@ def test_a_changed_start_script_reruns_what_it_starts(finished: Place) -> None:
     assert "script workflow/bin/d3 changed" in states["corpus/few"]["reasons"]
 
 
-def test_an_unrelated_package_reruns_nothing(finished: Place) -> None:
+def test_case_30_an_unrelated_package_reruns_nothing(finished: Place) -> None:
     finished.edit("workflow/d3/errors.py", '"""', '"""')
     site = next((ROOT / ".venv").glob("lib/python3*/site-packages"))
     environment = finished.checkout / ".venv"
@@ -124,7 +126,7 @@ def test_an_unrelated_package_reruns_nothing(finished: Place) -> None:
     assert any("pyarrow" in reason for reason in states["corpus/few"]["reasons"])
 
 
-def test_the_spelling_of_a_model_and_of_a_prompt_reruns_nothing(finished: Place) -> None:
+def test_case_26_and_27_the_spelling_of_a_model_and_of_a_prompt_reruns_nothing(finished: Place) -> None:
     finished.edit("workflow/d3/errors.py", '"""', '"""')
     for spelling in ("model/", "./model", str(finished.folder / "model")):
         for stage in ("grades", "labels"):
@@ -137,7 +139,7 @@ def test_the_spelling_of_a_model_and_of_a_prompt_reruns_nothing(finished: Place)
     assert finished.would_run("dataset") == set()
 
 
-def test_a_model_behind_a_link_counts_by_what_the_link_leads_to(finished: Place, tmp_path: Path) -> None:
+def test_case_32_a_model_behind_a_link_counts_by_what_the_link_leads_to(finished: Place, tmp_path: Path) -> None:
     original = finished.folder / "model"
     original.rename(finished.folder / "first")
     original.symlink_to("first")

@@ -32,7 +32,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
     for log in (tmp_path / "logs" / "topics").iterdir():
         assert re.match(r".* at most [\d,]+ answer tokens", log.read_text()), log  # on the first line
 
-    nobody = {"engine": {"model": "nobody/at-all", "revision": "0"}}
+    nobody = {"engine": {"model": "nobody/at-all", "revision": "0" * 40}}
     values |= {"grades": {"mode": "none", **nobody}, "labels": {"mode": "none", **nobody}}
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from d3.commands.index import FORMER_NAMES, MORE_HELP, Command, commands, help_text, modern_words
 from d3.commands.suggest import did_you_mean
-from d3.errors import D3Error, explain
+from d3.core.printable import printable
+from d3.errors import explain
 
 if TYPE_CHECKING:
     from d3.commands.parser import CommandParser
@@ -58,7 +59,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _usage_error(message: str) -> int:
-    print(f"d3: error: {message}; see `d3 --help`", file=sys.stderr)
+    print(f"d3: error: {printable(message)}; see `d3 --help`", file=sys.stderr)
     return 2
 
 
@@ -88,14 +89,14 @@ def _run(command: Command, words: list[str], debug: bool) -> int:
         return code
     except BrokenPipeError:
         raise
-    except (D3Error, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("d3."):
+    except Exception as error:
+        line = explain(error)
+        if line is None:
             raise
         if debug or values.get("debug"):
             traceback.print_exc()
-        line = explain(error)
         _discard_output()
-        print(f"d3 {command.name}: error: {line}", file=sys.stderr)
+        print(f"d3 {command.name}: error: {printable(line)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"d3 {command.name}: interrupted", file=sys.stderr)

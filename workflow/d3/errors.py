@@ -1,8 +1,12 @@
 """Errors that a user reads: one line that names the place, the reason and the remedy."""
 
 import errno
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class D3Error(Exception):
@@ -45,29 +49,67 @@ REMEDIES = {
     errno.ENOTDIR: "check the path",
     errno.EISDIR: "check the path",
     errno.EEXIST: "remove it or choose another path",
+    errno.EFBIG: "raise the limit of file sizes (`ulimit -f`), or choose another file system",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENOMEM: "run with more memory or fewer workers",
 }
 """What to do after an error of the operating system."""
 NUMBER = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 """How libraries such as Arrow write the number of an error into its text."""
+PHRASES = {os.strerror(number): number for number in REMEDIES if number != errno.ENOENT} | {
+    "disk is full": errno.ENOSPC,  # SQLite
+    "file write failed": errno.ENOSPC,  # PyTorch, which leaves the reason out
+    "disk I/O error": errno.EIO,
+    "readonly database": errno.EROFS,
+    "unable to open database file": errno.EACCES,
+}
+"""How libraries with exceptions of their own (SQLite, DuckDB, Zstandard, safetensors, PyTorch) write such an error."""
+LONGEST = 300
 
 
-def explain(error: D3Error | OSError | ModuleNotFoundError) -> D3Error:
-    """Return an error that a user can act on, as one line with its remedy."""
+@contextmanager
+def file_named(path: Path) -> Iterator[None]:
+    """Add the file to an error of the operating system that names none, as those of writing do."""
+    try:
+        yield
+    except OSError as error:
+        name_file(error, path)
+        raise
+
+
+def name_file(error: BaseException | None, path: Path) -> None:
+    """Add the file to an error that names none; not to one of another kind, such as a refused connection."""
+    if isinstance(error, OSError) and error.filename is None and number_of(error) in REMEDIES:
+        error.filename = str(path)
+
+
+def explain(error: BaseException) -> D3Error | None:
+    """Return an error that a user can act on, as one line with its remedy; None for a fault of the program."""
+    if isinstance(error, D3Error):
+        return error
     if isinstance(error, OSError):
         return from_os_error(error)
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, MemoryError):
+        return D3Error("out of memory", remedy=REMEDIES[errno.ENOMEM])
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("d3."):
         remedy = "run `make setup`, or start `workflow/bin/d3`, which chooses the environment of the stage"
         return ToolError(f"the package {error.name} is not installed in the environment {sys.prefix}", remedy=remedy)
-    return error
+    if error.__cause__ is not None and (found := explain(error.__cause__)) is not None:
+        return found
+    text = " ".join(str(error).split())
+    numbers = [number for phrase, number in PHRASES.items() if phrase.lower() in text.lower()]
+    return D3Error(text[:LONGEST], remedy=REMEDIES[numbers[0]]) if numbers else None
 
 
 def from_os_error(error: OSError) -> D3Error:
     """Return an error of the operating system with its file and the remedy."""
-    number, reason = error.errno, error.strerror
-    if number is None and (found := NUMBER.search(str(error))):
-        number = int(found[1])
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    remedy = REMEDIES.get(number or 0, "run again with --debug for the traceback")
-    return D3Error(reason or str(error) or type(error).__name__, where=" -> ".join(files), remedy=remedy)
+    remedy = REMEDIES.get(number_of(error) or 0, "run again with --debug for the traceback")
+    return D3Error(error.strerror or str(error) or type(error).__name__, where=" -> ".join(files), remedy=remedy)
+
+
+def number_of(error: OSError) -> int | None:
+    """Return the number of an error of the operating system, also where a library wrote it into the text."""
+    if error.errno is None and (found := NUMBER.search(str(error))):
+        return int(found[1])
+    return error.errno

@@ -12,7 +12,7 @@ from shlex import quote
 
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-ROOT = Path(workflow.basedir).parent
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from rerun_policy import follow_content
@@ -23,12 +23,13 @@ from d3.pipeline.resources import needs
 from d3.config.models import Config
 from d3.config.load import parse_config
 from d3.errors import D3Error
-from d3.core.ids import canonical_json
+from d3.core.ids import canonical_json, digest_of
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.provenance.code_digest import BIN
 from d3.provenance.runtime import git
 from d3.provenance.images import image_path
 from d3.core.tables import written_whole
+from d3.stages.run_record import record_text, run_record, settings_of
 
 # Whether jobs run in images.
 IMAGES = "APPTAINER" in {
@@ -39,6 +40,17 @@ try:
     CHAIN = Chain(parse_config(config))
     DIR = {stage: CHAIN.folder(stage) for stage in STAGES}
     MODELS = {stage: CHAIN.answering(stage) or [] for stage in STAGES}
+    TASKS = [
+        f"{name}={CHAIN.tasks_path(item)}"
+        for _, (name, item) in CHAIN.benchmarks.items()
+    ]
+    TASK_FILES = list(
+        dict.fromkeys([*(task.split("=", 1)[1] for task in TASKS), *CHAIN.task_files])
+    )
+    AGAINST = [
+        *(["--tasks", *TASKS] if TASKS else []),
+        *(["--task-files", *CHAIN.task_files] if CHAIN.task_files else []),
+    ]
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
     check_checkout(images=IMAGES)
@@ -48,6 +60,7 @@ except D3Error as error:
     raise WorkflowError(str(error))
 
 REPORT = f"{DIR['report']}/report.html"
+RECORD = f"{DIR['run_record']}/run.json"
 WORK = "work"
 ALL_CORES = (
     1024  # of the machine: `cores` caps it, a profile for a cluster gives a number
@@ -71,7 +84,16 @@ os.environ.setdefault(
 
 # Snakemake fills in braces of the prefix.
 FOLDER_OF_D3 = quote(str(BIN)).replace("{", "{{").replace("}", "}}")
-shell.prefix(f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; ')
+# Profiles start `d3-scratch` by it, outside of the image.
+os.environ["D3_BIN"] = str(BIN)
+
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+# Our rules alone find `d3`: a workflow that uses this one as a module keeps its own prefix.
+shell = type(
+    "shell",
+    (shell,),
+    {"_process_prefix": f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; '},
+)
 
 
 if IMAGES:
@@ -134,6 +156,15 @@ def stale_when(stage, *more):
         "environment": environment,
         "image": image(environment) if environment != "main" else None,
     }
+
+
+def run_plan():
+    """Give what decides the record of the run, and the file that the record is a copy of."""
+    record = run_record(CHAIN)
+    decides = settings_of(record)
+    path = f"work/settings/run_record-{digest_of(decides)[:32]}.json"
+    write_settings(Path(path), record_text(record))
+    return {"settings": path, "config": canonical_json(decides)}
 
 
 def model_option(wildcards, input):

@@ -1,10 +1,35 @@
 """The corpus: source shards in, kept files and rejected rows with their reasons out."""
 
 
+rule contamination:
+    """Find the source files of the batch {wildcards.shard} that contain tasks of benchmarks."""
+    input:
+        shards=shard_input,
+        tasks=TASK_FILES,
+    output:
+        f"{DIR['contamination']}/{{shard}}.jsonl",
+    log:
+        "logs/contamination/{shard}.log",
+    resources:
+        **needs(CHAIN, "contamination").of_rule(),
+    params:
+        against=AGAINST,
+        stale=stale_when("contamination", "benchmarks"),
+    shell:
+        """
+        d3 contamination --settings {params.stale[settings]:q} \
+            --shard {input.shards:q} \
+            {params.against:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule corpus:
     """Filter the source shards of the batch {wildcards.shard}."""
     input:
-        shard_input,
+        shards=shard_input,
+        contamination=f"{DIR['contamination']}/{{shard}}.jsonl",
     output:
         kept=f"{DIR['corpus']}/{{shard}}.parquet",
         rejected=f"{DIR['corpus']}/rejected/{{shard}}.parquet",
@@ -21,7 +46,8 @@ rule corpus:
     shell:
         """
         d3 corpus --settings {params.stale[settings]:q} \
-            --shard {input:q} \
+            --shard {input.shards:q} \
+            --contamination {input.contamination:q} \
             --out {output.kept:q} \
             --rejected {output.rejected:q} \
             {params.opt_out:q} \
@@ -70,6 +96,31 @@ rule pairs:
             --corpus {input.corpus:q} \
             --duplicates {input.duplicates:q} \
             --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pair_contamination:
+    """List for every batch the functions that contain tasks of benchmarks."""
+    input:
+        pairs=shard_files(f"{DIR['pairs']}/{{shard}}.parquet"),
+        tasks=TASK_FILES,
+    output:
+        shard_files(f"{DIR['pair_contamination']}/{{shard}}.jsonl"),
+    log:
+        "logs/pair_contamination.log",
+    resources:
+        **needs(CHAIN, "pair_contamination").of_rule(),
+    params:
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        against=AGAINST,
+        stale=stale_when("pair_contamination", "benchmarks"),
+    shell:
+        """
+        d3 pair-contamination --settings {params.stale[settings]:q} \
+            --pairs {input.pairs:q} \
+            {params.against:q} \
+            --out {params.folder:q} \
             2>&1 | tee {log:q}
         """
 

@@ -1,12 +1,37 @@
 """The dataset: labels and diffs become rows in the columns of the released D3, with our ids beside."""
 
 
+rule label_contamination:
+    """Find the labels of {wildcards.shard} that contain tasks of benchmarks."""
+    input:
+        labels=f"{DIR['labels']}/{{shard}}.parquet",
+        tasks=TASK_FILES,
+    output:
+        f"{DIR['label_contamination']}/{{shard}}.jsonl",
+    log:
+        "logs/label_contamination/{shard}.log",
+    resources:
+        **needs(CHAIN, "label_contamination").of_rule(),
+    params:
+        against=AGAINST,
+        stale=stale_when("label_contamination", "benchmarks"),
+    shell:
+        """
+        d3 label-contamination --settings {params.stale[settings]:q} \
+            --labels {input.labels:q} \
+            {params.against:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule dataset_shard:
     """Assemble the dataset rows of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
         labels=f"{DIR['labels']}/{{shard}}.parquet",
+        contamination=f"{DIR['label_contamination']}/{{shard}}.jsonl",
     output:
         data=f"{DIR['dataset']}/data/{{shard}}.parquet",
         rows=f"{DIR['dataset']}/rows/{{shard}}.parquet",
@@ -23,6 +48,7 @@ rule dataset_shard:
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             --labels {input.labels:q} \
+            --contamination {input.contamination:q} \
             --out {output.data:q} \
             --rows {output.rows:q} \
             --unused {output.unused:q} \

@@ -17,7 +17,7 @@ rule diffs:
     resources:
         **needs(CHAIN, "diffs").of_rule(),
     params:
-        journal=f"{WORK}/journal/diffs/{{shard}}",
+        journal=f"{WORK}/journal/diffs",
         stale=stale_when("diffs"),
     shell:
         """
@@ -37,6 +37,7 @@ rule pair_diffs:
     input:
         pairs=f"{DIR['pairs']}/{{shard}}.parquet",
         duplicates=f"{DIR['pair_duplicates']}/{{shard}}.txt",
+        contamination=f"{DIR['pair_contamination']}/{{shard}}.jsonl",
     output:
         f"{DIR['pair_diffs']}/{{shard}}.parquet",
     log:
@@ -47,13 +48,14 @@ rule pair_diffs:
     resources:
         **needs(CHAIN, "pair_diffs").of_rule(),
     params:
-        journal=f"{WORK}/journal/pair_diffs/{{shard}}",
+        journal=f"{WORK}/journal/pair_diffs",
         stale=stale_when("pair_diffs"),
     shell:
         """
         d3 pair-diffs --settings {params.stale[settings]:q} \
             --in {input.pairs:q} \
             --duplicates {input.duplicates:q} \
+            --contamination {input.contamination:q} \
             --workers {threads} \
             --journal {params.journal:q} \
             --out {output:q} \

@@ -20,7 +20,7 @@ rule generate:
     params:
         environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
-        journal=f"{WORK}/journal/generate/{{benchmark}}/{{arm}}",
+        journal=f"{WORK}/journal/generate",
         stale=benchmark_settings("generate"),
     shell:
         """

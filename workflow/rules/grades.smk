@@ -21,7 +21,7 @@ rule grades:
     params:
         environment=CHAIN.environment("grades"),
         model=model_option,
-        journal=f"{WORK}/journal/grades/{{shard}}",
+        journal=f"{WORK}/journal/grades",
         stale=stale_when("grades"),
     shell:
         """

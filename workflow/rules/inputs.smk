@@ -4,16 +4,10 @@ Rules here download from the package index or read the interpreter's own files, 
 the workflow itself runs.
 """
 
-
-localrules:
-    source,
-    model,
-    hub_model,
-    hub_dataset,
-    benchmark,
-
-
 if CHAIN.embedded_source:
+
+    localrules:
+        source,
 
     rule source:
         """Write the standard library of this Python as shards in the schema of The Stack."""
@@ -21,6 +15,7 @@ if CHAIN.embedded_source:
             list(CHAIN.shards.values()),
         log:
             "logs/source.log",
+        localrule: True
         container:
             outside_of("data")
         params:
@@ -39,6 +34,7 @@ rule model:
         directory(f"{DIR['model']}/{MODEL_NAME}@{{version}}"),
     log:
         f"logs/model/{MODEL_NAME}@{{version}}.log",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -54,6 +50,7 @@ rule hub_model:
         directory(f"{DIR['hub_model']}/{{owner}}--{{name}}@{{revision}}"),
     log:
         "logs/hub_model/{owner}--{name}@{revision}.log",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -76,6 +73,7 @@ rule hub_dataset:
     wildcard_constraints:
         commit="[0-9a-f]+",
         file=".+",
+    localrule: True
     container:
         outside_of("data")
     params:
@@ -96,6 +94,7 @@ rule benchmark:
         f"{DIR['benchmark']}/{EMBEDDED_TASKS}",
     log:
         "logs/benchmark.log",
+    localrule: True
     container:
         outside_of("data")
     params:

@@ -21,7 +21,7 @@ rule labels:
     params:
         environment=CHAIN.environment("labels"),
         model=model_option,
-        journal=f"{WORK}/journal/labels/{{shard}}",
+        journal=f"{WORK}/journal/labels",
         stale=stale_when("labels"),
     shell:
         """

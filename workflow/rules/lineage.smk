@@ -1,10 +1,6 @@
 """The lineage: an index of everything that all jobs said, for `d3 trace` and for queries with DuckDB."""
 
 
-localrules:
-    lineage,
-
-
 # No output is declared: the index serves all runs in this folder, and Snakemake would delete it first,
 # while only what is new is read.
 rule lineage:
@@ -13,5 +9,6 @@ rule lineage:
         REPORT,
     log:
         "logs/lineage.log",
+    localrule: True
     shell:
         "d3 lineage 2>&1 | tee {log:q}"

@@ -1,13 +1,33 @@
-"""The report: one page, its numbers as JSON, and the rows of every stage as a table."""
+"""The report: one page, its numbers as JSON, and the rows of every stage as a table. The record: what the run is."""
 
 
-localrules:
-    report,
+rule run_record:
+    """Write what the run is made of, and link its files by name."""
+    output:
+        RECORD,
+    log:
+        "logs/run_record.log",
+    localrule: True
+    container:
+        outside_of("data")
+    params:
+        stale=lambda wildcards: stale_when("run_record") | run_plan(),
+    shell:
+        """
+        d3 run-record --record {params.stale[settings]:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
 
 
 rule report:
     """Write the report of the run."""
     input:
+        contamination=[
+            file
+            for stage in ("contamination", "pair_contamination", "label_contamination")
+            for file in shard_files(f"{DIR[stage]}/{{shard}}.jsonl")
+        ],
         corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
         rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
         grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
@@ -30,6 +50,7 @@ rule report:
         attrition=f"{DIR['report']}/attrition.tsv",
     log:
         "logs/report.log",
+    localrule: True
     params:
         trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
         written=named_lines("generate"),
@@ -41,6 +62,7 @@ rule report:
     shell:
         """
         d3 report --settings {params.stale[settings]:q} \
+            --contamination {input.contamination:q} \
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
             --grades {input.grades:q} \

@@ -1,10 +1,6 @@
 """Topics: what the instructions are about; only the target `topics` asks for it."""
 
 
-localrules:
-    topic_counts,
-
-
 rule topics_shard:
     """Ask what the instructions of {wildcards.shard} are about."""
     input:
@@ -24,7 +20,7 @@ rule topics_shard:
     params:
         environment=CHAIN.environment("topics"),
         model=model_option,
-        journal=f"{WORK}/journal/topics/{{shard}}",
+        journal=f"{WORK}/journal/topics",
         stale=stale_when("topics", "topics.price"),
     shell:
         """
@@ -45,6 +41,7 @@ rule topic_counts:
         f"{DIR['topic_counts']}/counts.json",
     log:
         "logs/topic_counts.log",
+    localrule: True
     params:
         stale=stale_when("topic_counts"),
     shell:

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from d3.audit.index import INDEX, build, licences_of, newer_statements, open_index
-from d3.audit.job_graph import load
+from d3.audit.job_graph import Finding, find_target, load
 from d3.audit.statements import enclosing, group_of, name_below, read_finished, read_statement, stage_of
 from d3.audit.trace.trace import Tracer
 from d3.audit.trace.tree import Node, as_json, as_mermaid, as_text
-from d3.audit.verify.statements import check_links
-from d3.audit.verify.verify import rebuild
+from d3.audit.verify.index import check_index
+from d3.audit.verify.statements import check_links, check_orphans
+from d3.audit.verify.verify import rebuild, verify
+from d3.cli import main
 from d3.errors import D3Error, InputError
 from d3.provenance.statement import STATEMENT_TYPE
-from helpers.fake_run import LABELS, make_run
+from helpers.fake_run import LABELS, item, make_run, write_statement
 
 EMPTY = {
     "_type": STATEMENT_TYPE,
@@ -193,13 +195,13 @@ def test_a_hostile_statement_removes_nothing_outside(run: Path, tmp_path_factory
     body = json.loads(path.read_text())
     body["subject"][0]["name"] = str(outside)
     path.write_text(json.dumps(body))
-    from d3.audit.verify.verify import verify
-
     found = verify(run).wrong
     assert any("outside of the working folder" in str(finding) for finding in found)
-    rebuild(run, found)
+    removed, left = rebuild(run, found)
     assert outside.exists()
     assert not path.exists()
+    assert path.relative_to(run).as_posix() in removed
+    assert [finding.path for finding in left] == [str(outside)]
 
 
 @pytest.mark.parametrize(("role", "wrong"), [("opt_out", False), ("model", True)])
@@ -213,6 +215,128 @@ def test_an_opt_out_list_may_grow_but_no_other_input_changes(run: Path, role: st
     path.write_text(json.dumps(body))
     found = [finding for finding in check_links(load(run)) if "list" in finding.what]
     assert [not finding.note for finding in found] == [wrong]
+
+
+@pytest.mark.parametrize("name", ["results/labels", "config.yaml", "results/../config.yaml", "work/a"])
+def test_no_statement_removes_what_others_made(run: Path, name: str) -> None:
+    (run / "config.yaml").write_text("mine")
+    path = statement(run, "grades")
+    body = json.loads(path.read_text())
+    body["subject"].append({"name": name, "digest": {"sha256": "0" * 64}, "annotations": {}})
+    path.write_text(json.dumps(body))
+    finding = Finding(path=name, what="", jobs=(path.relative_to(run).as_posix(),))
+    removed, left = rebuild(run, [finding])
+    assert name not in removed
+    assert [item.path for item in left] == [name]
+    assert (run / "config.yaml").exists()
+    assert statement(run, "labels").exists()
+
+
+@pytest.fixture
+def linked(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make `results` a link to another disk, as on a cluster with scratch space."""
+    scratch = tmp_path_factory.mktemp("scratch") / "run-results"
+    (run / "results").rename(scratch)
+    (run / "results").symlink_to(scratch)
+    return run
+
+
+def test_everything_works_where_results_is_a_link(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = sorted(linked.glob("results/labels/*/*.parquet"))[0]
+    name = table.relative_to(linked).as_posix()
+    monkeypatch.chdir(linked / "results")
+    for text in (name, str(table), str(table.resolve()), name.removeprefix("results/")):
+        assert name_below(linked, text) == name
+        assert name in find_target(load(linked), text).path
+    table.write_bytes(b"")
+    removed, left = rebuild(linked, [finding for finding in verify(linked).wrong if finding.path == name])
+    assert removed == [name, f"{name}.prov.json"]
+    assert left == []
+    assert not table.exists()
+    assert rebuild(linked, [Finding(path=name, what="", jobs=(f"{name}.prov.json",))]) == ([], [])
+
+
+def test_what_lies_behind_other_links_is_told_not_removed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("disk") / "labels"
+    (run / "results/labels").rename(elsewhere)
+    (run / "results/labels").symlink_to(elsewhere)
+    path = statement(run, "labels")
+    removed, left = rebuild(run, [Finding(path="", what="", jobs=(path.relative_to(run).as_posix(),))])
+    assert removed == []
+    assert {finding.what for finding in left} == {"not removed: it lies outside of results, resources, work/journal"}
+    assert path.exists()
+
+
+def test_files_behind_links_are_looked_at_once(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    (disk / "more.parquet").write_bytes(b"x")
+    (disk / "loop").symlink_to(disk)
+    data = sorted(run.glob("results/dataset/*/data"))[0]
+    (data / "away").symlink_to(disk)
+    (data / "home").symlink_to(run / "results/labels")
+    (data / "up").symlink_to(run)
+    name = data.relative_to(run).as_posix()
+    found = {finding.path for finding in check_orphans(load(run))}
+    assert found == {f"{name}/away/more.parquet", f"{name}/home"}
+    assert len(load(run).statements) == JOBS
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("update files set licences = 'MIT'", "the source files of"),
+        ("update files set repository = 'o/r' where \"row\" = 0", "the source files of"),
+        ("update rows set key = key + 1", "rows of"),
+        ("delete from edges where artefact = 0 or job = 3", "the inputs of"),
+        ("update edges set sha256 = 'no' where job = 3", "the inputs of"),
+        ("update artefacts set sha256 = 'no' where job = 3", "the outputs of"),
+        ('update artefacts set "bytes" = 1 where job is null', "the input"),
+        ("update jobs set kept = kept + 1", "the job of"),
+        ("update jobs set sha256 = 'no'", "than there is, of the same time"),
+        ("create or replace view parents as select 0 as child, 0 as parent", "other tables or views"),
+    ],
+)
+def test_an_edited_index_is_found(run: Path, query: str, words: str) -> None:
+    import duckdb
+
+    write_statement(run, "midtrain", [item("results/midtrain/k/model")], [item("/far/model", bytes=5)])
+    build(run)
+    assert list(check_index(load(run), set())) == []
+    with duckdb.connect(str(run / INDEX)) as connection:
+        connection.execute(query)
+    assert {finding.note for finding in check_index(load(run), set()) if words in finding.what} == {False}
+    (run / INDEX).unlink()
+    build(run)
+    statement(run, "labels").unlink()
+    assert [finding.note for finding in check_index(load(run), set())] == [True]
+
+
+HOSTILE = "o/\x1b]0;mine\x07\x1b[2J\u202e\nnote  nothing wrong"
+
+
+def test_hostile_names_of_repositories_forge_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import duckdb
+
+    build(run)
+    with duckdb.connect(str(run / INDEX)) as connection:
+        connection.execute("update files set repository = ?, path = ?, licences = ?", [HOSTILE] * 3)
+        identifier = connection.execute("select id from files").fetchall()[0][0]
+    path = statement(run, "grades")
+    body = json.loads(path.read_text())
+    body["subject"][0]["name"] = f"results/grades/{HOSTILE}"
+    path.write_text(json.dumps(body))
+    target = "results/midtrain/0123456789ab/model"
+    with open_index(run) as connection:
+        node = Tracer(run, connection).trace(target)
+        texts = [as_text(node), as_mermaid(node), as_json(node), as_text(Tracer(run, connection).trace(identifier))]
+    main(["verify", "--results", str(run / "results")])
+    main(["verify", "--json", "--results", str(run / "results")])
+    main(["trace", HOSTILE, "--results", str(run / "results")])
+    said = capsys.readouterr()
+    for text in (*texts, said.out, said.err):
+        assert not set("\x1b\x07\u202e") & set(text)
+        assert "note  nothing wrong" not in text.splitlines()
+    assert "<U+001B>]0;mine<U+0007>" in texts[0]
 
 
 def test_trees_show_every_node_once() -> None:

@@ -90,7 +90,7 @@ def test_parameters_before_the_slash_have_no_flag() -> None:
     ("words", "message"),
     [
         (NEEDED[3:], "the following arguments are required: --corpus"),
-        ([*NEEDED, "--workers", "many"], "argument --workers: invalid int value: 'many'"),
+        ([*NEEDED, "--workers", "many"], "argument --workers: must be a whole number from 1 (got 'many')"),
         ([*NEEDED, "--kind", "tpu"], "invalid choice: 'tpu'"),
         ([*NEEDED, "--worker", "2"], "unknown option --worker; did you mean --workers?"),
         ([*NEEDED, "--workres=2"], "unknown option --workres; did you mean --workers?"),
@@ -184,3 +184,11 @@ def test_the_working_folder_is_left_alone_without_the_option(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     assert main(["config"]) == 0
     assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "x", "\u0663", "1" * 5000])
+def test_a_number_of_things_is_at_least_one(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(stage, *NEEDED, f"--workers={number}")
+    assert ended.value.code == 2
+    assert "--workers: must be a whole number from 1 (got " in capsys.readouterr().err

@@ -215,10 +215,10 @@ def test_an_override_does_not_go_below_a_value(tmp_path: Path) -> None:
     [
         (b"corpus: [1", "not YAML"),
         (b"\xff\xfe", "not YAML"),
-        (b"- a\n- b\n", "is no mapping of sections"),
-        (b"[]", "is no mapping of sections"),
-        (b"0", "is no mapping of sections"),
-        (b"hello", "is no mapping of sections"),
+        (b"- a\n- b\n", "must be a mapping of sections"),
+        (b"[]", "must be a mapping of sections"),
+        (b"0", "must be a mapping of sections"),
+        (b"hello", "must be a mapping of sections"),
         (b"!!python/object/apply:os.system [ls]", "not YAML"),
         (b"1: 2", "1: given 1, allowed is Keys should be strings"),
     ],
@@ -238,3 +238,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=words):
             load_config(path)
+
+
+def test_a_misspelt_key_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"corpus\.smple: no such key, allowed are .*; did you mean sample\?;"):
+        parse_config({"corpus": {"smple": 3}})
+    with pytest.raises(ConfigError) as far:
+        parse_config({"corpus": {"zzz": 3}})
+    assert "did you mean" not in str(far.value)

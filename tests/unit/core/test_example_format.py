@@ -12,14 +12,16 @@ from d3.core.example_format import (
     MARKERS,
     Part,
     draw_parts,
+    escape,
     example_completion,
     example_prompt,
     holds_marker,
     number_lines,
     random_name,
-    written_diffs,
+    unescape,
 )
 from d3.core.unified_diff import apply_diffs, make_diff
+from d3.evals.answer import read_answer
 
 
 def parts_of_many(length: int, ends: str, count: int = 4, files: int = 1500) -> list[Part]:
@@ -82,14 +84,14 @@ def test_the_bytes_of_an_example() -> None:
     prompt = example_prompt("a.py", old, "Print the separator.")
     assert prompt == (
         "<code>\n[start of a.py]\n  1 import os\n[end of a.py]\n</code>\n\n"
-        "<issue>\nPrint the separator.\n</issue>\n\n<code>"
+        "<issue>\nPrint the separator.\n</issue>\n\n<code>\n"
     )
     completion = example_completion(prompt, [make_diff(old, middle), make_diff(middle, new)])
     assert completion == prompt + (
-        "\n<|diff|>@@ -1,0 +2,2 @@\n+\n+print(os.sep)\n<|diff|>@@ -3 +3 @@\n-print(os.sep)\n+print(os.sep, 1)\n</code>"
+        "<|diff|>@@ -1,0 +2,2 @@\n+\n+print(os.sep)\n<|diff|>@@ -3 +3 @@\n-print(os.sep)\n+print(os.sep, 1)\n</code>"
     )
     empty = example_prompt("b.py", "", "Begin.")
-    assert empty == "<code>\n[start of b.py]\n\n[end of b.py]\n</code>\n\n<issue>\nBegin.\n</issue>\n\n<code>"
+    assert empty == "<code>\n[start of b.py]\n\n[end of b.py]\n</code>\n\n<issue>\nBegin.\n</issue>\n\n<code>\n"
 
 
 def test_line_numbers_are_three_wide_and_grow() -> None:
@@ -103,28 +105,27 @@ def test_line_numbers_are_three_wide_and_grow() -> None:
     assert number_lines("") == ""
 
 
-LINE = st.text(st.sampled_from("ab +-@\\|<>/"), max_size=6)
-PROGRAM = st.lists(LINE, max_size=6).map("\n".join)
+PIECE = st.sampled_from([*"ab +-@\\|<>/[", *MARKERS, "<\\code>", "[\\\\end of ", "\n</code>"])
+PROGRAM = st.lists(PIECE, max_size=12).map("".join).map(str.strip)
 
 
 @given(st.lists(PROGRAM, min_size=1, max_size=5))
 def test_what_was_written_is_read_back(programs: list[str]) -> None:
-    programs = [""] + [program for program in programs if not holds_marker(program)]
+    programs = ["", *programs]
     diffs = [make_diff(*pair) for pair in itertools.pairwise(programs) if pair[0] != pair[1]]
     prompt = example_prompt("a.py", "", "Do.")
     answer = example_completion(prompt, diffs).removeprefix(prompt)
-    assert written_diffs(answer) == (diffs or None)
-    assert apply_diffs("", written_diffs(answer) or []) == programs[-1]
+    assert read_answer(answer) == (diffs, True)
+    assert apply_diffs("", diffs) == programs[-1]
 
 
-def test_what_a_model_writes_beside_the_diffs_is_left_out() -> None:
-    assert written_diffs("Sure:\n<|diff|>@@ -0,0 +1 @@\n+x\n</code>\n<|diff|>@@ -1 +0,0 @@\n-x") == [
-        "@@ -0,0 +1 @@\n+x"
-    ]
-    assert written_diffs("<|diff|>@@ -0,0 +1,2 @@\n+x\n+") == ["@@ -0,0 +1,2 @@\n+x\n+"]
-    assert written_diffs("print('hello')\n</code>") is None
-    assert written_diffs("\n</code>\n<|diff|>late") is None
-    assert written_diffs("") is None
+@given(PROGRAM)
+def test_markers_in_a_text_are_escaped_and_come_back(text: str) -> None:
+    assert not holds_marker(escape(text))
+    assert unescape(escape(text)) == text
+    assert (escape(text) == text) or holds_marker(text.replace("\\", ""))
+    prompt = example_prompt("a.py", text, text)
+    assert [prompt.count(marker) for marker in MARKERS] == [0, 2, 1, 1, 1, 1, 1]
 
 
 def test_markers_are_found_wherever_they_stand() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import statistics
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from d3.core.ids import (
     content_id,
     derive_seed,
     digest_of,
+    file_digest,
+    folder_files,
     normalise,
     program_number,
     unit_interval,
@@ -71,3 +74,16 @@ def test_json_has_one_form() -> None:
     assert canonical_json({"b": [1, "é"], "a": None}) == '{"a":null,"b":[1,"é"]}'
     assert digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
     assert digest_of([1, 2]) != digest_of([2, 1])
+
+
+def test_a_folder_is_known_by_the_files_behind_its_links(tmp_path: Path) -> None:
+    folder, beside = tmp_path / "folder", tmp_path / "beside"
+    folder.mkdir()
+    beside.mkdir()
+    (beside / "weights").write_text("a")
+    (folder / "linked").symlink_to(beside)
+    (folder / "circle").symlink_to(folder)
+    assert [path.relative_to(folder).as_posix() for path in folder_files(folder)] == ["linked/weights"]
+    before = file_digest(folder)
+    (beside / "weights").write_text("b")
+    assert file_digest(folder) != before

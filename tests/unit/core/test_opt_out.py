@@ -97,11 +97,54 @@ def test_rows_that_cannot_be_read_are_taken_too(tmp_path: Path) -> None:
     assert list(opted_out(tmp_path / "r.parquet")) == [0]
 
 
-@pytest.mark.parametrize("line", ["ann/one", "repo:", "user:ann/one", "file:123", "repo:a/b c", "FILE"])
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("repo:https://github.com/Ann/One", "repo:ann/one"),
+        ("repo:http://www.github.com/ann/one.git?tab=readme#use", "repo:ann/one"),
+        ("repo:git@github.com:ann/one.git", "repo:ann/one"),
+        ("repo:ssh://git@forge.example.org:2222/ann/one", "repo:ann/one"),
+        ("repo:github.com/ann/one/", "repo:ann/one"),
+        ("repo:https://gitlab.com/group/sub/name", "repo:group/sub/name"),
+        ("repo:ann/one.git", "repo:ann/one"),
+        ("repo:ann/one/", "repo:ann/one"),
+        ("repo:ann/*", "user:ann"),
+        ("repo:https://github.com/ann", "user:ann"),
+        ("user:@ann", "user:ann"),
+        ("user:https://github.com/ann/", "user:ann"),
+    ],
+)
+def test_addresses_and_other_spellings_are_one_entry(text: str, entry: str) -> None:
+    assert parse_entry(text) == entry
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("repo:ann", "did you mean user:ann"),
+        ("repo:*/one", "can match no row"),
+        ("repo:ann/o*", "can match no row"),
+        ("repo:ann//one", "can match no row"),
+        ("repo:ann/one\u200b", "can match no row"),
+        ("repo:https://github.com/", "can match no row"),
+        ("repo:https://github.com/ann/one/blob/main/a.py", r"leads into ann/one \(blob\)"),
+        ("repo:ann/one/tree/main", "leads into ann/one"),
+        ("user:@", "can match no row"),
+        ("user:ann@example.org", "can match no row"),
+    ],
+)
+def test_what_can_match_no_row_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_entry(text)
+
+
+@pytest.mark.parametrize("line", ["ann/one", "repo:", "repo:ann", "user:ann/one", "file:123", "repo:a/b c", "FILE"])
 def test_a_line_that_is_no_entry_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"user:ann\n\n{line}\n")
-    with pytest.raises(InputError, match=r"list.txt: line 3: .* is no entry; write repo:OWNER/NAME"):
+    with pytest.raises(
+        InputError, match=r"list.txt: line 3: .*(is no entry|can match no row).*; write repo:OWNER/NAME"
+    ):
         read_opt_out(path)
 
 

@@ -122,7 +122,7 @@ def test_notes_lie_in_the_footer(tmp_path: Path) -> None:
 def test_formats_and_names(tmp_path: Path) -> None:
     assert [format_of(Path(f"a.b{suffix}")) for suffix in FORMATS] == list(FORMATS)
     assert table_name(Path("x/a.b.jsonl.zst")) == "a.b"
-    for name in ("a.csv", "a.parquet.bak", "a.json.xz", "parquet"):
+    for name in ("a.csv", "a.parquet.bak", "a.tsv", "parquet"):
         with pytest.raises(InputError, match="name it with one of"):
             format_of(Path(name))
 

@@ -89,9 +89,11 @@ ROWS: list[tuple[str, int, str | None, str]] = [
     ("T/1", 3, "1 +", "ok"),
     ("T/1", 4, None, "malformed_diff"),
     ("T/1", 5, GOOD, "ok"),
+    ("T/1", 6, GOOD, "repaired"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> None:
     samples, output = write_samples(tmp_path / "samples.parquet", ROWS), tmp_path / "verdicts.parquet"
@@ -103,13 +105,16 @@ def test_every_sample_has_its_verdict_in_order(tmp_path: Path, workers: int) -> 
     assert [(row["task_id"], row["sample"]) for row in rows] == [row[:2] for row in ROWS]
     assert [row["verdict"] for row in rows] == [
         "passed", "no_program", "failed", "passed", "timeout", "memory", "crashed", "error", "no_program", "passed",
+        "no_program",
     ]  # fmt: skip
+    assert [row["lenient_verdict"] for row in rows] == [*(row["verdict"] for row in rows[:-1]), "passed"]
+    assert rows[-1]["detail"] == "repaired"
     assert rows[0]["detail"] is None
     assert rows[1]["detail"] == "no_diff"
     assert rows[2]["detail"] == "assert candidate(1, 2) == 3"
     statement = json.loads((tmp_path / "verdicts.parquet.prov.json").read_text())
     counted, _ = statement["predicate"]["runDetails"]["byproducts"]
-    assert counted["content"] == {"stage": "execute", "read": 10, "kept": 10, "dropped": {}}
+    assert counted["content"] == {"stage": "execute", "read": 11, "kept": 11, "dropped": {}}
 
 
 def test_equal_programs_of_a_task_are_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

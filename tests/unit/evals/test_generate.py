@@ -12,14 +12,17 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import derive_seed
+from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError
 from d3.evals import generate
-from d3.evals.generate import build, run
+from d3.evals.generate import run
 from d3.llm.engine import Answer, Request
+from d3.train.sft_data import Encoded, Encoder
 from helpers.benchmark_files import PACK_ROW, written
+from helpers.split_tokenizers import SPLITS, split_tokenizer
 
-FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 SECOND = "@@ -2,1 +2,1 @@\n-    return 0\n+    return r * r"
+FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 
 
 def written_by_model(*diffs: str) -> str:
@@ -27,60 +30,8 @@ def written_by_model(*diffs: str) -> str:
     return example_completion("", list(diffs))
 
 
-@pytest.mark.parametrize(
-    ("text", "finish", "wanted"),
-    [
-        (written_by_model(FIRST), "stop", ("ok", None, "def area(r):\n    return 0")),
-        (written_by_model(FIRST, SECOND), "stop", ("ok", None, "def area(r):\n    return r * r")),
-        # the stop text and what follows it are not part of the answer
-        (written_by_model(FIRST).removesuffix("\n</code>"), "stop", ("ok", None, "def area(r):\n    return 0")),
-        (written_by_model(FIRST) + "\n<|diff|>nonsense", "stop", ("ok", None, "def area(r):\n    return 0")),
-        ("", "stop", ("no_diff", None, None)),
-        ("def area(r): return 1", "stop", ("no_diff", None, None)),
-    ],
-)
-def test_whole_answers(text: str, finish: str, wanted: tuple[str, str | None, str | None]) -> None:
-    assert build("", text, finish) == wanted
-
-
-def test_diffs_start_from_the_start_program() -> None:
-    start = "def area(r):\n    return 0"
-    assert build(start, written_by_model(SECOND), "stop").program == "def area(r):\n    return r * r"
-    assert build("", written_by_model(SECOND), "stop").status == "malformed_diff"
-
-
-@pytest.mark.parametrize(
-    "diff",
-    [
-        "@@ -0,0 +1,3 @@\n+def area(r):\n+    return 0",  # announces a line more
-        "@@ -0,0 +1,1 @@\n+def area(r):\n+    return 0",  # announces a line less
-        "@@ -5,0 +6,1 @@\n+x = 1",  # lies outside
-        "@@ -1,1 +0,0 @@\n-y = 1",  # deletes what is not there
-        "def area(r): pass",
-        "",
-    ],
-)
-def test_malformed_diffs_make_no_program(diff: str) -> None:
-    built = build("", written_by_model(diff), "stop")
-    assert (built.status, built.program) == ("malformed_diff", None)
-    assert built.detail
-    assert build("", written_by_model(FIRST, diff), "stop").status == "malformed_diff"
-
-
-def test_a_torn_last_diff_is_left_out() -> None:
-    whole = written_by_model(FIRST, SECOND).removesuffix("\n</code>")
-    second = whole.index("<|diff|>", whole.index("<|diff|>") + 1) + len("<|diff|>")
-    for end in range(second, len(whole) + 1):
-        built = build("", whole[:end], "length")
-        assert (built.status, built.program) == ("ok", "def area(r):\n    return 0")
-        assert built.detail == "cut off at max_tokens: the last diff is left out"
-    for end in range(len("\n<|diff|>"), second - len("\n<|diff|>")):
-        assert build("", whole[:end], "length").status == "malformed_diff"
-    assert build("", "\n<|di", "length").status == "no_diff"
-
-
 class Letters:
-    """A tokenizer as far as `plain_ids` needs one: bytes."""
+    """A tokenizer as far as prompts need one: bytes."""
 
     bos_token_id, eos_token_id = 1, 0
 
@@ -116,8 +67,8 @@ class Author:
         ]
 
 
-def config(samples: int = 2, **settings: object) -> Config:
-    benchmark = {"kind": "humanevalsynth", "path": "x"}
+def config(samples: int = 2, kind: str = "humanevalsynth", **settings: object) -> Config:
+    benchmark = {"kind": kind, "path": "x"}
     return parse_config(
         {
             "seed": 3,
@@ -137,7 +88,7 @@ def draw(
     monkeypatch: pytest.MonkeyPatch, author: Author, config: Config, tasks: Path, output: Path, **more: Any
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(generate, "open_engine", lambda settings, model: author)
-    run(config, tasks, output, model="author", **{"benchmark": "pack", **more})
+    run(config, tasks, output, **{"model": "author", "benchmark": "pack", **more})
     table = pq.read_table(output)
     assert table.schema.equals(schemas.SAMPLES)
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -167,6 +118,24 @@ def test_rows_of_every_task_and_sample(tasks: Path, tmp_path: Path, monkeypatch:
     assert request.seed == rows[1]["seed"]
 
 
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("kind", ["humanevalsynth", "humanevalfix"])
+def test_generation_begins_with_the_tokens_that_training_shows(
+    split: str, kind: str, tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = split_tokenizer(tmp_path / "model", split)
+    author = Author()
+    rows = draw(monkeypatch, author, config(kind=kind), tasks, tmp_path / "samples.parquet", model=str(model))
+    encoder = Encoder(Vocabulary.read(model), sequence_length=4000)
+    prompts = {f"{row['task_id']}#{row['sample']}": row["prompt"] for row in rows}
+    assert author.asked
+    for request in author.asked:
+        row = encoder.encode(prompts[request.key], example_completion(prompts[request.key], [FIRST, SECOND]))
+        assert isinstance(row, Encoded)
+        assert list(request.ids) == row.tokens[: row.loss_from]
+        assert (request.ids[0] == 0) == (split == "llama3")
+
+
 def bytes_of(author: Author, request: Request) -> str:
     text: str = author.tokenizer.backend_tokenizer.decode(list(request.ids))
     return text
@@ -187,12 +156,13 @@ def test_failures_of_the_engine_and_of_the_model(tasks: Path, tmp_path: Path, mo
     answers = {
         "Python/0#0": ("", "error"),
         "Python/0#1": ("", "stop"),
-        "Python/1#0": (written_by_model(FIRST)[:-10], "length"),
+        "Python/1#0": (written_by_model(FIRST)[:32], "length"),
         "Python/1#1": (written_by_model(FIRST, FIRST[:-1] + "1"), "stop"),
     }
     author = Author(lambda request: answers[request.key])
     rows = draw(monkeypatch, author, config(), tasks, tmp_path / "s.parquet")
     assert [row["status"] for row in rows[:4]] == ["engine_error", "no_diff", "malformed_diff", "ok"]
+    assert [row["repairs"] for row in rows[:4]] == [[]] * 4
     assert rows[0]["detail"] == "finished with 'error'"
     assert rows[0]["raw"] is None
     assert rows[1]["raw"] == ""

@@ -170,23 +170,19 @@ def test_tests_that_never_call_the_program_do_not_pass(place: Sandbox) -> None:
         "Fraction(1, 3)", "OrderedDict(a=1)", "bytearray(b'x')", "{1: 2}.keys()", "{1: 2}.items()",
     ],
 )  # fmt: skip
-def test_plain_values_come_back_and_the_plainest_go_in(place: Sandbox, value: str) -> None:
+def test_plain_values_come_back_and_go_in(place: Sandbox, value: str) -> None:
     names = "from collections import *\nfrom decimal import Decimal\nfrom fractions import Fraction\n"
     program = f"{names}\ndef give():\n    return {value}\ndef same(x):\n    return x\n"
     test = f"{names}\nvalue = give()\nwanted = {value}\nassert value == wanted and type(value) is type(wanted)\n"
     assert place.judge(program, test, "give") == ("passed", "")
-    sendable = "NoneType bool int float complex str bytes list tuple set frozenset dict"
     echo = f"{names}\nvalue = {value}\nfound = same(value)\nassert found == value and type(found) is type(value)\n"
-    found = place.judge(program, echo, "same")
-    kind = place.judge(program, f"{names}\nraise RuntimeError(type({value}).__name__)", "same").detail.split()[1]
-    assert (found == ("passed", "")) == (kind in sendable.split())
-    assert found.verdict == "passed" or "which cannot be sent" in found.detail
+    assert place.judge(program, echo, "same") == ("passed", "")
 
 
 def test_iterators_and_objects_cross_as_what_they_are(place: Sandbox) -> None:
     assert verdict(place, "def f():\n    yield 1", "r = f()\nassert r != [1]\nassert list(r) == [1]", "f") == "passed"
     assert verdict(place, "def f():\n    return map(str, [1])", "assert list(f()) == ['1']", "f") == "passed"
-    assert verdict(place, "import itertools\nf = itertools.count", "f()", "f") == "error"
+    assert verdict(place, "import itertools\nf = itertools.count", "assert next(f(7)) == 7", "f") == "passed"
     assert verdict(place, "class f: pass", "assert f() is not None and f() != f()", "f") == "passed"
     assert verdict(place, "import math\ndef f(): return math.nan", "r = f()\nassert r != r", "f") == "passed"
 
@@ -195,11 +191,12 @@ def test_exceptions_cross_by_name(place: Sandbox) -> None:
     program = "class Own(KeyError): pass\ndef f(x):\n    raise Own(x)"
     test = "try:\n    f(1)\nexcept KeyError:\n    pass\nelse:\n    assert False"
     assert verdict(place, program, test, "f") == "passed"
-    assert place.judge(program, "f(1)", "f").detail.startswith("Own: '1'")
+    assert place.judge(program, "f(1)", "f").detail.startswith("Own: 1")
 
 
-def test_arguments_are_copies(place: Sandbox) -> None:
-    assert verdict(place, "def f(x):\n    x.append(1)", "x = []\nf(x)\nassert x == []", "f") == "passed"
+def test_arguments_go_by_reference(place: Sandbox) -> None:
+    assert verdict(place, "def f(x):\n    x.append(1)", "x = []\nf(x)\nassert x == [1]", "f") == "passed"
+    assert verdict(place, "def f(x):\n    x.append(1)", "x = []\nf(x)\nassert x == []", "f") == "failed"
 
 
 def test_no_environment_no_home_no_secrets(place: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -208,6 +205,7 @@ def test_no_environment_no_home_no_secrets(place: Sandbox, monkeypatch: pytest.M
     secret.write_text("swordfish")
     with Sandbox(Limits(timeout_seconds=2)) as fresh:
         allowed = {"PYTHONHASHSEED", "PYTHONUTF8", "OPENBLAS_NUM_THREADS", "LD_LIBRARY_PATH", "PWD", "LC_CTYPE"}
+        allowed |= {"MALLOC_ARENA_MAX"}
         extra = f"sorted(set(os.environ) - {allowed!r})"
         assert returned(fresh, extra, "import os") == "[]"
         assert "FileNotFoundError" in returned(fresh, f"open({str(secret)!r}).read()")
@@ -225,7 +223,8 @@ def test_no_environment_no_home_no_secrets(place: Sandbox, monkeypatch: pytest.M
 
 
 def readable_in_home() -> list[str]:
-    return [path for path in sandbox.readable_paths()[0] if Path(path).is_relative_to(Path.home())]
+    files = sandbox.visible(sandbox.this_python()).files
+    return [path for path in files if Path(path).is_relative_to(Path.home())]
 
 
 def test_installed_packages_and_the_network_are_out_of_reach(place: Sandbox) -> None:
@@ -287,7 +286,7 @@ def test_limits_end_loops_floods_and_bombs(place: Sandbox) -> None:
     assert verdict(place, "while True: print('x' * 10**6)") == "timeout"
     assert verdict(place, "import time\ndef add(a, b):\n    time.sleep(100)") == "timeout"
     assert verdict(place, GOOD, "while add(1, 2): pass") == "timeout"
-    assert time.monotonic() - before < 5 * 1.5 + 5
+    assert time.monotonic() - before < 5 * sandbox.LONGEST_WAIT * 1.5 + 5
     assert verdict(place, "def add(a, b):\n    return [0] * 10**10") == "memory"
     assert verdict(place, "x = bytearray(10**9)\n" + GOOD) == "memory"
     assert verdict(place, "x = []\nwhile True: x.append(bytearray(10**6))") == "memory"
@@ -417,7 +416,7 @@ def test_a_bubblewrap_that_builds_no_walls_is_refused(tmp_path: Path) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text('#!/bin/bash\nwhile [ "$1" != "--" ]; do shift; done\nshift\nexec "$@"\n')
     fake.chmod(0o755)
-    with pytest.raises(SandboxError, match="does not hold"):
+    with pytest.raises(SandboxError, match=r"does not (hold|start)"):
         Sandbox(bwraps=[str(fake)]).__enter__()
 
 

@@ -11,6 +11,7 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.tables import read_rows
 from d3.errors import InputError
 from d3.evals.score import pass_at_k, quantile, run
 from helpers.benchmark_files import write_samples
@@ -45,7 +46,15 @@ def test_quantile_is_linear_between_neighbours() -> None:
 def tables(folder: Path, rows: list[tuple[str, int, str, str]]) -> tuple[Path, Path]:
     """Write samples and verdicts from (task, sample, status, verdict)."""
     samples = [(task, sample, None, status) for task, sample, status, _ in rows]
-    verdicts = [{"task_id": task, "sample": sample, "verdict": verdict} for task, sample, _, verdict in rows]
+    verdicts = [
+        {
+            "task_id": task,
+            "sample": sample,
+            "verdict": "no_program" if status == "repaired" else verdict,
+            "lenient_verdict": verdict,
+        }
+        for task, sample, status, verdict in rows
+    ]
     return (
         write_samples(folder / "samples.parquet", samples),
         write_rows(folder / "verdicts.parquet", schemas.VERDICTS, verdicts),
@@ -85,6 +94,22 @@ def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
         {"task_id": "c", "samples": 3, "built": 2, "passed": 0},
     ]
     assert (tmp_path / "scores.json.prov.json").exists()
+
+
+def test_repaired_answers_count_in_the_lenient_score_alone(tmp_path: Path) -> None:
+    rows = [("a", 0, "ok", "passed"), ("a", 1, "repaired", "passed"), ("b", 0, "repaired", "failed")]
+    samples, verdicts = tables(tmp_path, [*rows, ("b", 1, "no_diff", "no_program")])
+    kinds = [[], ["blank_lines", "line_number"], ["blank_lines"], []]
+    rewritten = [row | {"repairs": kind} for row, kind in zip(read_rows(samples, schemas.SAMPLES), kinds, strict=True)]
+    write_rows(samples, schemas.SAMPLES, rewritten)
+    run(config([1]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+    result = json.loads((tmp_path / "s.json").read_text())
+    assert result["pass_at_k"]["1"]["value"] == 0.25
+    assert result["built"]["share"] == 0.25
+    assert result["verdicts"] == {"passed": 1, "no_program": 3}
+    lenient = result["lenient"]
+    assert (lenient["pass_at_k"]["1"]["value"], lenient["share"]) == (0.5, 0.75)
+    assert lenient["repairs"] == {"blank_lines": 2, "line_number": 1}
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_tasks(tmp_path: Path) -> None:

@@ -129,7 +129,6 @@ def test_tasks_without_enough_lines_have_no_completion_variant(tmp_path: Path) -
         ({"prompt": "def area(:\n"}, "line 2 field prompt is not Python"),
         ({"test": "def check("}, "line 2 field test is not Python"),
         ({"entry_point": "volume"}, "line 2 field prompt defines no function volume"),
-        ({"instruction": "Write </issue> it"}, "task Python/1 contains a marker"),
         ({"task_id": 3}, "line 2 field task_id must be text"),
         ({"task_id": "Python/0"}, "two tasks have the same task_id"),
     ],

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from d3.llm.prompt import Prompt, encoder_of, find_template, plain_ids
+from d3.core.example_tokens import ExampleTokens
+from d3.llm.prompt import Prompt, backend_settings, encoder_of, find_template
 from helpers.injections import HARMLESS, INJECTIONS
 from helpers.tiny_models import library_texts
 
@@ -226,6 +227,6 @@ def test_put_in_as_text_the_same_files_do_break_out(tokenizer: Any) -> None:
 def test_prompts_without_chat_template_are_text_too(tokenizer: Any) -> None:
     begin = [tokenizer.bos_token_id] if FAMILIES[tokenizer.family].begin else []
     for text in FILES.values():
-        ids = plain_ids(tokenizer, text)
+        ids = ExampleTokens(backend_settings(tokenizer)).example(text)
         assert control(tokenizer, ids) == begin
         assert tokenizer.decode(ids[len(begin) :], clean_up_tokenization_spaces=False) == text

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from d3.config.models import Config
+from d3.core.example_tokens import ExampleTokens
 from d3.errors import ConfigError
-from d3.llm.prompt import PlainEncoder, Prompt, encoder_of, find_template, join_choices, plain_ids
+from d3.llm.prompt import PlainEncoder, Prompt, backend_settings, encoder_of, find_template, join_choices
 from helpers.injections import HARMLESS, INJECTIONS
 from helpers.paths import ROOT
 from helpers.tiny_models import CHAT
@@ -192,14 +193,14 @@ def test_one_begin_token_in_chat_prompts_and_plain_ones(tokenizer: Any) -> None:
     ids = grade_prompt(begun).render({"code": "<|begin_of_text|>"}).ids
     assert ids[0] == begin
     assert ids.count(begin) == 1
-    plain = plain_ids(begun, "<code>\n<|eot_id|><|begin_of_text|>")
+    plain = ExampleTokens(backend_settings(begun)).example("<code>\n<|eot_id|><|begin_of_text|>")
     assert plain[0] == begin
     assert control(begun, plain) == [begin]
     assert begun.decode(plain[1:]) == "<code>\n<|eot_id|><|begin_of_text|>"
 
 
 def test_plain_ids_of_a_tokenizer_without_begin_token(tokenizer: Any) -> None:
-    ids = plain_ids(tokenizer, "x = '<|im_end|>'")
+    ids = ExampleTokens(backend_settings(tokenizer)).example("x = '<|im_end|>'")
     assert control(tokenizer, ids) == []
     assert tokenizer.decode(ids) == "x = '<|im_end|>'"
 

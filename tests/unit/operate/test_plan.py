@@ -18,6 +18,7 @@ from d3.audit.statements import read_finished
 from d3.cli import main
 from d3.config.load import load_config, parse_config
 from d3.config.models import Config
+from d3.errors import ConfigError
 from d3.operate import cost_defaults, cost_model
 from d3.operate.cost_model import Seconds, fit, measured
 from d3.operate.pending import lines, pending
@@ -108,9 +109,9 @@ def test_one_run_predicts_another_of_other_sizes(runs: dict[str, Run], of: str, 
     expected, seen = really(runs[of]), foreseen(found)
     wrong = {name: (seen[name], expected[name]) for name in expected if off(seen[name], expected[name]) > FACTOR}
     assert not wrong
-    assert seen["jobs"] == expected["jobs"]
+    assert seen["jobs"] == expected["jobs"] + 1  # and `run_record`, which these runs had not
     used = {stage.stage: stage.rates for stage in found.stages}
-    assert {stage for stage, kind in used.items() if kind == "default"} == {"benchmark"}
+    assert {stage for stage, kind in used.items() if kind == "default"} == {"benchmark", "run_record"}
 
 
 def test_every_long_stage_is_predicted_by_itself(runs: dict[str, Run]) -> None:
@@ -205,6 +206,38 @@ def test_the_papers_scale_is_planned_from_footers(runs: dict[str, Run], tmp_path
     assert room[1] == found.total("files")
 
 
+def test_the_papers_scale_is_planned_before_the_download(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(ROOT / "config" / "d3.yaml")
+    found = plan(Chain(config, estimate=True))
+    stages = {stage.stage: stage for stage in found.stages}
+    assert found.source_known
+    assert (stages["corpus"].jobs, round(stages["corpus"].rows, -2)) == (72, 12_962_200)
+    assert stages["labels"].gpu_hours > 500
+    assert found.warnings[-1] == "no shard is there yet: rows are source.expected_rows"
+    with pytest.raises(ConfigError, match="no file matches"):
+        _ = Chain(config).shards
+    assert main(["plan", "--config", str(ROOT / "config" / "d3.yaml")]) == 0
+    assert "no shard is there yet" in capsys.readouterr().out
+    unset = {"source": {"shards": ["nowhere/*.parquet"]}}
+    with pytest.raises(ConfigError, match=r"set source\.expected_shards and source\.expected_rows"):
+        _ = Chain(parse_config(unset), estimate=True).shards
+
+
+def test_what_is_expected_of_the_source_decides_nothing(tmp_path: Path) -> None:
+    shards(tmp_path / "shards", 1, 10)
+    source = {"shards": [f"{tmp_path}/shards/*.parquet"]}
+    chains = [
+        Chain(parse_config({"source": source | more})) for more in ({}, {"expected_rows": 5, "expected_shards": 2})
+    ]
+    assert chains[0].key("corpus") == chains[1].key("corpus")
+    assert chains[0].settings("corpus") == chains[1].settings("corpus")
+    chain = Chain(chains[1].config, estimate=True)
+    stages = {stage.stage: stage for stage in plan(chain).stages}
+    assert (stages["corpus"].rows, stages["corpus"].jobs) == (10, 1)  # what is there counts
+
+
 def test_a_job_that_takes_longer_than_its_rule_asks_for_is_named(tmp_path: Path, runs: dict[str, Run]) -> None:
     shards(tmp_path / "shards", 1, 300_000)
     config = load_config(ROOT / "config" / "d3.yaml")
@@ -236,8 +269,35 @@ def test_fits(points: list[tuple[float, float]], start: float, expected: Seconds
 def test_stages_of_one_kind_lend_each_other_their_rates(runs: dict[str, Run]) -> None:
     seen = measured(chain_of(runs["a"]), runs["a"]["folder"] / "results")
     del seen["pair_diffs"]
-    assert cost_model.by_stage(seen, "pair_diffs") is seen["diffs"]
-    assert cost_model.by_stage(seen, "unheard") is None
+    lent = cost_model.by_stage(seen, "pair_diffs", lambda one: True)
+    assert (lent.observations, lent.same_settings) == (seen["diffs"].timed(), False)
+    assert not cost_model.by_stage(seen, "pair_diffs", lambda one: False).observations
+
+
+def test_a_run_that_asked_nothing_does_not_measure_one_that_asks(runs: dict[str, Run]) -> None:
+    """Grades of the mode `none` take a second on a CPU; those of a 70B model must not be planned by them."""
+    results = runs["a"]["folder"] / "results"
+    for path in (results / "grades").rglob("*.prov.json"):
+        statement = json.loads(path.read_text())
+        usage = statement["predicate"]["runDetails"]["byproducts"][1]["content"]
+        for name in ("asked", "journal", "prompt_tokens", "answer_tokens"):
+            usage.pop(name, None)
+        outer = statement["predicate"]["buildDefinition"]["externalParameters"]
+        outer["grades"] = {"mode": "none"}
+        path.write_text(json.dumps(statement))
+    config = runs["a"]["config"]
+    engine = {"kind": "vllm", "model": "meta-llama/Llama-3.3-70B-Instruct", "revision": "a" * 40, "tensor_parallel": 4}
+    large = Chain(parse_config({**config, "grades": {"engine": engine}, "labels": {"engine": engine}}))
+    stages = {stage.stage: stage for stage in plan(large, measured(large, results)).stages}
+    alone = {stage.stage: stage for stage in plan(large, {}).stages}
+    for name in ("grades", "labels"):
+        assert stages[name].rates == "default"
+        assert stages[name].gpu_hours == stages[name].hours_a_job * stages[name].jobs * 4 > 0
+        assert off(stages[name].hours_a_job, alone[name].hours_a_job) < FACTOR
+    unasked = Chain(parse_config({**config, "grades": {"mode": "none"}}))
+    again = {stage.stage: stage for stage in plan(unasked, measured(unasked, results)).stages}
+    assert again["grades"].rates == "measured elsewhere"
+    assert again["grades"].gpu_hours == 0
 
 
 def test_numbers_are_written_shortly() -> None:
@@ -254,15 +314,16 @@ def test_what_is_stale_is_counted_by_reason() -> None:
         state("corpus", 1, "fresh"),
         state("grades", 1, "stale", "setting grades.threshold was 2, is 3"),
         state("grades", 2, "stale", "setting grades.threshold was 2, is 3", "input in.parquet has other content"),
-        state("grades", 3, "stale", "output results/grades/3.parquet is missing"),
+        state("grades", 3, "stale", "output results/grades/3.parquet is not made yet"),
+        state("grades", 4, "stale", "output results/grades/4.parquet is missing"),
         state("diffs", 1, "follows"),
     ]
     grades, diffs = pending(states)
-    assert (grades.jobs, grades.unmade, grades.stale, grades.follows) == (3, 1, 2, 0)
+    assert (grades.jobs, grades.unmade, grades.missing, grades.stale, grades.follows) == (4, 1, 1, 2, 0)
     assert (diffs.jobs, diffs.follows) == (1, 1)
     first, second = lines([grades, diffs])
     assert first == (
-        "grades: 1 not made yet, 2 stale: setting grades.threshold was 2, is 3 (2 jobs); "
+        "grades: 1 not made yet, 1 missing, 2 stale: setting grades.threshold was 2, is 3 (2 jobs); "
         "input FILE has other content (1 jobs)"
     )
     assert second == "diffs: 1 only if what they read changes"

@@ -14,6 +14,7 @@ import pytest
 
 from d3.core.paths import SNAKEFILE
 from d3.core.processes import start_time
+from d3.errors import ConfigError
 from d3.operate import orphans, run, watchdog
 from d3.operate.events import RunState
 from d3.operate.failures import screen
@@ -21,6 +22,7 @@ from d3.operate.run_lock import LOCK, run_lock
 from d3.operate.slurm import SlurmSilentError
 from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
 from d3.operate.watchdog import Head, Options
+from helpers.crash_drill import kill_tree
 from helpers.paths import ROOT
 
 UUID = "2f021887-5961-490c-9325-3435ec137b8b"
@@ -272,6 +274,7 @@ def test_what_cannot_start_is_exit_code_2(tmp_path: Path, fake: Fake) -> None:
     fake("squeue", "true")
     code, said = driver("--configfile", str(tmp_path / "missing.yaml"), "--directory", str(tmp_path))
     assert code == run.NOT_STARTED, said
+    assert said.startswith(f"d3 run: error: {tmp_path}/missing.yaml: no such file; ")
 
 
 @pytest.mark.snakemake
@@ -304,6 +307,24 @@ def test_ctrl_c_is_an_interruption_and_no_failure(tmp_path: Path) -> None:
     assert process.returncode == run.INTERRUPTED, said
     assert "d3 run: interrupted" in said
     assert "failed:" not in said
+
+
+@pytest.mark.snakemake
+def test_the_same_command_resumes_after_the_whole_tree_was_killed(tmp_path: Path) -> None:
+    words = write_workflow(tmp_path, "if [ ! -e begun ]; then touch begun; sleep 60; fi; touch {output}")
+    process = start(*words, "--", "all")
+    wait_for(tmp_path / "run" / "begun")
+    kill_tree(process)
+    assert any((tmp_path / "run" / ".snakemake" / "locks").iterdir())
+    code, said = driver(*words, "--", "all")
+    assert code == run.DONE, said
+    assert (tmp_path / "run" / "a.txt").exists()
+
+
+def test_the_demo_is_started_by_what_resumes() -> None:
+    lines = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ".venv/bin/d3 run --configfile config/config.yaml\n" in lines
+    assert "snakemake" not in lines
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -413,6 +434,19 @@ def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pyt
     assert words == ["--snakefile", str(SNAKEFILE), "--profile", str(tmp_path / "site"), "-d", "other"]
     assert working_folder(["--profile", "x", "-d", "other"]) == tmp_path / "other"
     assert working_folder([]) == tmp_path
+
+
+def test_a_configuration_is_named_as_for_every_other_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d3.yaml").write_text("run: mine\n")
+    front = ["--snakefile", str(SNAKEFILE)]
+    assert complete(["--config", "d3.yaml", "-n"]) == [*front, "--configfile", "d3.yaml", "-n"]
+    assert complete(["--config=d3.yaml"]) == [*front, "--configfile=d3.yaml"]
+    for same in (["--config", "run=mine", "seed=2"], ["--config=run=mine"], ["--configfile", "d3.yaml"]):
+        assert complete(same) == [*front, *same]
+    for wrong in (["--config", "no.yaml"], ["--config"], ["--config=no.yaml"], ["--configfile", "no.yaml"]):
+        with pytest.raises(ConfigError, match="no such file; name a configuration"):
+            complete(wrong)
 
 
 def test_the_watchdog_is_more_patient_than_the_plugin() -> None:

@@ -18,6 +18,7 @@ from d3.operate.failures import SILENT
 from d3.operate.slurm import read_job, read_queue, read_seconds
 from d3.operate.status import StageStatus, Survey, job_arguments, status_table, survey
 from d3.pipeline.pipeline import Chain
+from d3.pipeline.registry import STAGES
 from d3.stages.inputs import source
 from helpers.fake_programs import only_path, program
 from helpers.fake_run import finish, jobs_by_name, record_attempts, write_log
@@ -47,7 +48,7 @@ def stage(found: Survey, name: str) -> StageStatus:
 
 def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
     found = survey(Chain(Config()), read_queue())
-    assert (found.done, found.jobs, found.slurm) == (0, 33, "none")
+    assert (found.done, found.jobs, found.slurm) == (0, 34, "none")
     assert found.head == "is not running"
     assert not found.active
     assert not found.failures
@@ -191,6 +192,22 @@ def test_a_job_on_this_machine_is_seen_by_its_process(place: Path) -> None:
     assert [failure.job for failure in survey(chain, None).failures] == [SECOND]
 
 
+def test_a_finished_job_whose_output_another_one_reads_is_done(place: Path) -> None:
+    chain = Chain(Config())
+    works = jobs_by_name(chain)
+    finish(works["corpus", FIRST])
+    script = "import sys; print('here', flush=True); sys.stdin.read()"
+    files = ["--corpus", str(works["corpus", FIRST].output), "--out", str(works["grades", FIRST].output)]
+    words = [sys.executable, "-c", script, "d3", "grades", *files]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "here\n"
+        found = survey(chain, None)
+        job.communicate("")
+    assert (stage(found, "corpus").done, stage(found, "corpus").running) == (1, 0)
+    assert stage(found, "grades").running == 1
+
+
 def test_a_snakemake_of_the_folder_is_seen_by_the_log_that_it_writes(place: Path) -> None:
     log = Path(".snakemake/log/1.snakemake.log")
     log.parent.mkdir(parents=True)
@@ -210,7 +227,7 @@ def test_the_target_of_a_run_is_no_job(place: Path) -> None:
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
-        assert "a.parquet" not in job_arguments(Path())
+        assert not {command for command, _ in job_arguments(Path())} & set(STAGES)
         process.communicate("")
 
 
@@ -242,7 +259,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
 
 def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--set", "run=mine"]) == 0
-    assert capsys.readouterr().out.startswith("Run mine: 0 of 33 jobs done, Snakemake is not running\n")
+    assert capsys.readouterr().out.startswith("Run mine: 0 of 34 jobs done, Snakemake is not running\n")
     assert main(["status", "--json", "--directory", "."]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done"} == set(found)

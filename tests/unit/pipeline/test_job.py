@@ -12,10 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from d3.core.tables import TableWriter, read_notes, read_rows
+from d3.core.tables import TableWriter, read_notes, read_rows, scratch_folder
 from d3.errors import D3Error
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import data_digest
+from d3.provenance.digest_cache import stamp
 from d3.provenance.statement import settings_digest
 
 SCHEMA = pa.schema([("id", pa.string())])
@@ -61,7 +62,7 @@ def test_outputs_and_statement_agree(tmp_path: Path) -> None:
             path = Path(item["name"])
             assert item["digest"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
             assert item["annotations"]["bytes"] == path.stat().st_size
-            assert item["annotations"]["mtime_ns"] == path.stat().st_mtime_ns
+            assert item["annotations"]["state"] == stamp(path).state
     assert [item["annotations"].get("rows") for item in statement["subject"]] == [3, 3, None]
     assert build["resolvedDependencies"][0]["annotations"]["rows"] == 5
     assert statement["predicate"]["runDetails"]["byproducts"][0] == {"name": "rows", "content": counts}
@@ -171,6 +172,7 @@ def test_outputs_of_which_some_are_old_have_no_statement(tmp_path: Path, monkeyp
     assert "a.parquet.prov.json" in names(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: signal.Signals) -> None:
     program = f"""
@@ -195,3 +197,18 @@ def test_a_killed_job_leaves_nothing_under_a_final_name(tmp_path: Path, kill: si
         job.file(tmp_path / "c").mkdir()
     assert names(tmp_path) == ["a.parquet", "a.parquet.prov.json", "c"]
     assert os.listdir(tmp_path / "c") == []
+
+
+def test_what_a_job_left_on_another_machine_goes_with_its_next_run(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.jsonl", "c.txt", "a.parquet.prov.json"):
+        (tmp_path / f".{name}.another-node-7.part").write_text("half")
+    (tmp_path / ".c.txt.another-node-7-old.part").mkdir()
+    (tmp_path / ".d.txt.another-node-7.part").write_text("of another job")
+    run(tmp_path)
+    assert [name for name in names(tmp_path) if name.endswith(".part")] == [".d.txt.another-node-7.part"]
+
+
+def test_scratch_folders_of_another_machine_go(tmp_path: Path) -> None:
+    (tmp_path / ".a.dolma.another-node-7.part").mkdir()
+    with scratch_folder(tmp_path / "a.npy", "dolma") as folder:
+        assert names(tmp_path) == [folder.name]

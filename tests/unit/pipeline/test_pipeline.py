@@ -25,7 +25,7 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_LABELS = {"labels", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
+AFTER_LABELS = {"labels", "label_contamination", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
 AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
 
@@ -44,11 +44,15 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"topics": {"price": [1, 2]}}, set()),
         ({"midtrain": {"batch": 8}}, {"midtrain"}),
         ({"sft": {"batch": 8}}, AFTER_SFT),
-        ({"pairs": {"sample": 2}}, {"pairs", "pair_duplicates", "pair_diffs", "sft_data"} | AFTER_SFT),
+        (
+            {"pairs": {"sample": 2}},
+            {"pairs", "pair_duplicates", "pair_contamination", "pair_diffs", "sft_data"} | AFTER_SFT,
+        ),
+        ({"contamination": {"files": ["tasks.jsonl"]}}, set()),
         ({"generate": {"temperature": 0.8}}, {"generate", "execute", "scores", "report"}),
         ({"execute": {"memory_mb": 512}}, {"execute", "scores", "report"}),
         ({"scores": {"resamples": 10}}, {"scores", "report"}),
-        ({"run": "other"}, {"report"}),
+        ({"run": "other"}, {"report", "run_record"}),
     ],
 )
 def test_a_setting_moves_its_stage_and_what_follows(change: dict[str, object], stages: set[str]) -> None:
@@ -127,18 +131,31 @@ def test_the_settings_of_a_stage_are_a_configuration(config: Config, stage: str)
     assert module_path(STAGES[stage].module) is not None
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
 @pytest.mark.parametrize(
     ("name", "revision", "expected"),
     [
         ("embedded", None, "resources/models/SmolLM2-135M-Instruct@0.1.2"),
-        ("meta-llama/Llama-3.2-1B", "abc123", "resources/models/meta-llama--Llama-3.2-1B@abc123"),
+        ("meta-llama/Llama-3.2-1B", COMMIT, f"resources/models/meta-llama--Llama-3.2-1B@{COMMIT}"),
     ],
 )
 def test_models_lie_in_folders_that_carry_their_version(name: str, revision: str | None, expected: str) -> None:
     assert chain().model_path(name, revision) == expected
 
 
-@pytest.mark.parametrize(("name", "reason"), [("owner/name", "has no revision"), ("./nowhere", "no such folder")])
-def test_other_models_are_refused(name: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "revision", "reason"),
+    [
+        ("owner/name", None, "has no revision"),
+        ("owner/name", "main", "which is not a commit; .*git ls-remote https://huggingface.co/owner/name"),
+        ("owner/name", "v1.0", "which is not a commit"),
+        ("owner/name", COMMIT[:12], "which is not a commit"),
+        ("owner/name", COMMIT + "0", "which is not a commit"),
+        ("./nowhere", None, "no such folder"),
+    ],
+)
+def test_other_models_are_refused(name: str, revision: str | None, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        chain().model_path(name, None)
+        chain().model_path(name, revision)

@@ -25,7 +25,7 @@ from d3.operate.doctor import machine, slurm
 from d3.operate.doctor.findings import Place
 from d3.operate.plan import plan
 from d3.operate.status import survey
-from d3.pipeline.job_list import Work, count_outputs, jobs
+from d3.pipeline.job_list import Work, jobs, outputs
 from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.pipeline.registry import STAGES, before, position, stage_of_folder
 from d3.pipeline.resources import needs
@@ -34,17 +34,16 @@ from d3.provenance import images
 from helpers.paths import WORKFLOW
 
 RULES = "\n".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
-HUB = {"path": "somebody/large-7B", "revision": "abc"}
+HUB = {"path": "somebody/large-7B", "revision": "a" * 40}
 ASKING = [stage.name for stage in STAGES.values() if stage.asks]
 WITHOUT_CHECK = {
     "source": "its shards are compared with their digest alone",
     "model": "a folder of somebody else's",
     "hub_model": "a folder of somebody else's",
     "hub_dataset": "a file of somebody else's",
-    "benchmark": "a file of somebody else's",
-    "duplicates": "the stages that read a list check it",
-    "pair_duplicates": "the stages that read a list check it",
-    "generate": "only the model could make a sample again",
+    **dict.fromkeys(
+        ("contamination", "pair_contamination", "label_contamination"), "the stages that read a list check it"
+    ),
     "topics": "on request, read by no other stage",
     "topic_counts": "on request, read by no other stage",
 }
@@ -102,8 +101,8 @@ def test_a_stage_has_one_rule_of_its_name(stage: Stage) -> None:
     assert found, stage.rule
     assert ("needs(CHAIN" in found[2]) != stage.local
     assert stage.local or f'needs(CHAIN, "{stage.name}").of_rule()' in found[2]
-    assert f"DIR['{stage.name}']" in found[2] or stage.name in ("source", "report")
-    assert (f"journal/{stage.name}/" in found[2]) == stage.journal
+    assert f"DIR['{stage.name}']" in found[2] or stage.name in ("source", "report", "run_record")
+    assert (f'journal/{stage.name}"' in found[2]) == stage.journal
     wildcards = {"shard": "{{shard}}", "arm": "{{arm}}", "evaluation": "{{benchmark}}/{{arm}}"}
     if stage.over in wildcards:
         for output in stage.outputs:
@@ -116,7 +115,11 @@ def test_a_stage_has_one_rule_of_its_name(stage: Stage) -> None:
 def test_rules_and_local_rules_are_those_of_the_registry() -> None:
     rules = re.findall(r"^ *rule (\w+):", RULES, re.MULTILINE)
     assert sorted(rules) == sorted([*(stage.rule for stage in STAGES.values()), "lineage"])
-    local = re.findall(r"\w+", " ".join(re.findall(r"^localrules:\n((?: +\w+,\n)+)", RULES, re.MULTILINE)))
+    local = [
+        name
+        for name, text in re.findall(r"^ *rule (\w+):\n((?: +.*\n|\n)+)", RULES, re.MULTILINE)
+        if "localrule: True" in text
+    ]
     assert sorted(local) == sorted([*(stage.rule for stage in STAGES.values() if stage.local), "lineage"])
     snakefile = (WORKFLOW / "Snakefile").read_text()
     assert sorted(re.findall(r"^rule (\w+):", snakefile, re.MULTILINE)) == sorted(TARGETS)
@@ -152,7 +155,7 @@ def test_every_stage_has_jobs_resources_and_a_plan() -> None:
         inside = work.output.relative_to(chain.folder(stage.name)).as_posix()
         assert stage.output_of(inside) == stage.outputs[0]
         assert needs(chain, stage.name).minutes > 0
-        assert count_outputs(chain, stage) >= len(stage.outputs)
+        assert len(list(outputs(chain, stage, work.name))) >= len(stage.outputs)
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
     assert list(planned) == stages
     for stage in map(STAGES.__getitem__, stages):
@@ -180,8 +183,10 @@ def test_every_stage_is_indexed_traced_verified_and_ordered(stage: Stage) -> Non
         said = list(rows._words(stage.name, values, dict.fromkeys(columns, "1")))
         assert said[: len(stage.shown)] == [f"{name} 1" for name in stage.shown]
     assert (stage.check() is None) == (stage.name in WITHOUT_CHECK)
-    assert stage_of_folder(stage.results_folder) == (stage if stage.results_folder else None)
-    assert position(stage.results_folder or stage.name) == position(stage.name) == list(STAGES).index(stage.name)
+    assert position(stage.name) == list(STAGES).index(stage.name)
+    if stage.name != "run_record":  # it shares the folder of the report
+        assert stage_of_folder(stage.results_folder) == (stage if stage.results_folder else None)
+        assert position(stage.results_folder or stage.name) == position(stage.name)
 
 
 def test_trace_shows_late_rows_first() -> None:
@@ -192,7 +197,9 @@ def test_trace_shows_late_rows_first() -> None:
 
 
 def test_what_is_upstream_and_what_is_no_stage() -> None:
-    assert before("dataset") == {"labels", "diffs", "grades", "corpus", "duplicates"}
+    assert before("dataset") == {
+        *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates")
+    }
     assert position("no such stage") == position("") == len(STAGES)
 
 
@@ -207,10 +214,10 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     )
     if kind == "vllm":
         engine |= {"tensor_parallel": 4}
-    large = {"model": "somebody/judge-70B", "revision": "abc"}
+    large = {"model": "somebody/judge-70B", "revision": "a" * 40}
     values: dict[str, Any] = {stage: {"engine": engine | large}}
     if stage == "generate":
-        values |= {"model": {"path": large["model"], "revision": "abc"}}
+        values |= {"model": {"path": large["model"], "revision": "a" * 40}}
     chain = Chain(parse_config(values))
     runs_it = ENGINE_KINDS[kind].environment is not None
     assert chain.environment(stage) == (ENGINE_KINDS[kind].environment or STAGES[stage].environment)
@@ -221,8 +228,8 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     memory, gpus = machine.gpu_memory(chain)
     assert (memory > 30_000, gpus) == (runs_it, 4 if kind == "vllm" else 1)
     assert machine.wants_gpus(chain) == ENGINE_KINDS[kind].needs_gpus == cost_defaults.on_gpus(chain, stage)
-    assert machine.hub_models(chain) == ["somebody/judge-70B@abc"]
-    assert "somebody--judge-70B@abc" in {work.name for work in jobs(chain, topics=True)}
+    assert machine.hub_models(chain) == ["somebody/judge-70B@" + "a" * 40]
+    assert "somebody--judge-70B@" + "a" * 40 in {work.name for work in jobs(chain, topics=True)}
     planned = {item.stage: item for item in plan(chain, topics=True).stages}
     assert (planned[stage].gpu_hours > 0) == ENGINE_KINDS[kind].needs_gpus
 
@@ -350,5 +357,5 @@ def test_files_of_the_hub_have_a_job_each_and_a_place_in_plan_and_doctor() -> No
 def test_jobs_of_models_are_named_for_their_folder() -> None:
     works: dict[str, Work] = {work.stage: work for work in jobs(whole()) if STAGES[work.stage].over == "model"}
     assert works["model"].name.startswith(f"{MODEL_NAME}@")
-    assert works["hub_model"].name == "somebody--large-7B@abc"
-    assert works["hub_model"].log == Path("logs/hub_model/somebody--large-7B@abc.log")
+    assert works["hub_model"].name == "somebody--large-7B@" + "a" * 40
+    assert works["hub_model"].log == Path(f"logs/hub_model/somebody--large-7B@{'a' * 40}.log")

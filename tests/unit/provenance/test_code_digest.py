@@ -182,6 +182,7 @@ def test_the_digest_is_that_of_the_files_alone(tmp_path: Path, monkeypatch: pyte
     forget()
 
 
+@pytest.mark.slow
 def test_every_module_that_the_interpreter_loads_for_a_stage_is_counted() -> None:
     import subprocess
     import sys
@@ -295,6 +296,7 @@ def test_comments_of_a_template_do_not_count(tmp_path: Path) -> None:
     assert len(set(digests)) == 3
 
 
+@pytest.mark.slow
 def test_every_rule_of_a_stage_is_found_in_the_rule_files() -> None:
     for stage in STAGES:
         found = code_of(stage)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from d3.core.ids import file_digest
 from d3.pipeline.job import Job
 from d3.pipeline.pipeline import code_of
 from d3.provenance import runtime
@@ -32,10 +33,16 @@ def wanted(**changes: Any) -> Wanted:
         modules=modules,
         code=digest_of_modules(modules),
         environment=None,
-        inputs={INPUT: [INPUT], "model": []},
+        inputs={INPUT: [INPUT], "model": [], "source": []},
         outputs=[OUTPUT],
     )
     return replace(wish, **changes)
+
+
+def make_input(text: str) -> None:
+    """Run the job that makes the input."""
+    with Job("corpus", config=None) as job:
+        job.file(Path(INPUT)).write_text(text)
 
 
 @pytest.fixture
@@ -45,14 +52,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("D3_RUN", raising=False)
     runtime.run_facts.cache_clear()
     runtime.environment.cache_clear()
-    Path("model").mkdir()
-    Path("model/weights").write_text("w")
+    Path("model/deep").mkdir(parents=True)
+    Path("linked").mkdir()
+    Path("model/parts").symlink_to(Path("linked").absolute())
+    for name, text in {"model/a.bin": "w", "model/deep/b.bin": "x", "linked/c.bin": "c"}.items():
+        Path(name).write_text(text)
+        os.utime(name, (1_000_000_000, 1_000_000_000))
     Path("prompt.jinja").write_text("p")
-    with Job("corpus", config=None) as job:
-        job.file(Path(INPUT)).write_text("input\n")
+    Path("source").write_text("source")
+    make_input("input\n")
     with Job("grades", config=None, settings=CONFIG) as job:
         job.input(Path(INPUT))
-        job.input(Path("model/weights"))
+        job.input(Path("model"))
+        job.input(Path("source"))
         job.prompt("grades.prompt", Path("prompt.jinja"))
         job.file(Path(OUTPUT)).write_text("output\n")
     statement = json.loads(statement_path(Path(OUTPUT)).read_bytes())
@@ -87,8 +99,8 @@ def test_nothing_changed(run: Path) -> None:
         ({"config": None}, []),
         ({"prompts": {"grades.prompt": "2" * 64}}, ["prompt grades.prompt changed"]),
         ({"prompts": {}}, ["prompt grades.prompt changed"]),
-        ({"inputs": {INPUT: [], "model": [], "b": [], "c": []}}, ["inputs b, c are new"]),
-        ({"inputs": {"model": []}}, [f"input {INPUT} is no longer read"]),
+        ({"inputs": {INPUT: [], "model": [], "source": [], "b": [], "c": []}}, ["inputs b, c are new"]),
+        ({"inputs": {"model": [], "source": []}}, [f"input {INPUT} is no longer read"]),
         ({"outputs": [OUTPUT, "other"]}, ["output other is missing"]),
         ({"outputs": [OUTPUT, "prompt.jinja"]}, ["output prompt.jinja is not in the statement"]),
     ],
@@ -126,24 +138,43 @@ def test_the_other_kind_of_environment_is_no_reason_but_is_told(run: Path) -> No
     assert judge.mixed == {OUTPUT: "venv"}
 
 
-def rewrite(text: str, time: int | None = None) -> Callable[[], None]:
-    def change() -> None:
-        Path(INPUT).write_text(text)
-        if time is not None:
-            os.utime(INPUT, (time, time))
+def in_place(path: str, text: str) -> None:
+    """Write other bytes of the same size into a file and put its time back, as `cp -p` does."""
+    before = Path(path).stat()
+    Path(path).write_text(text)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    return change
+
+def swap(one: str, other: str) -> None:
+    Path(one).rename("aside")
+    Path(other).rename(one)
+    Path("aside").rename(other)
+
+
+def restore(path: str, text: str) -> None:
+    """Put a file in the place of another by renaming, with the same size and an older time, as `rsync -t` does."""
+    Path("new").write_text(text)
+    os.utime("new", (1, 1))
+    Path("new").replace(path)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda: os.utime(INPUT), []),
-        (rewrite("input\n", 1), []),
-        (rewrite("Input\n"), [f"input {INPUT} has other content"]),
-        (rewrite("Input\n", 1), [f"input {INPUT} has other content"]),
-        (lambda: Path("model/weights").write_text("v"), ["input model/weights has other content"]),
-        (lambda: Path(OUTPUT).write_text("cut"), [f"output {OUTPUT} is not what the job wrote"]),
+        (lambda: os.utime("source"), []),
+        (lambda: os.utime("source", (1, 1)), []),
+        (lambda: restore("source", "source"), []),
+        (lambda: Path("source").write_text("Source"), ["input source has other content"]),
+        (lambda: in_place("source", "Source"), ["input source has other content"]),
+        (lambda: restore("source", "Source"), ["input source has other content"]),
+        (lambda: Path("source").unlink(), ["input source is missing"]),
+        (lambda: in_place("model/a.bin", "v"), ["input model has other content"]),
+        (lambda: restore("model/a.bin", "v"), ["input model has other content"]),
+        (lambda: swap("model/a.bin", "model/deep/b.bin"), ["input model has other content"]),
+        (lambda: restore("model/a.bin", "w"), []),
+        (lambda: Path("model/empty").touch(), ["input model has other content"]),
+        (lambda: in_place("linked/c.bin", "d"), ["input model has other content"]),
+        (lambda: in_place(OUTPUT, "Output\n"), [f"output {OUTPUT} is not what the job wrote"]),
         (lambda: os.utime(OUTPUT), []),
         (lambda: Path(OUTPUT).unlink(), [f"output {OUTPUT} is missing"]),
         (lambda: statement_path(Path(OUTPUT)).unlink(), ["no statement: never finished"]),
@@ -152,6 +183,52 @@ def rewrite(text: str, time: int | None = None) -> Callable[[], None]:
 def test_files_are_compared_by_content(run: Path, change: Callable[[], None], words: list[str]) -> None:
     change()
     assert reasons() == words
+
+
+def test_what_another_job_has_to_make_again_is_no_reason_of_its_own(run: Path) -> None:
+    for damage in (
+        lambda: Path(INPUT).write_text("Input\n"),
+        lambda: Path(INPUT).unlink(),
+        lambda: statement_path(Path(INPUT)).unlink(),
+    ):
+        damage()
+        assert reasons() == []
+    make_input("Input\n")
+    assert reasons() == [f"input {INPUT} has other content"]
+    make_input("input\n")
+    assert reasons() == []
+
+
+def test_a_job_that_ran_again_is_looked_at_again(run: Path) -> None:
+    Path(INPUT).unlink()
+    judge = Judge(Cache(Path("work/digests")))
+    assert judge.reasons(wanted()) == []
+    make_input("Input\n")
+    judge.forget([INPUT])
+    assert judge.reasons(wanted()) == [f"input {INPUT} has other content"]
+
+
+def test_an_output_that_never_was_is_not_missing(run: Path) -> None:
+    statement_path(Path(OUTPUT)).unlink()
+    Path(OUTPUT).unlink()
+    assert reasons() == [f"output {OUTPUT} is not made yet"]
+
+
+def test_a_paranoid_judge_reads_what_sizes_and_times_say_is_the_same(run: Path) -> None:
+    paranoid = Cache(Path("work/digests"), paranoid=True)
+    statement = statement_path(Path(OUTPUT))
+    statement.write_text(statement.read_text().replace(file_digest(Path("source")), "1" * 64))
+    assert reasons() == []  # as after a change that no time tells of
+    assert Judge(paranoid).reasons(wanted()) == ["input source has other content"]
+
+
+def test_a_paranoid_cache_corrects_what_was_noted(run: Path) -> None:
+    believing, paranoid = Cache(Path("digests")), Cache(Path("digests"), paranoid=True)
+    right = believing.digest(Path("source"))
+    (entry,) = Path("digests").iterdir()
+    entry.write_text(entry.read_text().replace(right, "0" * 64))
+    assert believing.digest(Path("source")) == "0" * 64
+    assert paranoid.digest(Path("source")) == right == believing.digest(Path("source"))
 
 
 def test_a_damaged_statement_is_a_reason(run: Path) -> None:
@@ -171,8 +248,7 @@ def test_what_was_read_once_is_not_read_again(run: Path, monkeypatch: pytest.Mon
 
 
 def test_an_input_that_its_maker_wrote_again_with_the_same_bytes_is_not_read(run: Path) -> None:
-    with Job("corpus", config=None) as job:
-        job.file(Path(INPUT)).write_text("input\n")
+    make_input("input\n")
     assert reasons() == []
     assert not Path("work").exists()
 

@@ -1,10 +1,12 @@
 """The report: its numbers equal those in the tables, its page those in its numbers, and odd runs do not break it."""
 
 import csv
+import html
 import json
 import math
 import random
 import re
+import string
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -18,12 +20,13 @@ from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
+from d3.core.printable import printable
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
 from d3.evals import score
 from d3.pipeline.job import Job
 from d3.report import numbers as numbers_of
-from d3.report.page import attrition_table, excerpt, render, run, visible
+from d3.report.page import attrition_table, excerpt, render, run
 from d3.report.results import sign_test
 
 ARMS = ("baseline", "d3")
@@ -71,15 +74,34 @@ class Made:
     """A small run on disk; sizes and statuses can be chosen."""
 
     def __init__(
-        self, folder, *, files=40, shards=2, tasks=8, label_status=None, arms=ARMS, midtrain=True, solved=None
+        self,
+        folder,
+        *,
+        files=40,
+        shards=2,
+        tasks=8,
+        label_status=None,
+        arms=ARMS,
+        midtrain=True,
+        solved=None,
+        config=None,
     ):
         self.folder = Path(folder)
         self.draw = random.Random(7)
-        self.config = parse_config({"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}})
+        self.folder.mkdir(exist_ok=True)
+        self.config = config or parse_config(
+            {"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}}
+        )
         self.solved = {"baseline": 1, "d3": 3} if solved is None else solved
         self.paths = {name: [] for name in ("corpus", "rejected", "grades", "diffs", "labels", "dataset", "tokens")}
         for shard in range(shards):
             self.shard(f"s{shard}", files // shards, label_status)
+        self.paths["contamination"] = [self.folder / "contaminated.jsonl"]
+        lines = [
+            {"kind": kind, "id": str(number), "benchmark": "humaneval", "task": f"HumanEval/{number % 2}", "share": 0.5}
+            for number, kind in enumerate(("file", "file", "file", "pair"))
+        ]
+        self.paths["contamination"][0].write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         self.paths["midtrain"] = self.trained("midtrain", 6, 4.1) if midtrain else None
         self.paths["sft"] = {arm: self.trained(f"sft-{arm}", 6, 3.2 - 0.3 * (arm == "d3")) for arm in arms}
         self.paths |= {"samples": {}, "verdicts": {}, "scores": []}
@@ -228,7 +250,7 @@ class Made:
                     "program": "pass" if status == "ok" else None,
                 }
             )
-            verdicts.append({**row, "verdict": verdict, "detail": None})
+            verdicts.append({**row, "verdict": verdict, "detail": None, "lenient_verdict": verdict})
         key = ("humaneval", arm)
         place = self.folder / "evals" / arm
         self.paths["samples"][key] = write(place / "samples.parquet", "generate", schemas.SAMPLES, samples)
@@ -404,6 +426,16 @@ def test_counts_by_reason_status_and_score_are_those_of_the_tables(made, result)
         assert sum(map(int, cells[1:])) == counts.total()
 
 
+def test_what_was_removed_for_which_task_is_listed(made, result):
+    assert result.section("Different texts that contain a task")[1:] == [
+        ["humaneval", "HumanEval/0", "2", "0", "0"],
+        ["humaneval", "HumanEval/1", "1", "1", "0"],
+    ]
+    assert "was decontaminated against this benchmark" in result.html
+    off = parse_config({**made.config.model_dump(), "contamination": {"share": None}})
+    assert "was not decontaminated against this benchmark" in Made(made.folder / "off", config=off).report().html
+
+
 def test_answers_and_the_wording_of_labels(made, result):
     labels = rows_of(made.paths["labels"])
     worded = [row["label"] for row in labels if row["label"]]
@@ -442,6 +474,7 @@ def test_answers_and_the_wording_of_labels(made, result):
     ]
 
 
+@pytest.mark.slow
 def test_runs_without_a_model_say_so(tmp_path):
     made = Made(tmp_path, label_status="ok")
     made.config = parse_config({**made.config.model_dump(), "grades": {"mode": "none"}, "labels": {"mode": "constant"}})
@@ -468,6 +501,7 @@ def test_attrition_conserves_the_rows_of_every_stage(made, result):
     assert {row["reason"]: int(row["rows"]) for row in result.attrition if row["stage"] == "corpus"} == reasons
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_bytes(made, result):
     assert made.report("again").bytes == result.bytes
 
@@ -548,6 +582,7 @@ def test_the_sign_test_is_exact():
     assert 0 < sign_test(2000, 1800) < 0.01
 
 
+@pytest.mark.slow
 def test_a_demo_says_so_and_a_full_run_does_not(made, result):
     sentence = "these numbers test the machinery, they are no result"
     assert sentence in result.html
@@ -620,6 +655,7 @@ def test_a_run_of_nothing_at_all_makes_a_page(tmp_path):
     assert "No model was trained" in result.html
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_leaves_a_gap(tmp_path):
     made = Made(tmp_path, files=8, tasks=1)
     path = made.paths["midtrain"] / "training.json"
@@ -666,8 +702,17 @@ def test_a_table_without_row_counts_is_refused(tmp_path):
         made.report()
 
 
-def test_hidden_characters_are_shown_and_long_texts_cut():
-    assert visible("a\u200bb\x00\tc\nd") == "a<U+200B>b<U+0000>\tc\nd"
+@pytest.mark.parametrize("text", ["\x1b]0;mine\x07", "one\x9btwo", "\u202eevil", "\u2028", "\U000e0041"])
+def test_no_text_of_a_page_holds_characters_that_nobody_sees(result, text):
+    numbers = json.loads(json.dumps(result.numbers))
+    numbers["run"] = numbers["key"][0]["label"] = numbers["attrition"][0]["stage"] = text
+    numbers["grades"]["statuses"] = {text: 1}
+    page = render(numbers)
+    assert not set(text) & set(page) - set(string.printable)
+    assert f"<title>D3 run {html.escape(printable(text))}: report</title>" in page
+
+
+def test_long_texts_are_cut():
     text = excerpt("\n".join(str(number) for number in range(40)), lines=10)
     assert text.splitlines()[-2:] == ["9", "… 30 more lines"]
     assert excerpt("x" * 500) == "x" * 199 + "…"

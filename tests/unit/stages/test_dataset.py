@@ -10,10 +10,10 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.example_format import written_diffs
 from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import apply_diffs, make_diff
 from d3.errors import InputError
+from d3.evals.answer import read_answer
 from d3.stages.dataset import run
 from helpers.corpus_tables import STACK_COLUMNS, run_corpus, stack_row, write_rows, write_shard
 
@@ -91,7 +91,7 @@ def test_rows_replay_from_their_start_to_their_end(shard: Shard) -> None:
     for built, line in zip(rows, ordered, strict=True):
         at = shard.ids.index(line["id"])
         diffs = shard.sequences[at]["diffs"]
-        steps = written_diffs(built["completion"].removeprefix(built["prompt"]))
+        steps = read_answer(built["completion"].removeprefix(built["prompt"])).diffs
         assert steps == diffs[line["start"] : line["end"]]
         assert built["program_start"] == apply_diffs("", diffs[: line["start"]])
         assert apply_diffs(built["program_start"], steps) == PROGRAMS[at]
@@ -170,6 +170,7 @@ def test_the_columns_are_those_of_the_released_dataset(shard: Shard, tmp_path: P
     assert [field.name for field in schema.field("metadata").type] == [n for n in STACK_COLUMNS if n != "content"]
 
 
+@pytest.mark.slow
 def test_datasets_loads_it(shard: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from datasets import List, Value, load_dataset

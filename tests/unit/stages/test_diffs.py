@@ -22,9 +22,10 @@ from d3.config.models import Diffs
 from d3.core import schemas
 from d3.core.ids import content_id, normalise
 from d3.core.unified_diff import apply_diffs
-from d3.errors import InputError, ToolError
+from d3.errors import ConfigError, InputError, ToolError
 from d3.lintseq import pinned_versions
 from d3.lintseq.pool import Pool, Task, _epitaph, unfit
+from d3.pipeline.pipeline import Chain
 from d3.stages import diffs
 from helpers.lintseq_programs import HOSTILE, real_files
 from helpers.paths import ROOT
@@ -404,3 +405,28 @@ def test_the_guarded_versions_are_those_of_every_lock() -> None:
         text = (ROOT / "envs" / f"{lock}.lock").read_text()
         locked = dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE))
         assert {name: locked[name] for name in pinned_versions.PINNED} == pinned_versions.PINNED
+
+
+@pytest.mark.slow
+def test_pylintseq_itself_writes_the_same_rows(tmp_path: Path) -> None:
+    left_out = ("too_long", "deep_calls", "recursion")  # minutes with pylint itself
+    texts = [*FILES[:8], *(text for name, text in HOSTILE.items() if name not in left_out)]
+    path = write(tmp_path / "in.jsonl", texts)
+    for sampler in ("d3", "pylintseq"):
+        diffs.run(
+            parse_config({"diffs": {"samples": 2, "sampler": sampler}}),
+            [path],
+            tmp_path / f"{sampler}.jsonl",
+            workers=2,
+        )
+    assert read(tmp_path / "pylintseq.jsonl") == read(tmp_path / "d3.jsonl")
+    assert {row["status"] for row in read(tmp_path / "d3.jsonl")} > {"ok", "no_candidate_lines"}
+
+
+def test_the_sampler_decides_nothing_by_default_and_takes_no_ablation() -> None:
+    chains = [Chain(parse_config({"diffs": given})) for given in ({}, {"sampler": "d3"}, {"sampler": "pylintseq"})]
+    keys = [chain.key("diffs") for chain in chains]
+    assert keys[0] == keys[1] != keys[2]
+    for given in ({"lint": False}, {"unresolved_imports": "ignore"}, {"packages": ["numpy"]}):
+        with pytest.raises(ConfigError, match="sampler pylintseq takes only the defaults"):
+            parse_config({"diffs": {"sampler": "pylintseq", **given}})

@@ -21,6 +21,7 @@ from d3.stages.inputs import source as write_standard_library
 from helpers.corpus_tables import STACK_COLUMNS
 
 
+@pytest.mark.slow
 def test_two_calls_write_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = list(standard_library())[::20]
     monkeypatch.setattr(inputs, "standard_library", lambda: iter([*files, ("latin.py", b"# \xe9\n")]))
@@ -43,6 +44,7 @@ def test_the_schema_is_that_of_the_stack() -> None:
     assert [field.name for field in schemas.METADATA] == [name for name in STACK_COLUMNS if name != "content"]
 
 
+@pytest.mark.slow
 def test_the_standard_library_is_sorted_and_without_tests() -> None:
     names = [name for name, _ in standard_library()]
     assert len(names) > 300

@@ -67,6 +67,10 @@ def test_the_sentence_is_taken_out(raw: str, label: str) -> None:
         ("Read the Python program below and write the instruction.", "stop", "prompt_echo"),
         ("Add the text </issue> to the page.", "stop", "marker"),
         ("Print <|diff|> before every step.", "stop", "marker"),
+        ("_", "stop", "empty"),
+        ("*_*", "stop", "empty"),
+        ("Add a parser\x00 that reads dates.", "stop", "control_character"),
+        ("Add a \x1b[2Jparser that reads dates.", "stop", "control_character"),
     ],
 )
 def test_what_is_no_label_has_a_reason(raw: str, finish: str, reason: str) -> None:

@@ -8,11 +8,11 @@ import pytest
 from d3.config.load import parse_config
 from d3.config.models import Config, Pairs
 from d3.core import schemas
-from d3.core.example_format import written_diffs
 from d3.core.ids import content_id
 from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
+from d3.evals.answer import read_answer
 from d3.stages.pairs import compiles, pairs_of
 from d3.stages.pairs import run as write_pairs
 from d3.stages.pairs import sft_data as write_examples
@@ -131,7 +131,6 @@ def test_a_function_that_stands_alone_is_taken(body: str) -> None:
         'def area(side):\n    """Too.\n\n    But then it goes on and on."""\n    return side',
         'def area(side):\n    """Give half a \\ud800 character here."""\n    return side',
         'def area(side):\n    """Give a \\0 character right here."""\n    return side',
-        'def area(side):\n    """Give what <|diff|> starts here."""\n    return side',
         'async def area(side):\n    """Give the area of a square."""\n    return side',
         'class A:\n    def area(side):\n        """Give the area of a square."""\n        return side',
         'if True:\n    def area(side):\n        """Give the area of a square."""\n        return side',
@@ -210,8 +209,8 @@ def test_examples_replay_to_their_function(tmp_path: Path) -> None:
         "<code>\n[start of area_solution.py]\n\n[end of area_solution.py]\n</code>\n\n<issue>\n"
     )
     assert "Give the area of a square." in example["prompt"]
-    assert example["completion"].startswith(example["prompt"] + "\n<|diff|>@@ -0,0 +1 @@\n+def area(side):")
-    assert written_diffs(example["completion"].removeprefix(example["prompt"])) == rows[0]["diffs"]
+    assert example["completion"].startswith(example["prompt"] + "<|diff|>@@ -0,0 +1 @@\n+def area(side):")
+    assert read_answer(example["completion"].removeprefix(example["prompt"])).diffs == rows[0]["diffs"]
 
 
 def test_foreign_or_wrong_sequences_are_refused(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ import pytest
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.example_tokens import ExampleTokens, begins_with
 from d3.core.ids import content_id
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
 from d3.stages import tokens
 from helpers.corpus_tables import write_rows
 from helpers.paths import ROOT
+from helpers.split_tokenizers import examples, split_tokenizer
 from helpers.tiny_models import library_texts
 
 CODE = """
@@ -106,6 +108,38 @@ def test_every_document_in_order_as_the_current_library_reads_it(tmp_path: Path,
         (5, "outer_whitespace"),
     ]
     assert documents[0].count(2) == 1  # the end token alone, not the text that spells it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["smollm2", "llama3"])
+def test_documents_are_tokenized_as_examples_are(tmp_path: Path, split: str) -> None:
+    folder = split_tokenizer(tmp_path / "tokenizer", split)
+    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in examples(40)]
+    dataset = write_rows(tmp_path / "rows.parquet", schemas.DATASET, rows)
+    done = in_dolma_environment(dataset, tmp_path / "out.npy", folder)
+    assert done.returncode == 0, done.stderr
+    documents, _, notes = read_shard(tmp_path / "out.npy")
+    encoder = ExampleTokens.of_model(folder)
+    assert documents == [[*encoder.example(row["completion"]), 1] for row in rows]
+    assert all(begins_with(tokens, encoder.prompt(row["prompt"])) for tokens, row in zip(documents, rows, strict=True))
+    assert notes["begin_ids"] == encoder.begin == ([0] if split == "llama3" else [])
+    assert notes["tokens"] == sum(map(len, documents))
+
+
+def test_a_prompt_with_other_tokens_than_its_example_is_an_error(tmp_path: Path) -> None:
+    encoder = ExampleTokens.of_model(split_tokenizer(tmp_path / "tokenizer", "llama3"))
+    prompt, completion = examples(1)[0]
+    ids = np.array([*encoder.example(completion)[1:], 1], np.uint16)
+    parts = tokens.Parts(maps=[ids], places={1: (0, 0, len(ids))})
+
+    def check(prompt: str | None) -> None:
+        tokens._check_prompts([tokens.Document(line=1, id="", prompt=prompt)], parts, encoder, Path("a.parquet"))
+
+    check(prompt)
+    check(None)
+    for wrong in (prompt.removesuffix("\n"), prompt + "x"):
+        with pytest.raises(InputError, match=r"a\.parquet: row 1: this tokenizer writes the prompt alone in other"):
+            check(wrong)
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ from d3.train.packed_data import PackedDocuments
 from d3.train.settings import schedule, warmup_steps
 from d3.train.sft_data import ENCODED, Answers, Encoded, Encoder
 from helpers.corpus_tables import write_rows
-from helpers.tiny_models import library_texts, make_tokenizer
+from helpers.split_tokenizers import SPLITS, examples, split_tokenizer
+from helpers.tiny_models import library_texts
 
 
 @pytest.fixture(scope="module")
@@ -186,16 +187,11 @@ def test_the_loss_begins_behind_the_prompt(model_folder: Path, vocabulary: Vocab
         assert len(decode(model_folder, result.tokens[: result.loss_from + 1])) > len(prompt)
 
 
-@pytest.mark.model
-def test_a_token_that_straddles_the_boundary_is_trained_on(tmp_path: Path) -> None:
-    folder = make_tokenizer(tmp_path, ["hello " * 500])
-    encoder = Encoder(Vocabulary.read(folder), sequence_length=64)
-    result = encoder.encode("oh he", "oh hello x")
-    assert isinstance(result, Encoded)
-    pieces = [decode(folder, [token]) for token in result.tokens]
-    straddling = next(at for at in range(len(pieces)) if len("".join(pieces[: at + 1])) > len("oh he"))
-    assert len("".join(pieces[:straddling])) < len("oh he") < len("".join(pieces[: straddling + 1]))
-    assert result.loss_from == straddling
+@pytest.mark.parametrize("split", SPLITS[:2])
+def test_rows_whose_tokens_do_not_begin_with_those_of_the_prompt_are_dropped(tmp_path: Path, split: str) -> None:
+    encoder = Encoder(Vocabulary.read(split_tokenizer(tmp_path, split)), sequence_length=4000)
+    assert all(isinstance(encoder.encode(prompt, completion), Encoded) for prompt, completion in examples(40))
+    assert encoder.encode("Add st", "Add step 4") == "prompt_mismatch"
 
 
 def test_a_begin_token_of_the_tokenizer_stays_outside_the_loss(tmp_path: Path, vocabulary: Vocabulary) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from d3.audit.job_graph import Run, load
 from d3.audit.statements import Statement, stage_of
 from d3.audit.trace.trace import NUMBERS, STAGE_OF_NUMBER
+from d3.core.printable import printable
 from d3.errors import InputError
 from d3.pipeline.registry import STAGES, position
 from d3.provenance.statement import SUFFIX
@@ -68,7 +69,7 @@ class Comparison:
 
     def as_json(self) -> str:
         """Give the comparison as JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps(asdict(self), indent=1)
 
 
 @dataclass(kw_only=True)
@@ -142,7 +143,7 @@ def as_text(found: Comparison) -> str:
         why = ", ".join(stages) or "nothing that the statements name"
         lines.append(f"{change.name}: {_short(change.one)} -> {_short(change.other)}   because of {why}")
     lines.append(f"{found.equal_numbers} other numbers are equal." if found.numbers else "All key numbers are equal.")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 # --- one stage ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d3.audit.statements import Artefact, Statement, enclosing, find_statements, name_below, read_statement
+from d3.core.printable import printable
 from d3.errors import InputError
 from d3.provenance.statement import SUFFIX
 
@@ -21,7 +22,7 @@ class Finding:
     """Whether it only says something: no result is wrong because of it."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
+        return printable(f"{self.path}: {self.what}")
 
 
 @dataclass(kw_only=True)

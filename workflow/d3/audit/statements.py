@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from d3.core.file_tree import walk
 from d3.core.ids import file_digest
 from d3.errors import InputError
 from d3.provenance import statement as in_toto
@@ -156,9 +157,8 @@ class Statement:
 def find_statements(root: Path) -> Iterator[Path]:
     """Yield the statements below a working folder, sorted, as paths that begin with `root`."""
     for folder in FOLDERS:
-        for place, folders, files in os.walk(root / folder):
-            folders.sort()
-            yield from (Path(place) / name for name in sorted(files) if name.endswith(SUFFIX))
+        for place, _, files in walk(root / folder):
+            yield from (place / name for name in files if name.endswith(SUFFIX))
 
 
 def read_statement(root: Path, path: Path) -> Statement:
@@ -240,13 +240,16 @@ def _size(path: Path) -> int:
 def name_below(root: Path, path: str) -> str | None:
     """Return a file as statements name it; None for a path outside of the working folder.
 
-    `path` is relative to the current folder or to the working folder. The file may be lost.
+    `path` is relative to the current folder or to the working folder, and may go through links, such as one
+    from `results` to another disk. The file may be lost.
     """
-    places = [place for place in (Path(path), root / path) if place.exists()]
-    for place in (*places, root / path):
-        found = place.resolve()
-        if found.is_relative_to(root.resolve()):
-            return found.relative_to(root.resolve()).as_posix()
+    tops = {name: root / name for name in ("", *FOLDERS)}
+    for place in (*(place for place in (Path(path), root / path) if place.exists()), root / path):
+        for real in (os.path.abspath, os.path.realpath):
+            found = Path(real(place))
+            for name, top in tops.items():
+                if found.is_relative_to(real(top)):
+                    return (Path(name) / found.relative_to(real(top))).as_posix()
     return None
 
 

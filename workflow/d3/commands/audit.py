@@ -26,10 +26,11 @@ def lineage(
     import sys
 
     from d3.audit.index import build
+    from d3.core.printable import printable
 
     built = build(_working_folder(results), index)
     for reason in built.faulty:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"left out: {printable(reason)}", file=sys.stderr)
     print(f"{built.jobs:,} jobs ({built.new:,} new, {built.gone:,} gone), {built.rows:,} rows")
 
 
@@ -95,21 +96,23 @@ def verify(
     from dataclasses import asdict
 
     from d3.audit.verify import verify as checks
+    from d3.core.printable import printable
 
     root = _working_folder(results)
     verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
     for finding in verified.findings:
         if json_:
-            print(json.dumps(asdict(finding), ensure_ascii=False))
+            print(json.dumps(asdict(finding)))
         else:
             print(f"{'note' if finding.note else 'WRONG'}  {finding}")
     for signer in verified.signed:
-        print(f"signed by {signer}", file=sys.stderr)
+        print(f"signed by {printable(signer)}", file=sys.stderr)
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
     print(f"{size}: {len(verified.wrong) or 'nothing'} wrong", file=sys.stderr)
     if rebuild and verified.wrong:
-        for path in checks.rebuild(root, verified.wrong):
-            print(f"removed {path}", file=sys.stderr)
+        removed, left = checks.rebuild(root, verified.wrong)
+        for line in (*(f"removed {path}" for path in removed), *left):
+            print(printable(line), file=sys.stderr)
     return 1 if verified.wrong else 0
 
 
@@ -132,7 +135,7 @@ def diff(
 
 
 def forget(
-    names: Annotated[Sequence[str], "OWNER/NAME, a user, or the id or hexsha of a file"],
+    names: Annotated[Sequence[str], "OWNER/NAME or its address, a user, or the id or hexsha of a file"],
     /,
     *,
     config: Annotated[Path, "configuration file of the run"],
@@ -144,7 +147,7 @@ def forget(
 
     List the artifacts that contain rows of theirs, let the workflow build these again (with --run), remove
     what no run builds again, and search results/, work/ and logs/ for their lines. The exit code is 1 while
-    anything is left: run it again after the workflow.
+    anything is left, or if no row matches a name: run it again after the workflow.
 
     Example: d3 forget octocat/hello --config config/d3.yaml --run
     """
@@ -156,6 +159,8 @@ def forget(
     from d3.config.load import load_config
     from d3.core.paths import REPOSITORY, SNAKEFILE
     from d3.errors import ToolError
+    from d3.operate.run_lock import at_work
+    from d3.operate.slurm import SlurmSilentError
     from d3.pipeline.pipeline import Chain
 
     line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
@@ -166,11 +171,18 @@ def forget(
         if subprocess.run(line, stdout=sys.stderr, check=False).returncode:
             raise ToolError("the workflow failed", remedy="fix what it reports above, and run `d3 forget` again")
 
-    report = remove(Chain(load_config(config)), names, rebuild=build_again if run else None, more=search)
+    def is_alone() -> bool:
+        try:
+            return not at_work(Path.cwd())
+        except SlurmSilentError:
+            return False
+
+    rebuild = build_again if run else None
+    report = remove(Chain(load_config(config)), names, rebuild=rebuild, more=search, is_alone=is_alone)
     print(report.text())
     if report.left and not run:
         print(f"run the workflow, then this command again: {shlex.join(line)}")
-    return 1 if report.left else 0
+    return 1 if report.left or report.unmatched else 0
 
 
 def export(
@@ -234,24 +246,24 @@ def journal(
     folder: Annotated[Path, "a folder of work/journal"],
     /,
     *,
-    compact: Annotated[bool, "rewrite it as full chunks, without damaged ones"] = False,
+    compact: Annotated[bool, "merge it into few segments, without damaged parts"] = False,
 ) -> int:
     """Check a journal of finished work, or compact it.
 
-    Exit 1: a chunk of it is damaged.
+    Exit 1: a part of it is damaged.
 
-    Example: d3 journal work/journal/grades/SHARD --compact
+    Example: d3 journal work/journal/grades --compact
     """
-    from d3.core.journal import Journal
+    from d3.core.journal import Journal, verify
     from d3.errors import InputError
+    from d3.operate.run_lock import at_work
 
     if not folder.is_dir():
         raise InputError("journal not found", where=str(folder), remedy="name a folder of work/journal")
-    kept = Journal(folder)
     if compact:
-        kept.compact()
-    health = kept.verify()
+        Journal(folder).compact(alone=not at_work(Path.cwd()))
+    health = verify(folder)
     for path in health.damaged:
         print(f"damaged, its entries are computed again: {path}")
-    print(f"{folder}: {health.entries:,} entries in {health.chunks:,} sound chunks")
+    print(f"{folder}: {health.entries:,} entries in {health.segments:,} sound segments")
     return 1 if health.damaged else 0

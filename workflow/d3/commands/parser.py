@@ -147,7 +147,7 @@ def _type_options(annotation: Any) -> dict[str, Any]:
         form = "A/B=PATH" if two else "KEY=PATH"
         return {"type": _entry(two, form), "nargs": "+", "action": _IntoDict, "metavar": form}
     if annotation in METAVARS:
-        return {"type": annotation, "metavar": METAVARS[annotation]}
+        return {"type": _count if annotation is int else annotation, "metavar": METAVARS[annotation]}
     raise TypeError(f"no option is defined for parameters of the type {annotation}")
 
 
@@ -156,6 +156,13 @@ class _IntoDict(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, dict(values))
+
+
+def _count(text: str) -> int:
+    """Return a number of things, such as workers; at least 1."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 (got {text!r:.20})")
+    return int(text)
 
 
 def _entry(two: bool, form: str) -> Any:

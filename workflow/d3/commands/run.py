@@ -40,31 +40,44 @@ def plan(
     with_topics: bool = False,
     measured: Annotated[Path | None, "working folder of the run whose rates count; default: that of the run"] = None,
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
+    paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
     """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
+
+    Shards need not be downloaded if source.expected_rows and source.expected_shards are set.
 
     Example: d3 plan --config config/d3.yaml
     """
     import json
 
+    from d3.core.printable import printable
+    from d3.errors import InputError
     from d3.operate import cost_model
     from d3.operate.pending import lines, pending
     from d3.operate.plan import plan as estimate
     from d3.operate.plan_table import plan_table
     from d3.pipeline.pipeline import Chain
     from d3.pipeline.why import job_states
+    from d3.provenance.digest_cache import read_everything
 
-    chain = Chain(config)
+    if paranoid:
+        read_everything()
+    chain = Chain(config, estimate=True)
     folder = measured.absolute() if measured else None
+    if folder and not (folder / chain.results).is_dir():
+        remedy = "name the working folder of a run, which contains results/"
+        raise InputError("no results of a run", where=str(measured), remedy=remedy)
     found = estimate(chain, cost_model.measured(chain, folder / chain.results if folder else None), topics=with_topics)
-    todo = None if quick else pending(job_states(["all", "topics"] if with_topics else [], config))
+    todo = (
+        None if quick or chain.expects_source else pending(job_states(["all", "topics"] if with_topics else [], config))
+    )
     if json_:
         plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
         print(json.dumps(plain, indent=1))
         return
     print(plan_table(found))
     if todo is not None:
-        print("\nTo do now:", *lines(todo), sep="\n  ")
+        print("\nTo do now:", *map(printable, lines(todo)), sep="\n  ")
 
 
 def doctor(
@@ -81,6 +94,7 @@ def doctor(
     """
     import json
 
+    from d3.core.printable import printable
     from d3.operate.doctor.doctor import examine, line, place_of
     from d3.pipeline.pipeline import Chain
 
@@ -88,7 +102,7 @@ def doctor(
     for check, finding in examine(place_of(Chain(config), profile.absolute() if profile else None)):
         found.append({"check": check, **finding._asdict()})
         if not json_:
-            print(line(check, finding), flush=True)
+            print(printable(line(check, finding)), flush=True)
     if json_:
         print(json.dumps(found, indent=1))
     return int(any(item["level"] == "fail" for item in found))
@@ -122,7 +136,11 @@ def images(
 
 
 def why(
-    files: Annotated[Sequence[str], "files below results/, or anything in their folders"], /, config: "Config"
+    files: Annotated[Sequence[str], "files below results/, or anything in their folders"],
+    /,
+    config: "Config",
+    *,
+    paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
     """Explain whether a run would build files again, and why.
 
@@ -130,13 +148,77 @@ def why(
 
     Example: d3 why results/runs/demo/report.html --config config/config.yaml
     """
+    from d3.core.printable import printable
     from d3.pipeline.why import elsewhere, explain, job_states
+    from d3.provenance.digest_cache import read_everything
 
+    if paranoid:
+        read_everything()
     for name in files:
         lines = elsewhere(config, name)
         if lines is None:
             lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
-        print("\n".join(lines))
+        print("\n".join(map(printable, lines)))
+
+
+def where(
+    stages: Annotated[Sequence[str], "stages, or folders of results/runs/NAME such as models; default: all"] = (),
+    /,
+    *,
+    config: "Config",
+) -> int:
+    """Print where the files of a run are: a line per file of some stages, or a line per stage.
+
+    Exit 1: a file is not made yet.
+
+    Example: d3 where dataset --config mine.yaml
+    """
+    import sys
+
+    from d3.operate.run_files import files_of, stage_table
+    from d3.pipeline.pipeline import Chain
+
+    if not stages:
+        print("\n".join(stage_table(Chain(config))))
+        return 0
+    found = files_of(Chain(config), stages)
+    print(*found, sep="\n")
+    lacking = sum(not path.exists() for path in found)
+    if lacking:
+        print(f"d3 where: {lacking} of {len(found)} are not made yet", file=sys.stderr)
+    return int(lacking > 0)
+
+
+def clean(
+    *,
+    config: Annotated[Sequence[Path], "configurations whose files are kept"],
+    dry_run: Annotated[bool, "list only (default)"] = False,
+    delete: Annotated[bool, "remove what is listed"] = False,
+) -> None:
+    """List what none of some configurations makes, with sizes, or remove it.
+
+    These are results of other configurations and removed shards, checkpoints, journals, and what killed jobs left.
+    Files that the pipeline did not write are never touched.
+
+    Example: d3 clean --config mine.yaml other.yaml --delete
+    """
+    from d3.config.load import load_config
+    from d3.errors import ConfigError, D3Error
+    from d3.operate import clean as unused
+    from d3.operate.run_lock import at_work
+    from d3.pipeline.pipeline import Chain
+
+    if dry_run and delete:
+        raise ConfigError("--dry-run and --delete exclude each other", remedy="choose one")
+    worker = at_work(Path.cwd())
+    if worker and delete:
+        raise D3Error(f"{worker} works in this folder", remedy="run the command again when it has ended")
+    found = unused.find_unused([Chain(load_config(path)) for path in config], alone=not worker)
+    if delete:
+        unused.delete(found)
+    print("\n".join(unused.unused_lines(found, deleted=delete)))
+    if found and not delete:
+        print("--delete removes them")
 
 
 def config(

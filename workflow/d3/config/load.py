@@ -1,6 +1,7 @@
 """Reading a configuration: a wrong key, type or range becomes one line that names the key's path."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from d3.errors import ConfigError
 def parse_config(values: Any, where: str = "config") -> Config:
     """Check a nested dict; raises ConfigError with the key's path, what was given and what is allowed."""
     if not isinstance(values, dict):
-        raise ConfigError("is no mapping of sections", where=where, remedy="see config/README.md")
+        raise ConfigError("must be a mapping of sections", where=where, remedy="config/README.md lists them")
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -27,7 +28,10 @@ def explain(error: ValidationError) -> str:
     for fault in error.errors():
         path = ".".join(str(part) for part in fault["loc"]) or "the whole"
         if fault["type"] == "extra_forbidden":
-            faults.append(f"{path}: no such key, allowed are {', '.join(_siblings(fault['loc']))}")
+            known = _siblings(fault["loc"])
+            near = get_close_matches(str(fault["loc"][-1]), known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            faults.append(f"{path}: no such key, allowed are {', '.join(known)}{meant}")
         elif fault["type"] == "value_error":
             faults.append(f"{path}: {fault['ctx']['error']}")
         elif fault["type"] == "missing":
@@ -67,7 +71,7 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
             remedy = "give --config an existing file"
             raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy=remedy) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"not YAML ({error})", where=str(path), remedy="mend the line") from None
+            raise ConfigError(f"not YAML ({error})", where=str(path), remedy="fix or remove the line") from None
     where = str(path) if path else "--set"
     values = {} if values is None else values
     if isinstance(values, dict):

@@ -138,6 +138,21 @@ class Source(Section):
     opt_out: UserPath | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
     part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
+    expected_shards: Annotated[Positive | None, Neutral(None)] = None
+    """Number of shards, for `d3 plan` before they are downloaded. Decides nothing else."""
+    expected_rows: Annotated[Positive | None, Neutral(None)] = None
+    """Rows of all shards together, for `d3 plan` before they are downloaded. Decides nothing else."""
+
+
+PERMISSIVE = [
+    *("0BSD", "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause"),
+    *("BSD-2-Clause-Patent", "BSD-2-Clause-Views", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSD-4-Clause"),
+    *("BSL-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC0-1.0", "CNRI-Python", "curl", "ECL-2.0", "FSFAP", "HPND", "ICU", "ISC"),
+    *("Libpng", "MIT", "MIT-0", "MIT-CMU", "MIT-feh", "MITNFA", "MS-PL", "MulanPSL-2.0", "NCSA", "NTP", "OFL-1.1"),
+    *("PostgreSQL", "PSF-2.0", "Python-2.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11"),
+    *("Zlib", "ZPL-2.1"),
+]
+"""Licenses without copyleft, by their SPDX identifiers."""
 
 
 class Corpus(Section):
@@ -157,6 +172,22 @@ class Corpus(Section):
     """Maximum mean line length, in characters (StarCoder's filter)."""
     min_alphanumeric: Share = 0.25
     """Minimum share of letters and digits among the characters (StarCoder's filter)."""
+    licenses: list[str] | None = PERMISSIVE
+    """SPDX identifiers of the licenses that are allowed: a file is kept if its license columns name at least one
+    license and no other than these. null: any license and none, for files of your own."""
+    max_encoded: Share = 0.5
+    """Maximum share of base64, hexadecimal numbers and escapes among the characters (StarCoder2's filter)."""
+    max_repeated: Share = 0.8
+    """Maximum share of lines that repeat an earlier one; empty lines do not count."""
+    max_comments: Share = 0.8
+    """Maximum share of comments and docstrings among the characters (StarCoder's filter; its minimum of 0.01 is
+    not applied)."""
+    max_data: Share = 0.95
+    """Maximum share of literal tables at the top level among the characters."""
+    tests: Annotated[bool, Neutral(True)] = True
+    """Whether tests are kept: files in folders `test` or `tests`, `test_*.py`, `*_test.py`, `conftest.py`."""
+    min_ascii_letters: Share | None = None
+    """Minimum share of ASCII among the letters of a file, such as 0.8 to exclude comments in other alphabets."""
     sample: Positive | None = 24
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
     held_out: Share = 0.25
@@ -165,6 +196,23 @@ class Corpus(Section):
     """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
     folder, `package.module:function` a module there or of an installed package. Each is called with the
     text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
+
+
+class Contamination(Section):
+    """Decontamination: files, pairs and labels that contain a task of a benchmark are dropped as `benchmark:TASK`.
+
+    All tasks of the files of `benchmarks` count, whatever `benchmarks.*.tasks` is.
+    """
+
+    ngram: Positive = 13
+    """Tokens of an n-gram; a token is a word, a number or an operator."""
+    share: Annotated[float, Field(gt=0, le=1), Number] | None = 0.1
+    """Share of a task's n-grams (problem and solution) that a text must have to be dropped; null drops nothing.
+    Lower values drop more code that is merely similar."""
+    files: list[str] = []
+    """Further JSONL(.gz, .zst) files of tasks: one JSON object a line with `task_id`, the problem (such as
+    `prompt` or `text`) and the solution (such as `canonical_solution` or `code`). Like `benchmarks`, it is
+    part of no key: with another list, only batches that contain its tasks are rebuilt."""
 
 
 class Pairs(Section):
@@ -267,6 +315,9 @@ class Diffs(Section):
 
     samples: Positive = 1
     """Sequences per file (1 is the default of the pylintseq command)."""
+    sampler: Annotated[Literal["d3", "pylintseq"], Neutral("d3")] = "d3"
+    """`d3`: our sampler; `pylintseq`: the package itself, which writes the same rows in more time. It takes no
+    other value of `lint`, `unresolved_imports` and `packages` than the default."""
     lint: bool = True
     """false: the linter-free ablation, which deletes random lines."""
     unresolved_imports: Literal["error", "ignore"] = "error"
@@ -284,6 +335,12 @@ class Diffs(Section):
     """Wall-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
     max_memory_mb: Positive = 2000
     """Address-space limit of the process that works on a file; beyond it the status is `memory`."""
+
+    @model_validator(mode="after")
+    def _only_what_pylintseq_can(self) -> Self:
+        if self.sampler == "pylintseq" and (not self.lint or self.unresolved_imports != "error" or self.packages):
+            raise ValueError("sampler pylintseq takes only the defaults of lint, unresolved_imports and packages")
+        return self
 
 
 class Labels(Section):
@@ -489,6 +546,7 @@ class Config(Section):
     """Seed from which every random number is derived."""
     source: Source = Source()
     corpus: Corpus = Corpus()
+    contamination: Contamination = Contamination()
     pairs: Pairs = Pairs()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()

@@ -1,9 +1,15 @@
-"""Sub-trajectories of a diff sequence, and the text of a D3 example.
+r"""Sub-trajectories of a diff sequence, and the text of a D3 example.
 
 The template is that of the authors' code and dataset card: the start file with line numbers, the
-instruction, then the diffs, each on a new line after `<|diff|>`.
+instruction, then the diffs, each on a new line after `<|diff|>`. The newline before the first one belongs to
+the prompt here, to the answer in theirs; the whole example is the same. Tokenizers that merge it with
+`<code>` (Llama 3's) would otherwise write a prompt alone in other tokens than in training.
+
+A marker of this structure inside of a file or an instruction gets a backslash after its first character
+(`<\code>`, and `<\\code>` of `<\code>`), which `unescape` takes away again.
 """
 
+import re
 import string
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -12,9 +18,15 @@ from d3.core.ids import unit_interval
 
 DIFF = "<|diff|>"
 CODE_END = "</code>"
+OPENING = f"{DIFF}@@ -"
+"""How every answer begins."""
 MARKERS = (DIFF, "<code>", CODE_END, "<issue>", "</issue>", "[start of ", "[end of ")
-"""What structures an example. A file or instruction that holds one of these cannot be told from the
-structure, so it does not become an example."""
+"""What structures an example."""
+INSIDE = r"\|diff\|>|/?code>|/?issue>"
+AFTER_BRACKET = "start of |end of "
+UNESCAPED = re.compile(rf"(<)(?=\\*(?:{INSIDE}))|(\[)(?=\\*(?:{AFTER_BRACKET}))")
+ESCAPED = re.compile(rf"(<)\\(?=\\*(?:{INSIDE}))|(\[)\\(?=\\*(?:{AFTER_BRACKET}))")
+"""A marker's first character where a backslash is to be put, and with one."""
 
 
 class Part(NamedTuple):
@@ -45,6 +57,16 @@ def draw_parts(
     return parts
 
 
+def escape(text: str) -> str:
+    """Return a text without markers, from which `unescape` makes it again."""
+    return UNESCAPED.sub(lambda found: f"{found[0]}\\", text)
+
+
+def unescape(text: str) -> str:
+    """Return what a text was before `escape`."""
+    return ESCAPED.sub(lambda found: found[0][0], text)
+
+
 def number_lines(program: str) -> str:
     """Put `{line number:3d} ` before every line; the empty program stays empty [authors' code]."""
     if not program:
@@ -55,25 +77,14 @@ def number_lines(program: str) -> str:
 def example_prompt(name: str, program: str, instruction: str) -> str:
     """Give the prompt of an example: the start file and the instruction [authors' code]."""
     return (
-        f"<code>\n[start of {name}]\n{number_lines(program)}\n[end of {name}]\n</code>\n\n"
-        f"<issue>\n{instruction}\n</issue>\n\n<code>"
+        f"<code>\n[start of {name}]\n{escape(number_lines(program))}\n[end of {name}]\n</code>\n\n"
+        f"<issue>\n{escape(instruction)}\n</issue>\n\n<code>\n"
     )
 
 
 def example_completion(prompt: str, diffs: Sequence[str]) -> str:
-    """Give the completion: the prompt again, then the diffs [dataset card]."""
-    return prompt + "".join(f"\n{DIFF}{diff}" for diff in diffs) + f"\n{CODE_END}"
-
-
-def written_diffs(answer: str) -> list[str] | None:
-    """Give the diffs of what a model wrote after a prompt, or None if it wrote no diff marker.
-
-    The text ends at `</code>` if that is there; what stands before the first marker is ignored.
-    """
-    text = answer.split(f"\n{CODE_END}", 1)[0]
-    if DIFF not in text:
-        return None
-    return [piece.removesuffix("\n") for piece in text.split(DIFF)[1:]]
+    """Return the completion: the prompt again, then the diffs [dataset card]."""
+    return prompt + "".join(f"{DIFF}{escape(diff)}\n" for diff in diffs) + CODE_END
 
 
 def holds_marker(text: str) -> bool:

@@ -67,10 +67,26 @@ def canonical_path(path: str | Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder: the hash of its sorted names and digests, without `FOREIGN`."""
+    """Return the SHA-256 of a file, or of a folder: the hash of the names and digests of its `folder_files`."""
     if path.is_dir():
-        names = sorted(child for child in path.rglob("*") if child.is_file() and child.name not in FOREIGN)
-        listing = "".join(f"{file_digest(child)}  {child.relative_to(path).as_posix()}\n" for child in names)
+        files = folder_files(path)
+        listing = "".join(f"{file_digest(child)}  {child.relative_to(path).as_posix()}\n" for child in files)
         return hashlib.sha256(listing.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """Return the files in a folder tree, sorted, without `FOREIGN`; links are followed unless they lead in a circle."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(os.path.join(place, name))]
+        files = (os.path.join(place, name) for name in names if name not in FOREIGN)
+        found += [Path(file) for file in files if os.path.isfile(file)]
+    return sorted(found)
+
+
+def _leads_back(folder: str) -> bool:
+    """Return whether a folder is a link to one that it lies in."""
+    place = os.path.realpath(os.path.dirname(folder))
+    return os.path.islink(folder) and Path(place).is_relative_to(os.path.realpath(folder))

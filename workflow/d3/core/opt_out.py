@@ -6,7 +6,8 @@ A text file with one entry a line; `#` begins a comment:
     user:owner          every file of this owner's repositories
     file:ID             one file: the SHA-256 of its normalised text (our id) or its git hash (hexsha)
 
-Names are compared without regard to case, as the forge does. A row matches by any of its three
+A repository may also be given by its address (`repo:https://github.com/owner/name.git`), a user as `repo:owner/*`
+or `user:@owner`. Names are compared without regard to case, as the forge does. A row matches by any of its three
 repositories (of stars, issues and forks). Matching rows are rejected as `opted_out` before anything
 else is looked at; they keep their place, hashes and repositories, so that a withdrawn entry finds
 them again, and nothing of their text.
@@ -26,7 +27,15 @@ from d3.errors import InputError
 REPOSITORY_COLUMNS = ("max_stars_repo_name", "max_issues_repo_name", "max_forks_repo_name")
 REASON = "opted_out"
 LEAD = "by "
-ENTRY = re.compile(r"repo:\S+|user:[^\s/]+|file:(?:[0-9a-f]{40}|[0-9a-f]{64})")
+KINDS = ("repo", "user", "file")
+NAME = r"[\w.+~-]+"
+ENTRY = re.compile(rf"repo:{NAME}(?:/{NAME})+|user:{NAME}|file:(?:[0-9a-f]{{40}}|[0-9a-f]{{64}})")
+ADDRESS = re.compile(
+    r"(?:\w+://(?:[^/@]*@)?[^/]+/|[^/@]+@[^/:]+:|(?:www\.)?(?:github\.com|gitlab\.com|bitbucket\.org|codeberg\.org)/)"
+)
+"""What stands before OWNER/NAME in the address of a repository."""
+INNER = {"tree", "blob", "raw", "commit", "commits", "issues", "pull", "pulls", "wiki", "releases", "-"}
+"""What follows OWNER/NAME in the address of something inside of a repository."""
 REMEDY = "write repo:OWNER/NAME, user:OWNER, or file: with 64 hexadecimal digits (id) or 40 (hexsha)"
 
 
@@ -38,9 +47,11 @@ class OptOut:
 
     def entry(self, repositories: Iterable[str], *hashes: str | None) -> str | None:
         """Give the entry that a row with these repositories and hashes matches, the first in alphabetical order."""
-        if not self.entries:
-            return None
-        return min(self.entries.intersection(_names(repositories, hashes)), default=None)
+        return min(self.matching(repositories, *hashes), default=None)
+
+    def matching(self, repositories: Iterable[str], *hashes: str | None) -> frozenset[str]:
+        """Return all entries that a row with these repositories and hashes matches."""
+        return self.entries.intersection(_names(repositories, hashes)) if self.entries else self.entries
 
 
 NOBODY = OptOut()
@@ -58,10 +69,23 @@ def _names(repositories: Iterable[str], hashes: Iterable[str | None]) -> Iterato
 
 
 def parse_entry(text: str) -> str:
-    """Give an entry as lists hold it; raises ValueError for anything else."""
-    entry = text.strip().lower()
-    if not ENTRY.fullmatch(entry):
+    """Return an entry in its one spelling; raise ValueError for what is none, or can match no row."""
+    kind, colon, value = text.strip().lower().partition(":")
+    if not colon or kind not in KINDS:
         raise ValueError(f"{text.strip()!r} is no entry")
+    found = ADDRESS.match(value)
+    name = re.sub(r"[?#].*", "", value[found.end() :]) if found else value
+    parts = name.strip("/").removesuffix(".git").split("/")
+    if inner := INNER.intersection(parts[2:]):
+        raise ValueError(f"{value!r} leads into {'/'.join(parts[:2])} ({min(inner)}), it is no repository")
+    if (parts[-1] == "*" and len(parts) == 2) or (found and len(parts) == 1):
+        kind, parts = "user", parts[:1]
+    if kind == "user":
+        parts[0] = parts[0].removeprefix("@")
+    entry = f"{kind}:{'/'.join(parts)}"
+    if not ENTRY.fullmatch(entry):
+        hint = f", did you mean user:{parts[0]}" if kind == "repo" and re.fullmatch(NAME, "/".join(parts)) else ""
+        raise ValueError(f"{text.strip()!r} can match no row{hint}")
     return entry
 
 

@@ -21,6 +21,12 @@ class Process(NamedTuple):
     pid: int
     words: list[str]
 
+    @property
+    def command(self) -> str:
+        """The command of the package that it runs, `python -m d3 COMMAND ...`; empty for any other process."""
+        place = self.words.index("d3") if "d3" in self.words[:4] else -1
+        return next(iter(self.words[place + 1 :]), "") if place >= 0 else ""
+
 
 def exists(pid: int | str) -> bool:
     """Return whether a process of this host has this id."""

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from d3.core.printable import printable
+
 T = TypeVar("T")
 
 
@@ -61,6 +63,7 @@ class Progress:
             line += f", ETA {clock((self.total - self.done) / rate)}"
         if self.note:
             line += f", {self.note}"
+        line = printable(line)
         self.stream.write(f"\r\x1b[K{line}" if self.terminal else f"{line}\n")
         self.stream.flush()
 

@@ -188,9 +188,10 @@ SAMPLES = pa.schema(
         ("sample", pa.int32()),
         ("prompt", pa.string()),
         ("raw", pa.string()),  # what the model wrote after the prompt, to the letter
-        ("program", pa.string()),  # the start file after the written diffs, null unless status is ok
-        ("status", pa.string()),  # ok | no_diff | malformed_diff | too_long | engine_error
+        ("program", pa.string()),  # the start file after the written diffs, null unless status is ok or repaired
+        ("status", pa.string()),  # ok | repaired | no_diff | malformed_diff | too_long | engine_error
         ("detail", pa.string()),
+        ("repairs", pa.list_(pa.string())),  # what the lenient reading forgave, if status is repaired
         ("finish_reason", pa.string()),
         ("answer_tokens", pa.int32()),
         ("seed", pa.int64()),
@@ -203,5 +204,6 @@ VERDICTS = pa.schema(
         ("sample", pa.int32()),
         ("verdict", pa.string()),  # passed | failed | error | timeout | memory | crashed | no_program
         ("detail", pa.string()),
+        ("lenient_verdict", pa.string()),  # the same with repaired programs; verdict calls them no_program
     ]
 )

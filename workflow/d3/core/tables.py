@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import socket
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import IO, Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d3.core.processes import exists
-from d3.errors import InputError
+from d3.core.leftovers import is_leftover
+from d3.errors import REMEDIES, InputError, file_named, name_file, number_of
 
 Row = dict[str, Any]
 
@@ -54,6 +53,9 @@ def damage_named(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and number_of(error) in REMEDIES:  # nothing is wrong with the file itself
+            name_file(error, path)
+            raise
         reason = f"cannot be read, truncated or damaged ({error})"
         raise InputError(reason, where=str(path), remedy="fetch or make it again") from None
 
@@ -247,17 +249,17 @@ class HashingFile(io.RawIOBase):
 
 
 def part_name(path: Path) -> Path:
-    """Give this process's temporary name for a file, in the same folder.
-
-    Leftovers of dead processes of this host are removed on the way.
-    """
+    """Return this process's temporary name for a file, in the same folder; leftovers of others are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    begin = f".{path.name}.{socket.gethostname()}-"
-    for old in path.parent.glob(f"{glob.escape(begin)}*.part"):
-        process = re.fullmatch(r"(\d+)(-old)?\.part", old.name.removeprefix(begin))
-        if process and not exists(process[1]):
-            remove(old)
-    return path.parent / f"{begin}{os.getpid()}.part"
+    remove_parts(path, alone=False)
+    return path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}.part"
+
+
+def remove_parts(path: Path, *, alone: bool = True) -> None:
+    """Remove what killed processes left of a file; `alone`: no process of another machine is at work on it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if is_leftover(part, alone=alone):
+            remove(part)
 
 
 def remove(path: Path) -> None:
@@ -299,13 +301,14 @@ def _sync(path: Path) -> None:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block ends without an error."""
-    part = part_name(path)
-    remove(part)
-    try:
-        yield part
-        publish(part, path)
-    finally:
+    with file_named(path):
+        part = part_name(path)
         remove(part)
+        try:
+            yield part
+            publish(part, path)
+        finally:
+            remove(part)
 
 
 class TableWriter:
@@ -387,6 +390,7 @@ class TableWriter:
 @contextmanager
 def scratch_folder(output: Path, name: str) -> Iterator[Path]:
     """Give an empty folder beside an output, removed at the end or, after a kill, by the next run."""
+    remove_parts(output.with_suffix(f".{name}"))
     folder = part_name(output.with_suffix(f".{name}"))
     remove(folder)
     folder.mkdir()

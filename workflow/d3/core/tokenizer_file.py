@@ -6,6 +6,7 @@ library is old, and the one with transformers. This room needs neither.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,18 +55,15 @@ class Vocabulary:
         """Give the smallest numpy type that holds every id; the Dolma toolkit allows no other."""
         return "uint8" if self.size <= 2**8 else "uint16" if self.size <= 2**16 else "uint32"
 
-    def plain(self) -> dict[str, Any]:
-        """Give the settings without those that cut texts off or pad them."""
-        return self.settings | {"truncation": None, "padding": None}
-
     def legacy(self) -> dict[str, Any]:
-        """Give `plain` for tokenizers before 0.20, which wants a merge as "a b", not as a pair.
+        """Return `plain_settings` for tokenizers before 0.20, which wants a merge as "a b", not as a pair.
 
-        Raises InputError for a merge whose halves hold a space: the older form cannot say it.
+        Raise InputError for a merge whose halves contain a space: the older form cannot express it.
         """
+        plain = plain_settings(self.settings)
         merges = self.settings["model"].get("merges")
         if merges is None:
-            return self.plain()
+            return plain
         pairs = [merge for merge in merges if not isinstance(merge, str)]
         if any(" " in half for pair in pairs for half in pair):
             raise InputError(
@@ -74,7 +72,20 @@ class Vocabulary:
                 remedy="use another tokenizer",
             )
         older = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
-        return self.plain() | {"model": self.settings["model"] | {"merges": older}}
+        return plain | {"model": self.settings["model"] | {"merges": older}}
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tokenizer's settings for text that is data: never cut off or padded, every added token special.
+
+    A special token can be written as plain text (`encode_special_tokens`), any other added token cannot. Runs of
+    white space, which some tokenizers add to write code in fewer tokens, stay as they are.
+    """
+    added = [
+        token | {"special": bool(token.get("special")) or bool(token["content"].strip())}
+        for token in settings.get("added_tokens") or []
+    ]
+    return {**settings, "truncation": None, "padding": None, "added_tokens": added}
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from d3.errors import D3Error
 
-HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@\Z")
+HUNK = re.compile(r"@@ -(\d{1,7})(?:,(\d{1,7}))? \+(\d{1,7})(?:,(\d{1,7}))? @@\Z", re.ASCII)
+"""The header of a hunk. Models write these numbers too, so they are bounded before they are converted."""
 
 
 class DiffError(D3Error):
@@ -32,6 +33,15 @@ def make_diff(old: str, new: str) -> str:
     return "\n".join(line for number, line in enumerate(lines) if number >= 2)
 
 
+def hunk_numbers(line: str) -> tuple[int, int, int, int] | None:
+    """Return (old start, old count, new start, new count) of a hunk header, None for any other line."""
+    header = HUNK.match(line)
+    if header is None:
+        return None
+    old_start, old_count, new_start, new_count = (1 if number is None else int(number) for number in header.groups())
+    return old_start, old_count, new_start, new_count
+
+
 def apply_diff(program: str, diff: str) -> str:
     """Apply one diff; raises DiffError for a malformed hunk or one that does not fit the program."""
     source = split_lines(program)
@@ -40,16 +50,15 @@ def apply_diff(program: str, diff: str) -> str:
     lines = diff.split("\n")
     at = 0
     while at < len(lines):
-        header = HUNK.match(lines[at])
-        if header is None:
+        numbers = hunk_numbers(lines[at])
+        if numbers is None:
             raise DiffError(f"line {at + 1} of the diff is no hunk header: {lines[at][:60]!r}")
-        old_start, new_start = int(header[1]), int(header[3])
-        old_count, new_count = (int(header[group] or (1 if header[group] is None else 0)) for group in (2, 4))
+        old_start, old_count, new_start, new_count = numbers
         body = lines[at + 1 : at + 1 + old_count + new_count]
         removed = [line[1:] for line in body[:old_count]]
         added = [line[1:] for line in body[old_count:]]
-        marks = "".join(line[:1] or " " for line in body)
-        if marks != "-" * old_count + "+" * new_count:
+        marks = [line[:1] for line in body]
+        if len(body) != old_count + new_count or marks != ["-"] * old_count + ["+"] * new_count:
             raise DiffError(f"the hunk at line {at + 1} of the diff does not hold the lines it announces")
         begin = old_start if old_count == 0 else old_start - 1
         if begin < taken or begin + old_count > len(source):
@@ -82,10 +91,5 @@ def programs_of(diffs: Sequence[str]) -> list[str]:
 
 def lines_changed(diffs: Iterable[str]) -> int:
     """Count the added and deleted lines of some diffs."""
-    count = 0
-    for diff in diffs:
-        for line in diff.split("\n"):
-            header = HUNK.match(line)
-            if header:
-                count += sum(int(header[group] or (1 if header[group] is None else 0)) for group in (2, 4))
-    return count
+    lines = (line for diff in diffs for line in diff.split("\n"))
+    return sum(numbers[1] + numbers[3] for line in lines if (numbers := hunk_numbers(line)))

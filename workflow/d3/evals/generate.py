@@ -1,13 +1,8 @@
-"""Let a trained model solve a benchmark: prompts in the D3 format, diffs applied strictly.
+"""Let a trained model solve a benchmark: prompts in the D3 format, answers as diffs.
 
 A sample's seed comes from the run's seed, the benchmark, the task and the sample's number, and not
 from the arm, so two arms are compared with the same randomness.
-
-**What an answer is worth.** The diffs are taken in their order; each must be well formed and fit,
-else the sample has no program (the authors' script skips malformed hunks). When the model was cut
-off at `max_tokens`, the last diff is torn, and where cannot be told: it is left out, and the program
-is what the diffs before it make, which is what LintSeq trains for: every step leaves a whole
-program. A torn diff that is the only one leaves none.
+What an answer is worth stands in `d3.evals.answer`.
 """
 
 from contextlib import nullcontext
@@ -16,17 +11,19 @@ from typing import NamedTuple
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.example_format import CODE_END, example_prompt, written_diffs
+from d3.core.example_format import CODE_END, example_prompt
+from d3.core.example_tokens import ExampleTokens
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row
-from d3.core.unified_diff import DiffError, apply_diffs
 from d3.errors import ConfigError
+from d3.evals.answer import Built, build
 from d3.evals.tasks import Task, load_tasks
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.engine import Engine, Request
+from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
-from d3.llm.prompt import plain_ids
+from d3.llm.prompt import backend_settings
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 
 STOP = (f"\n{CODE_END}",)
@@ -39,14 +36,6 @@ class Sample(NamedTuple):
     number: int
     prompt: str
     seed: int
-
-
-class Built(NamedTuple):
-    """What became of an answer."""
-
-    status: str
-    detail: str | None
-    program: str | None
 
 
 def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, journal: Path | None = None) -> None:
@@ -67,9 +56,14 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
         job.model(model, None)
         samples = job.table(out, schemas.SAMPLES)
         engine = open_engine(config.generate.engine, model)
+        folder = Path(model)
+        # transformers may load another tokenizer than the one that the examples were written with
+        tokens = (
+            ExampleTokens.of_model(folder) if folder.is_dir() else ExampleTokens(backend_settings(engine.tokenizer))
+        )
         total = job.read = len(todo) * config.generate.samples
         questions = (
-            question(config, engine, benchmark, task, number)
+            question(config, tokens, benchmark, task, number)
             for task in todo
             for number in range(config.generate.samples)
         )
@@ -80,13 +74,13 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
                 job.keep()
 
 
-def question(config: Config, engine: Engine, benchmark: str, task: Task, number: int) -> Question[Sample]:
+def question(config: Config, tokens: ExampleTokens, benchmark: str, task: Task, number: int) -> Question[Sample]:
     """Write the prompt and request of one sample."""
     prompt = example_prompt(task.name, task.start, task.instruction)
     seed = derive_seed(config.seed, "generate", benchmark, task.task_id, number)
     request = Request(
         key=f"{task.task_id}#{number}",
-        ids=tuple(plain_ids(engine.tokenizer, prompt)),
+        ids=tuple(tokens.prompt(prompt)),
         max_tokens=config.generate.max_tokens,
         temperature=config.generate.temperature,
         top_p=config.generate.top_p,
@@ -111,24 +105,30 @@ def sample_row(outcome: Outcome[Sample]) -> Row:
         "program": built.program,
         "status": built.status,
         "detail": built.detail,
+        "repairs": list(built.repairs),
         "finish_reason": answer and answer.finish_reason,
         "answer_tokens": answer and answer.answer_tokens,
         "seed": sample.seed,
     }
 
 
-def build(start: str, text: str, finish_reason: str) -> Built:
-    """Apply what a model wrote to the start program; see the module's text for torn diffs."""
-    diffs = written_diffs(text)
-    if not diffs:
-        return Built("no_diff", None, None)
-    detail = None
-    if finish_reason == "length":
-        diffs = diffs[:-1]
-        detail = "cut off at max_tokens: the last diff is left out"
-        if not diffs:
-            return Built("malformed_diff", "cut off at max_tokens in the only diff", None)
-    try:
-        return Built("ok", detail, apply_diffs(start, diffs))
-    except DiffError as error:
-        return Built("malformed_diff", error.reason, None)
+def check(job: FinishedJob) -> Faults:
+    """Write the prompts of some samples again, and build their programs from the answers again."""
+    if not job.config:  # lost facts are a finding of their own
+        return
+    config = Config.model_validate(job.config)
+    benchmark = job.path().parent.name.rpartition("-")[0]
+    section = config.benchmarks[benchmark].model_copy(update={"tasks": None})
+    by_id = {task.task_id: task for task in load_tasks(section, job.inputs_from_outside()[0], seed=config.seed)}
+    for row in job.sample_rows(job.path(), schemas.SAMPLES):
+        name = f"{row['task_id']}, sample {row['sample']}"
+        if (task := by_id.get(row["task_id"])) is None:
+            yield job.name(), f"{name} is of no task of the benchmark"
+            continue
+        seed = derive_seed(config.seed, "generate", benchmark, row["task_id"], row["sample"])
+        if (row["prompt"], row["seed"]) != (example_prompt(task.name, task.start, task.instruction), seed):
+            yield job.name(), f"{name} has another prompt or seed than its task"
+        found = Built(row["status"], row["detail"], row["program"], tuple(row["repairs"] or ()))
+        unanswered = found._replace(program=None)
+        if found != (unanswered if row["raw"] is None else build(task.start, row["raw"], row["finish_reason"])):
+            yield job.name(), f"{name} has another program or status than its answer"

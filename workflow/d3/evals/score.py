@@ -31,17 +31,21 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
 
     Keys: `benchmark`, `arm`, `tasks`, `samples`, `confidence`, `resamples`; `pass_at_k` by k with
     `value`, `low` and `high`; `built` with `share`, the part of the samples that became a program,
-    and `statuses`; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
-    `built` and `passed`. Raises InputError when the two tables do not belong together or a task has
-    fewer samples than the largest k.
+    and `statuses`; `decontaminated`, by which n-grams the training data was decontaminated against the
+    benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order with `task_id`, `samples`,
+    `built` and `passed`. All of these are strict; `lenient` counts repaired answers too: `pass_at_k`,
+    `share`, and `repairs`, the repaired samples by kind. Raises InputError when the two tables do not
+    belong together or a task has fewer samples than the largest k.
 
     Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
         --out scores.json
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
+        repairs: Counter[str] = Counter()
         for row in job.side_rows(samples, schemas.SAMPLES):
             statuses[row["task_id"], row["sample"]] = row["status"]
+            repairs.update(row["repairs"] or ())
         counts: dict[str, Counter[str]] = {}
         found: Counter[str] = Counter()
         for row in job.rows(verdicts, schemas.VERDICTS):
@@ -52,6 +56,7 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
             found[status] += 1
             task = counts.setdefault(row["task_id"], Counter())
             task.update(["samples", row["verdict"]] + ["built"] * (status == "ok"))
+            task["lenient"] += row["lenient_verdict"] == "passed"
             job.keep()
         if statuses or not counts:
             reason = f"has no verdict for {len(statuses)} samples" if statuses else "holds no verdict"
@@ -61,7 +66,10 @@ def run(config: Config, verdicts: Path, samples: Path, out: Path, *, benchmark: 
             reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
             raise InputError(reason, where=str(verdicts), remedy="raise generate.samples or lower scores.k")
         result = scores(config, counts, benchmark)
-        result |= {"benchmark": benchmark, "arm": arm, "built": built(found)}
+        against = config.contamination
+        decontaminated = {"ngram": against.ngram, "share": against.share} if against.share is not None else None
+        result |= {"benchmark": benchmark, "arm": arm, "built": built(found), "decontaminated": decontaminated}
+        result["lenient"] |= {"share": (found["ok"] + found["repaired"]) / found.total(), "repairs": dict(repairs)}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         job.file(out).write_text(text, encoding="utf-8")
 
@@ -71,25 +79,27 @@ def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> d
     settings = config.scores
     draws = random.Random(derive_seed(config.seed, "scores", benchmark))
     places = [draws.choices(range(len(counts)), k=len(counts)) for _ in range(settings.resamples)]
-    pass_at_k_: dict[str, dict[str, float]] = {}
-    for k in sorted(set(settings.k)):
-        values = [pass_at_k(task["samples"], task["passed"], k) for task in counts.values()]
-        means = sorted(sum(values[place] for place in drawn) / len(values) for drawn in places)
-        tail = (1 - settings.confidence) / 2
-        pass_at_k_[str(k)] = {
-            "value": sum(values) / len(values),
-            "low": quantile(means, tail),
-            "high": quantile(means, 1 - tail),
-        }
+
+    def intervals(name: str) -> dict[str, dict[str, float]]:
+        found = {}
+        for k in sorted(set(settings.k)):
+            values = [pass_at_k(task["samples"], task[name], k) for task in counts.values()]
+            means = sorted(sum(values[place] for place in drawn) / len(values) for drawn in places)
+            tail = (1 - settings.confidence) / 2
+            low, high = quantile(means, tail), quantile(means, 1 - tail)
+            found[str(k)] = {"value": sum(values) / len(values), "low": low, "high": high}
+        return found
+
     verdicts: Counter[str] = Counter()
     for task in counts.values():
-        verdicts.update({name: count for name, count in task.items() if name not in ("samples", "built")})
+        verdicts.update({name: count for name, count in task.items() if name not in ("samples", "built", "lenient")})
     return {
         "tasks": len(counts),
         "samples": sum(task["samples"] for task in counts.values()),
         "confidence": settings.confidence,
         "resamples": settings.resamples,
-        "pass_at_k": pass_at_k_,
+        "pass_at_k": intervals("passed"),
+        "lenient": {"pass_at_k": intervals("lenient")},
         "verdicts": dict(verdicts),
         "per_task": [
             {"task_id": name, "samples": task["samples"], "built": task["built"], "passed": task["passed"]}
@@ -122,14 +132,23 @@ def check(job: FinishedJob) -> Faults:
     """Compute pass@k and all counts again from the verdicts."""
     score = json.loads(job.path().read_bytes())
     tasks: dict[str, Counter[str]] = {}
-    for row in read_columns(job.inputs_of("execute"), schemas.VERDICTS, "task_id", "verdict"):
+    lenient: dict[str, Counter[str]] = {}
+    for row in read_columns(job.inputs_of("execute"), schemas.VERDICTS, "task_id", "verdict", "lenient_verdict"):
         tasks.setdefault(row["task_id"], Counter())[row["verdict"]] += 1
-    for k, entry in score["pass_at_k"].items():
-        mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in tasks.values()) / len(tasks)
-        if abs(mean - entry["value"]) > 1e-12 or not entry["low"] <= entry["value"] <= entry["high"]:
-            yield job.name(), f"pass@{k} is {entry['value']}, computed from the verdicts it is {mean}"
-    counted = {row["task_id"]: (row["samples"], row["passed"]) for row in score["per_task"]}
-    if counted != {name: (found.total(), found["passed"]) for name, found in tasks.items()}:
+        lenient.setdefault(row["task_id"], Counter())[row["lenient_verdict"]] += 1
+    for what, entries, counted in (
+        ("pass", score["pass_at_k"], tasks),
+        ("lenient pass", score["lenient"]["pass_at_k"], lenient),
+    ):
+        for k, entry in entries.items():
+            mean = sum(pass_at_k(found.total(), found["passed"], int(k)) for found in counted.values()) / len(tasks)
+            if abs(mean - entry["value"]) > 1e-12 or not entry["low"] <= entry["value"] <= entry["high"]:
+                yield job.name(), f"{what}@{k} is {entry['value']}, computed from the verdicts it is {mean}"
+    listed = {row["task_id"]: (row["samples"], row["passed"]) for row in score["per_task"]}
+    if listed != {name: (found.total(), found["passed"]) for name, found in tasks.items()}:
         yield job.name(), "its counts by task are not those of the verdicts"
     if score["verdicts"] != sum(tasks.values(), Counter()):
         yield job.name(), "its verdicts are not those of the verdict table"
+    samples = read_columns(job.inputs_of("generate"), schemas.SAMPLES, "status")
+    if score["built"] != built(Counter(row["status"] for row in samples)):
+        yield job.name(), "its statuses are not those of the samples"

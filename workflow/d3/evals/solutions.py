@@ -16,6 +16,23 @@ def trimmed(program: str) -> str:
     return program.replace("\r\n", "\n").strip("\n").rstrip()
 
 
+def without_docstrings(program: str) -> str:
+    """Return a program without the lines of its docstrings, or as it is if it does not parse."""
+    try:
+        tree = parse(program)
+    except (SyntaxError, ValueError):
+        return program
+    lines = program.split("\n")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            doc = node.body[0]
+            for number in range(doc.lineno - 1, doc.end_lineno or doc.lineno):
+                lines[number] = ""
+    return "\n".join(lines)
+
+
 def signature(function: ast.FunctionDef) -> str:
     """Return a function's name, parameters and result type."""
     result = f" -> {ast.unparse(function.returns)}" if function.returns else ""

@@ -6,7 +6,7 @@ for line in task_lines(path):
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,13 @@ class TaskLine:
             raise self.error(f"field {field} must be a list of texts")
         return value
 
+    def first(self, fields: Sequence[str]) -> str:
+        """Return the first of some fields that the line has, as text."""
+        for field in fields:
+            if field in self._row:
+                return self.identifier(field)
+        raise self.error(f"must have one of the fields {', '.join(fields)}")
+
     def identifier(self, field: str) -> str:
         """Return a field that must be text or a whole number, as text."""
         value = self._value(field)
@@ -92,7 +99,15 @@ class TaskLine:
         raise self.error(f"field {field} defines no function {name}")
 
     def task(
-        self, *, task_id: str, instruction: str, entry_point: str, canonical: str, tests: str, start: str = ""
+        self,
+        *,
+        task_id: str,
+        instruction: str,
+        entry_point: str,
+        canonical: str,
+        tests: str,
+        start: str = "",
+        problem: str | None = None,
     ) -> Task:
         """Return a task; its tests bring what they need of the reference solution `canonical`."""
         try:
@@ -107,6 +122,7 @@ class TaskLine:
             test=support + tests,
             entry_point=entry_point,
             canonical=trimmed(canonical),
+            problem=problem,
         )
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from d3.config.models import BENCHMARKS, Benchmark
-from d3.core.example_format import holds_marker
 from d3.core.ids import derive_seed
 from d3.errors import InputError
 from d3.evals.completion import without_some_lines
@@ -44,6 +43,8 @@ class Task:
     """The function that the tests call."""
     canonical: str
     """A program that passes."""
+    problem: str | None = None
+    """The problem as published, empty where it is the docstring of `canonical`; None: it is the instruction."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -89,12 +90,6 @@ def load_tasks(benchmark: Benchmark, path: Path, *, seed: int = 0) -> list[Task]
         if task is None:
             unsuited += 1
             continue
-        if holds_marker(task.instruction) or holds_marker(task.start):
-            raise InputError(
-                f"task {task.task_id} contains a marker of the prompt's structure, such as <code>",
-                where=str(path),
-                remedy="use the benchmark's own file, or check `kind`",
-            )
         tasks.append(task)
         if len(tasks) == benchmark.tasks:
             break

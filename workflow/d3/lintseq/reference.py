@@ -1,4 +1,6 @@
-"""pylintseq itself, as the judge of our sampler: in a fresh process for every file, with equal settings.
+"""pylintseq itself, as a sampler and as the judge of ours: in a fresh process for every file, with equal settings.
+
+`sample` is what `diffs.sampler: pylintseq` runs, in the worker processes of `d3.lintseq.pool`.
 
 `python -m d3.lintseq.reference` reads one JSON object a line (text, seed) and answers each with what
 pylintseq does with it: the edit path, the diffs, every text that was linted with its messages, and
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +82,8 @@ def ask(tasks: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _load() -> Any:
+@cache
+def load() -> Any:
     """Import pylintseq and all that pylint may import later, and seal pylint's checks."""
     import importlib
     import pkgutil
@@ -97,9 +101,19 @@ def _load() -> Any:
     return pylintseq.utils
 
 
-def _answer(utils: Any, task: Mapping[str, Any]) -> dict[str, Any]:
+def sample(text: str, seed: int, max_depth: int = COMMAND["max_depth"]) -> tuple[list[list[int]], list[str]] | None:
+    """Return pylintseq's edits and diffs of a text, None for a text without a line that may be drawn."""
     import numpy as np
 
+    utils = load()
+    np.random.seed(seed)
+    paths = utils.lintseq_backward_sampling_pythonic(text, **COMMAND | {"max_depth": max_depth})
+    if paths is None:
+        return None
+    return paths[0][0], utils.inflate_edit_path(text, paths[0][0])[1]
+
+
+def _answer(utils: Any, task: Mapping[str, Any]) -> dict[str, Any]:
     calls: list[tuple[str, list[Sequence[str]]]] = []
     original = utils.file_linter
 
@@ -111,16 +125,12 @@ def _answer(utils: Any, task: Mapping[str, Any]) -> dict[str, Any]:
         return traces
 
     utils.file_linter = file_linter
-    np.random.seed(task["seed"])
     started = time.process_time()
     edits: Any = None
     diffs: Any = None
     crash = None
     try:
-        paths = utils.lintseq_backward_sampling_pythonic(task["text"], **COMMAND)
-        if paths is not None:
-            edits = paths[0][0]
-            diffs = utils.inflate_edit_path(task["text"], edits)[1]
+        edits, diffs = sample(task["text"], task["seed"]) or (None, None)
     except Exception as error:
         crash = f"{type(error).__name__}: {error}"
     cpu = time.process_time() - started
@@ -131,7 +141,7 @@ def main() -> None:
     """Answer the tasks of standard input, each in a forked process."""
     answers = os.dup(1)
     os.dup2(2, 1)
-    utils = _load()
+    utils = load()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

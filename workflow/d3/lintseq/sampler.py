@@ -38,6 +38,9 @@ class SampleError(Exception):
         super().__init__(f"{status}: {detail}" if detail else status)
 
 
+NO_LINE = "the file has no line that may be drawn"
+
+
 def sample_edits(text: str, lint: Lint | None, seed: int, *, max_depth: int) -> list[list[int]]:
     """Give the line numbers, from 0, that each backward step deletes, sorted.
 
@@ -69,7 +72,7 @@ def sample_edits(text: str, lint: Lint | None, seed: int, *, max_depth: int) -> 
         remaining = [line for line in remaining if line not in gone]
         deleted = sorted(gone.union(deleted))
     if not edits:
-        raise SampleError("no_candidate_lines", "the file has no line that may be drawn")
+        raise SampleError("no_candidate_lines", NO_LINE)
     return edits
 
 
@@ -177,10 +180,15 @@ def forward_diffs(text: str, edits: Sequence[Sequence[int]]) -> list[str]:
     programs = [program.strip() for program in programs_backward(text, edits)[::-1]]
     diffs = [make_diff(old, new) for old, new in pairwise(programs)]
     diffs = [diff for diff in diffs if diff]
+    check_round_trip(text, diffs)
+    return diffs
+
+
+def check_round_trip(text: str, diffs: Sequence[str]) -> None:
+    """Raise SampleError `round_trip` if the diffs do not give a text back."""
     try:
         back = programs_of(diffs)[-1]
     except DiffError as error:
         raise SampleError("round_trip", str(error)) from None
     if back != text:
         raise SampleError("round_trip", "the diffs do not give the file back")
-    return diffs

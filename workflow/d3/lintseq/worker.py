@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from d3.core.processes import die_with_parent, resident_mb
 from d3.lintseq.import_sandbox import link_packages, standard_library
-from d3.lintseq.sampler import SampleError, forward_diffs, sample_edits
+from d3.lintseq.sampler import NO_LINE, SampleError, check_round_trip, forward_diffs, sample_edits
 
 if TYPE_CHECKING:
     from d3.lintseq.linter import Linter
@@ -40,11 +40,25 @@ Answer = dict[str, Any]
 def sample(task: Mapping[str, Any], lint: "Linter | None", settings: Mapping[str, Any]) -> Answer:
     """Sample one sequence of `task` (text, seed); gives status, detail, edits and diffs."""
     try:
-        edits = sample_edits(task["text"], lint, task["seed"], max_depth=settings["max_depth"])
-        diffs = forward_diffs(task["text"], edits)
+        if settings["sampler"] == "pylintseq":
+            edits, diffs = _sample_with_pylintseq(task, settings["max_depth"])
+        else:
+            edits = sample_edits(task["text"], lint, task["seed"], max_depth=settings["max_depth"])
+            diffs = forward_diffs(task["text"], edits)
     except SampleError as error:
         return refusal(error.status, error.detail)
     return {"status": "ok", "detail": None, "edits": edits, "diffs": diffs}
+
+
+def _sample_with_pylintseq(task: Mapping[str, Any], max_depth: int) -> tuple[list[list[int]], list[str]]:
+    from d3.lintseq import reference
+
+    found = reference.sample(task["text"], task["seed"], max_depth)
+    if found is None:
+        raise SampleError("no_candidate_lines", NO_LINE)
+    edits, diffs = found
+    check_round_trip(task["text"], diffs)
+    return [sorted({int(line) for line in edit}) for edit in edits], diffs
 
 
 def refusal(status: str, detail: str = "") -> Answer:
@@ -82,6 +96,8 @@ class _Worker:
                 return RETIRED
             held = {"resident": resident, "modules": len(self.known)}
             self._send(answer | held | {"n": task["n"], "cpu": time.process_time() - began})
+            if self.settings["sampler"] == "pylintseq":
+                return RETIRED  # pylint keeps what it has seen: every sequence gets a fresh process
             self._forget()
             resident = resident_mb()
             if resident > most:
@@ -180,7 +196,13 @@ class _Server:
 
 
 def _linter(settings: Mapping[str, Any], folder: Path) -> "Linter | None":
-    """Give the linter that the settings ask for; None is the linter-free ablation."""
+    """Give the linter that the settings ask for; None is the linter-free ablation, or pylintseq with its own."""
+    if settings["sampler"] == "pylintseq":
+        from d3.lintseq import reference
+
+        reference.load()
+        gc.enable()
+        return None
     if not settings["lint"]:
         return None
     from d3.lintseq.linter import Linter

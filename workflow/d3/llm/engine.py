@@ -1,6 +1,7 @@
 """What a language model is asked and what it answers, whatever runs it."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from d3.core.journal import Journal
 from d3.errors import D3Error
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_IN_JOURNAL = "not in the journal"
 """Why a request has no answer where none is asked."""
 
@@ -70,6 +72,13 @@ class Answer:
     """Why the reason is `error`, when the engine knows."""
     choice_probabilities: tuple[float, ...] | None = None
     """One a choice, in the order of the request; they sum to 1."""
+
+    def __post_init__(self) -> None:
+        """Replace halves of surrogate pairs, which JSON can carry and no table can, by U+FFFD."""
+        for name in ("text", "finish_reason"):
+            value = getattr(self, name)
+            if not value.isascii():
+                object.__setattr__(self, name, SURROGATE.sub("\ufffd", value))
 
 
 class Engine(Protocol):

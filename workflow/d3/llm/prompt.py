@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.config.models import PROMPTS, prompt_path
+from d3.core.example_tokens import PlainText
 from d3.errors import ConfigError
 
 PLACEHOLDER = re.compile("\ue000(\\w+)\ue001")
@@ -34,50 +35,12 @@ def find_template(name: str) -> Path:
     return path
 
 
-class PlainEncoder:
-    """Encodes text in which no control token is recognised.
-
-    Control tokens are the added tokens of a tokenizer, special or not, apart from runs of white
-    space, which some tokenizers add to write code in fewer tokens.
-    """
+class PlainEncoder(PlainText):
+    """Encodes text in which no control token of a loaded tokenizer is recognized."""
 
     def __init__(self, tokenizer: Any) -> None:
-        """Copy the tokenizer's backend; raises ConfigError when it has none."""
-        import tokenizers
-
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise ConfigError(
-                "the tokenizer has no tokenizer.json form, so code cannot be kept apart from control tokens",
-                remedy="convert the model's tokenizer",
-            )
-        state = json.loads(backend.to_str())
-        self.control: dict[int, str] = {}
-        for token in state["added_tokens"]:
-            if token["special"] or token["content"].strip():
-                token["special"] = True
-                self.control[token["id"]] = token["content"]
-        self._backend = tokenizers.Tokenizer.from_str(json.dumps(state))
-        self._backend.encode_special_tokens = True
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._inside = re.compile("|".join(f"(?<={re.escape(t[0])}){re.escape(t[1:])}" for t in self.control.values()))
-
-    def ids(self, text: str) -> list[int]:
-        """Give the token ids of a text; none of them is a control token.
-
-        Raises ConfigError when the tokenizer cannot write the text without one.
-        """
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        if self.control.keys().isdisjoint(ids):
-            return ids
-        ids = []  # the model of some tokenizers knows control tokens as words: cut the words in two
-        for piece in _cut(text, [match.start() for match in self._inside.finditer(text)]):
-            ids += self._backend.encode(piece, add_special_tokens=False).ids
-        found = self.control.keys() & ids
-        if found:
-            raise ConfigError(f"the tokenizer cannot write {self.control[min(found)]!r} as plain text")
-        return ids
+        """Copy the tokenizer's backend; raise ConfigError when it has none."""
+        super().__init__(backend_settings(tokenizer))
 
     def cut_at_line(self, text: str, tokens: int) -> str:
         """Give the longest beginning of whole lines that takes at most `tokens` tokens; may be empty."""
@@ -92,18 +55,16 @@ class PlainEncoder:
         return "\n".join(lines[:low])
 
 
-def _cut(text: str, places: list[int]) -> list[str]:
-    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True) if start < end]
-
-
-def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """Give the ids of a prompt without chat template, all of it plain text, after the token that the
-    tokenizer begins every text with, if it has one.
-    """
-    begin: list[int] = tokenizer("").input_ids[:1]
-    if begin and begin[0] == tokenizer.eos_token_id != tokenizer.bos_token_id:
-        begin = []
-    return begin + encoder_of(tokenizer).ids(text)
+def backend_settings(tokenizer: Any) -> dict[str, Any]:
+    """Return what `tokenizer.json` of a loaded tokenizer would hold; raise ConfigError when it has no such form."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ConfigError(
+            "the tokenizer has no tokenizer.json form, so code cannot be kept apart from control tokens",
+            remedy="convert the model's tokenizer",
+        )
+    settings: dict[str, Any] = json.loads(backend.to_str())
+    return settings
 
 
 def encoder_of(tokenizer: Any) -> PlainEncoder:

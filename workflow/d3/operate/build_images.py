@@ -224,15 +224,13 @@ def write_record(
     image: Path, name: str, variant: str, *, base: str | None, log: Path | None, named: Path | None = None
 ) -> None:
     """Write the record of an image that was just built; `named` is the file's name to be."""
-    manifest, stat = read_manifest(image), image.stat()
+    manifest = read_manifest(image)
     values = {
         "name": name,
         "variant": variant if recipe(name).cpu_lock else "any",
         "key": image_key(name, variant),
         "identity": digest_of(manifest),
         "sha256": file_sha256(image),
-        "bytes": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
         "base": base or "as in the definition",
         "python": manifest.get("python"),
         "standard_library": manifest.get("standard_library"),

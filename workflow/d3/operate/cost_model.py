@@ -6,7 +6,7 @@ both terms are fitted; otherwise the start is the default's and the rest belongs
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +18,10 @@ from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.pipeline.stage import Stage
 from d3.provenance.statement import SUFFIX
 
-ANSWER_WEIGHT = 4.0
-"""An answer's token costs so many prompt tokens: the prompt is computed at once, the answer token by token
-(ours; on two cores the demo's stages agreed best with 3 to 6, batches of 8)."""
+ANSWER_WEIGHT = 2.4
+"""An answer's token costs so many prompt tokens: the prompt is computed at once, the answer token by token.
+TensorRT-LLM 1.0's throughput tables, solved for (128, 2048) and (2048, 128) tokens of prompt and answer on H100 in
+fp8, give 2.0 for Llama 3.3 70B and 2.8 for Llama 3.1 8B."""
 MOST_FROM_JOURNAL = 0.05
 """A job that found more of its answers in the journal tells nothing of their cost."""
 SPREAD = 1.5
@@ -39,6 +40,11 @@ class Observation(NamedTuple):
     trained data."""
     whole: bool
     """Whether all of its work was done in this attempt, so that its times count."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether a language model answered: a job of the mode `none` is no measure of one that asks."""
+        return bool(self.figures.usage.get("asked", 0) or self.figures.usage.get("journal", 0))
 
 
 class Seconds(NamedTuple):
@@ -168,10 +174,10 @@ def costs(rates: StageRates, start: float) -> tuple[Seconds, Seconds] | None:
     return cpu, wall
 
 
-def by_stage(rates: dict[str, StageRates], stage: str) -> StageRates | None:
-    """Give what was seen of a stage, or of one that does the same work."""
-    found = rates.get(stage)
-    if found and found.timed():
-        return found
-    other = rates.get(STAGES[stage].cost.same_as) if stage in STAGES else None
-    return other if other and other.timed() else found
+def by_stage(rates: Mapping[str, StageRates], stage: str, comparable: Callable[[Observation], bool]) -> StageRates:
+    """Return the timed jobs of a stage that can be compared, else those of one that does the same work, else none."""
+    for name in (stage, STAGES[stage].cost.same_as):
+        seen = rates.get(name, StageRates())
+        if found := [one for one in seen.timed() if comparable(one)]:
+            return StageRates(observations=found, same_settings=seen.same_settings and name == stage)
+    return StageRates()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from d3.audit.statements import seconds_of
+from d3.core.printable import printable
 from d3.operate.events import JobError
 from d3.operate.logs import reason_of, tail
 from d3.operate.slurm import FAILED, QueuedJob, ended_job
@@ -100,7 +101,7 @@ def _reasons(error: JobError, stuck: str, state: str, texts: Sequence[list[str]]
 def screen(errors: Sequence[JobError], folder: Path, stuck: Mapping[str, str], exception: str = "") -> str:
     """Return the text about all failed jobs, or about what stopped Snakemake; it fits a screen."""
     if not errors:
-        return f"d3 run: Snakemake stopped: {_flat(exception) or 'it reported no reason'}\n\n{RESUME}"
+        return f"d3 run: Snakemake stopped: {printable(_flat(exception)) or 'it reported no reason'}\n\n{RESUME}"
     rules = Counter(error.rule for error in errors)
     counts = ", ".join(f"{count} x {rule}" for rule, count in rules.items())
     lines = [f"d3 run: {len(errors)} job{'s' * (len(errors) != 1)} failed: {counts}"]
@@ -108,7 +109,7 @@ def screen(errors: Sequence[JobError], folder: Path, stuck: Mapping[str, str], e
         lines += ["", *explain(error, folder, stuck)]
     if len(errors) > SHOWN_FAILURES:
         lines += ["", f"and {len(errors) - SHOWN_FAILURES} more; `python -m d3 status` lists them"]
-    return "\n".join([*lines, "", RESUME])
+    return "\n".join(map(printable, [*lines, "", RESUME]))
 
 
 def _flat(text: str) -> str:

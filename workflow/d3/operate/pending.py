@@ -8,7 +8,9 @@ from typing import NamedTuple
 from d3.pipeline.why import JobState
 
 NEVER = "not made yet"
-UNMADE = re.compile(r"^(output .* is missing|no statement: never finished)$")
+GONE = "missing"
+UNMADE = re.compile(r"^(output .* is not made yet|no statement: never finished)$")
+LOST = re.compile(r"^output .* is missing$")
 SHOWN_REASONS = 3
 """Reasons of a stage that are named."""
 
@@ -20,6 +22,8 @@ class Pending(NamedTuple):
     jobs: int
     unmade: int
     """Jobs that never finished."""
+    missing: int
+    """Jobs that finished and whose outputs were removed."""
     stale: int
     """Jobs that finished but would be made otherwise today."""
     follows: int
@@ -37,14 +41,15 @@ def pending(states: Iterable[JobState]) -> list[Pending]:
     found = []
     for stage, members in by_stage.items():
         reasons: Counter[str] = Counter()
-        unmade = 0
+        unmade = missing = 0
         for state in members:
             words = {general(reason, state) for reason in state.reasons}
             unmade += NEVER in words
+            missing += GONE in words
             reasons.update(words)
-        stale = sum(state.state in ("stale", "forced") for state in members) - unmade
+        stale = sum(state.state in ("stale", "forced") for state in members) - unmade - missing
         follows = sum(state.state == "follows" for state in members)
-        found.append(Pending(stage, len(members), unmade, stale, follows, dict(reasons.most_common())))
+        found.append(Pending(stage, len(members), unmade, missing, stale, follows, dict(reasons.most_common())))
     return found
 
 
@@ -52,6 +57,8 @@ def general(reason: str, state: JobState) -> str:
     """Give a reason without the names of a job's own files, so that equal ones can be counted."""
     if UNMADE.match(reason):
         return NEVER
+    if LOST.match(reason):
+        return GONE
     for name in (*state.outputs, *state.inputs):
         reason = reason.replace(name, "FILE")
     return reason
@@ -63,9 +70,10 @@ def lines(found: list[Pending]) -> list[str]:
         return ["Nothing is to be done."]
     text = []
     for item in found:
-        parts = [f"{count} {word}" for count, word in ((item.unmade, NEVER), (item.stale, "stale")) if count]
+        counts = ((item.unmade, NEVER), (item.missing, GONE), (item.stale, "stale"))
+        parts = [f"{count} {word}" for count, word in counts if count]
         parts += [f"{item.follows} only if what they read changes"] if item.follows else []
-        reasons = [f"{words} ({jobs} jobs)" for words, jobs in item.reasons.items() if words != NEVER]
+        reasons = [f"{words} ({jobs} jobs)" for words, jobs in item.reasons.items() if words not in (NEVER, GONE)]
         more = [f"{len(reasons) - SHOWN_REASONS} more reasons"] if len(reasons) > SHOWN_REASONS else []
         why = f": {'; '.join([*reasons[:SHOWN_REASONS], *more])}" if reasons else ""
         text.append(f"{item.stage}: {', '.join(parts)}{why}")

@@ -12,9 +12,9 @@ from typing import Any
 
 from d3.config.models import EMBEDDED
 from d3.operate import cost_defaults
-from d3.operate.cost_model import ANSWER_WEIGHT, StageRates, by_stage, costs, measured
+from d3.operate.cost_model import ANSWER_WEIGHT, Observation, StageRates, by_stage, costs, measured
 from d3.operate.source_rows import source_rows
-from d3.pipeline.job_list import Work, count_outputs, jobs
+from d3.pipeline.job_list import Work, jobs, outputs
 from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.pipeline.registry import STAGES
 from d3.pipeline.resources import model_mb, needs, weights_mb
@@ -23,6 +23,8 @@ MODEL_FILES = 8
 """Files of a trained or fetched model's folder, Snakemake's time stamp among them."""
 BESIDE = 3
 """Files beside the outputs of a job: its statement, its log, its attempts. Snakemake adds one for every output."""
+JOURNAL_FILES = 40
+"""Files of a stage's journal of millions of entries: 2**20 in a file, and some smaller ones."""
 TRAINING_STATE = 16
 """Bytes a parameter of a checkpoint that training resumes from: weights, gradients' master copy, two moments."""
 
@@ -126,6 +128,8 @@ class _Planner:
         ordered = [self.stages[stage] for stage in self.works]
         found = Plan(run=self.config.run, source_known=known, stages=ordered)
         found.warnings = [text for stage in ordered if (text := self.too_long(stage))]
+        if self.chain.expects_source:
+            found.warnings.append("no shard is there yet: rows are source.expected_rows")
         if not known:
             found.warnings.append("the source tells no number of rows: they are guessed from its size")
         return found
@@ -278,13 +282,10 @@ class _Planner:
 
     def time(self, planned: StagePlan, units: float) -> None:
         stage, count = planned.stage, planned.jobs
-        seen = by_stage(self.rates, stage)
-        if seen and not self.comparable(stage, seen):
-            seen = None
-        found = costs(seen, STAGES[stage].cost.start) if seen else None
-        if seen and found:
+        seen = by_stage(self.rates, stage, lambda one: self.comparable(stage, one))
+        if (found := costs(seen, STAGES[stage].cost.start)) is not None:
             cpu, wall = found
-            planned.rates = "measured" if seen is self.rates.get(stage) and seen.same_settings else "measured elsewhere"
+            planned.rates = "measured" if seen.same_settings else "measured elsewhere"
             planned.cpu_hours = cpu.of(count, units) / 3600
             planned.hours_a_job = wall.of(1, units / count) / 3600
             if any(one.figures.gpu for one in seen.observations):
@@ -296,38 +297,38 @@ class _Planner:
         if cost_defaults.on_gpus(self.chain, stage):
             planned.gpu_hours = planned.hours_a_job * count * needs(self.chain, stage).gpus
 
-    def comparable(self, stage: str, seen: StageRates) -> bool:
-        """Tell whether measured times hold here: the same model, engine and number of GPUs."""
+    def comparable(self, stage: str, seen: Observation) -> bool:
+        """Return whether a measured time holds here: the same model, engine and number of GPUs, asked or not."""
+        config = seen.figures.config
         if STAGES[stage].trains:
             names: tuple[str, ...] = ("dtype", "processes", "gradient_checkpointing")
-            mine = getattr(self.config, stage).model_dump()
-            theirs = [(one.figures.config.get(stage) or {}, one.figures.config.get("model")) for one in seen.timed()]
-            model = self.config.model.model_dump()
-            return all(old.get(name) == mine[name] for old, _ in theirs for name in names) and all(
-                other in (None, model) for _, other in theirs
-            )
-        if STAGES[stage].asks:
-            names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
-            mine = getattr(self.config, stage).engine.model_dump()
-            for one in seen.timed():
-                for section in one.figures.config.values():
-                    old = section.get("engine") if isinstance(section, dict) else None
-                    if old and any(old.get(name) != mine[name] for name in names):
-                        return False
-        return True
+            mine, old = getattr(self.config, stage).model_dump(), config.get(stage) or {}
+            same_model = config.get("model") in (None, self.config.model.model_dump())
+            return same_model and all(old.get(name) == mine[name] for name in names)
+        if not STAGES[stage].asks:
+            return True
+        if not (seen.asked and self.chain.asks(stage)):
+            return seen.asked == self.chain.asks(stage)
+        names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
+        mine = getattr(self.config, stage).engine.model_dump()
+        engines = [
+            section["engine"] for section in config.values() if isinstance(section, dict) and "engine" in section
+        ]
+        return all(old.get(name) == mine[name] for old in engines for name in names)
 
     def room(self, planned: StagePlan) -> None:
         """Work out bytes and files."""
         stage, count = STAGES[planned.stage], planned.jobs
-        declared = count_outputs(self.chain, stage)
-        outputs = MODEL_FILES if stage.outputs[0].is_folder else declared
-        planned.files = count * (outputs + declared + BESIDE + stage.journal) + 1  # and facts that jobs share
+        declared = len(list(outputs(self.chain, stage, stage.name)))
+        written = MODEL_FILES if stage.outputs[0].is_folder else declared
+        planned.files = count * (written + declared + BESIDE) + 1  # and facts that jobs share
+        planned.files += JOURNAL_FILES * stage.journal
         seen = self.rates.get(stage.name)
         counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
         if stage.over == "model":
             made = [weights_mb(self.chain, *model) for name, model in self.models if name == stage.name]
             planned.bytes = 1e6 * sum(made)
-        elif stage.trains and seen and self.comparable(stage.name, seen):
+        elif stage.trains and seen and all(self.comparable(stage.name, one) for one in seen.timed()):
             planned.bytes = count * seen.total("bytes") / len(seen.observations)
         elif stage.trains:
             wide = 2 if getattr(self.config, stage.name).dtype == "float32" else 1

@@ -1,5 +1,6 @@
 """A plan as a table for a terminal."""
 
+from d3.core.printable import printable
 from d3.operate.plan import Plan, StagePlan
 
 COLUMNS = ("stage", "jobs", "rows", "tokens", "GPU-h", "CPU-h", "h a job", "disk", "files", "rates")
@@ -29,7 +30,7 @@ def plan_table(found: Plan) -> str:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
         text.append("  ".join(cells).rstrip())
     text += [f"warning: {warning}" for warning in found.warnings]
-    return "\n".join(text)
+    return "\n".join(map(printable, text))
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:

@@ -20,12 +20,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from d3.errors import ConfigError
 from d3.operate.failures import RESUME, screen
 from d3.operate.orphans import recorded_jobs, settle
 from d3.operate.run_lock import is_locked, run_lock
 from d3.operate.slurm import SlurmSilentError, has_slurm
 from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
 from d3.operate.watchdog import Head, Options
+from d3.provenance.digest_cache import read_everything
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 LOCAL_SECONDS = 10.0
@@ -65,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="a job that waits so long for what will never come is cancelled (300)",
     )
+    options.add_argument(
+        "--paranoid", action="store_true", help="read every file to judge what is stale, whatever its size and times"
+    )
     options.add_argument("--watch-every", type=float, default=Options().every, help=argparse.SUPPRESS)
     options.add_argument("--head-restarts", type=int, default=3, metavar="N", help="restarts after forgotten jobs (3)")
     options.add_argument(
@@ -78,7 +83,13 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """Run the driver; return its exit code."""
     options, rest = parser().parse_known_args(list(words))
-    arguments = complete(rest)
+    try:
+        arguments = complete(rest)
+    except ConfigError as error:
+        _report(f"error: {error}")
+        return NOT_STARTED
+    if options.paranoid:
+        read_everything()
     if runs_nothing(arguments):
         return subprocess.run([*SNAKEMAKE, *arguments], check=False).returncode
     folder = working_folder(arguments)
@@ -121,7 +132,7 @@ def tidy(folder: Path, arguments: list[str], *, cancel: bool, patience: float) -
     elif has_slurm() and recorded_jobs(folder):
         settle(folder, cancel_running=cancel, patience=0, seconds=LOCAL_SECONDS)
     if is_locked(folder):
-        subprocess.run([*SNAKEMAKE, *arguments, "--unlock"], check=False, capture_output=True)
+        subprocess.run([*SNAKEMAKE, "--unlock", *arguments], check=False, capture_output=True)
 
 
 def _ended(code: int, head: Head, folder: Path, *, interrupted: bool) -> int:

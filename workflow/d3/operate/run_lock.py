@@ -15,10 +15,15 @@ from typing import NamedTuple
 
 from d3.core.processes import processes_in, start_time, writes_into
 from d3.operate.logs import SNAKEMAKE_LOGS, snakemake_host
+from d3.operate.orphans import living_jobs, recorded_jobs
+from d3.operate.slurm import has_slurm
+from d3.pipeline.registry import STAGES
 
 LOCK = Path(".snakemake", "d3-run.lock")
 LOCKS = Path(".snakemake", "locks")
 """Files of Snakemake that are there while it runs, and stay when it is killed."""
+COMMANDS = {stage.command for stage in STAGES.values()}
+"""Commands that write results."""
 TAKE_OVER = "if it is dead, add --take-over"
 
 
@@ -89,6 +94,23 @@ def _other_run(folder: Path, holder: Holder | None, *, take_over: bool) -> str:
     host = snakemake_host(folder)
     if host and host != socket.gethostname() and not take_over:
         return f"a run that was started on {host}; {TAKE_OVER}"
+    return ""
+
+
+def at_work(folder: Path) -> str:
+    """Return what works in a folder: a run, a command on this machine, or a job of SLURM; empty if nothing does.
+
+    Raise SlurmSilentError if an earlier run has left jobs and SLURM does not answer.
+    """
+    if (folder / LOCK.parent).is_dir():
+        with run_lock(folder) as other:
+            if other:
+                return other
+    for process in processes_in(folder):
+        if process.command in COMMANDS:
+            return f"`d3 {process.command}`, process {process.pid} on {socket.gethostname()}"
+    if has_slurm() and recorded_jobs(folder) and (jobs := living_jobs(folder)):
+        return f"job {jobs[0].id} of SLURM"
     return ""
 
 

@@ -12,8 +12,10 @@ from d3.core.paths import REPOSITORY, SNAKEFILE
 from d3.errors import ConfigError
 
 RUNS_NOTHING = {
-    *("--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "-v", "--lint", "--summary"),
-    *("--detailed-summary", "-S", "-D", "--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph"),
+    *("--dry-run", "--dryrun", "--unlock", "--help", "-h", "--version", "-v", "--lint", "--summary", "-S"),
+    *("--detailed-summary", "-D", "--list-rules", "--list", "-l", "--list-target-rules", "--lt", "--list-changes"),
+    *("--lc", "--list-input-changes", "--li", "--list-params-changes", "--lp", "--list-untracked", "--lu"),
+    *("--list-conda-envs", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--print-compilation", "--containerize"),
 }
 """Options with which Snakemake runs no job."""
 DRY_RUN = re.compile(r"-[pFk]*n[a-zA-Z]*")
@@ -32,7 +34,7 @@ def values_of(arguments: Sequence[str], *names: str) -> Iterator[str]:
 
 def runs_nothing(arguments: Sequence[str]) -> bool:
     """Return whether Snakemake only prints something, or unlocks the folder, with these arguments."""
-    return any(word in RUNS_NOTHING or DRY_RUN.fullmatch(word) for word in arguments)
+    return any(word.partition("=")[0] in RUNS_NOTHING or DRY_RUN.fullmatch(word) for word in arguments)
 
 
 def working_folder(arguments: Sequence[str]) -> Path:
@@ -43,11 +45,18 @@ def working_folder(arguments: Sequence[str]) -> Path:
 def complete(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with our Snakefile, and with absolute paths of profiles, since Snakemake changes the folder.
 
-    The `--snakefile` comes first, so that it cannot end a list of targets.
+    The `--snakefile` comes first, so that it cannot end a list of targets. `--config FILE`, as the other commands
+    have it, is Snakemake's `--configfile`. Raise ConfigError for a configuration that is not there.
     """
     words = list(arguments)
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
+        following = value if equals else "".join(words[at + 1 : at + 2])
+        if name == "--config" and "=" not in following:
+            name, words[at] = "--configfile", f"--configfile{equals}{value}"
+        if name in ("--configfile", "--configfiles") and not Path(following).is_file():
+            where = following or "--configfile"
+            raise ConfigError("no such file", where=where, remedy="name a configuration; settings are KEY=VALUE")
         if name in PROFILES:
             if equals and Path(value).exists():
                 words[at] = f"{name}={Path(value).resolve()}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from d3.audit.statements import Statement as Finished
 from d3.audit.statements import read_finished
+from d3.core.printable import printable
 from d3.core.processes import processes_in
 from d3.core.progress import clock
 from d3.operate.failures import Attempt, Failure, failure_of, last_attempt
@@ -140,13 +141,9 @@ def snakemake_state(folder: Path) -> str:
     return UNKNOWN if is_locked(folder) else HEAD_ENDED
 
 
-def job_arguments(folder: Path) -> frozenset[str]:
-    """Return all arguments of the jobs that run on this host in a folder; a job's output is among them."""
-    words: set[str] = set()
-    for process in processes_in(folder):
-        if "d3" in process.words[:4] and process.words[process.words.index("d3") + 1 :][:1] != ["run"]:
-            words.update(process.words)  # python -m d3 STAGE ...
-    return frozenset(words)
+def job_arguments(folder: Path) -> frozenset[tuple[str, str]]:
+    """Return (command, argument) of the jobs that run on this host in a folder; a job's output is an argument."""
+    return frozenset((process.command, word) for process in processes_in(folder) for word in process.words)
 
 
 DONE = "done"
@@ -156,14 +153,14 @@ def _look(
     work: Work,
     figures: Finished | None,
     queued: QueuedJob | None,
-    running: frozenset[str],
+    running: frozenset[tuple[str, str]],
     status: StageStatus,
     found: Survey,
     failed: set[str],
 ) -> Progress | str | None:
     """Find out what state a job is in and count it; give DONE, or the progress of a running job, or nothing."""
     living = queued if queued and (queued.runs or queued.waits) else None
-    works = str(work.output) in running or bool(living and living.runs)
+    works = (STAGES[work.stage].command, str(work.output)) in running or bool(living and living.runs)
     if figures and not living and not works:
         status.done += 1
         return DONE
@@ -281,7 +278,7 @@ def status_table(found: Survey, *, lines: int = 20) -> str:
     text += _listed("Running", [_active_line(job) for job in found.active if job.state == "running"], lines)
     text += _listed("Waiting", [_active_line(job) for job in found.active if job.state != "running"], lines)
     text += _listed("Failed", [_failure_line(failure) for failure in found.failures], lines)
-    return "\n".join(text)
+    return "\n".join(map(printable, text))
 
 
 def _of(status: StageStatus) -> str:

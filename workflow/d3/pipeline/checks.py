@@ -16,7 +16,7 @@ inside of it.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class FinishedJob:
     sample: int
     """Rows of a table to build again where building all of them takes too long."""
     draw: random.Random
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(name of the file, what could not be checked): nothing is wrong because of it."""
 
     def name(self, place: int = 0) -> str:
         """Return the name of an output."""
@@ -63,6 +65,10 @@ class FinishedJob:
             for name, (root, *inner) in parts
             if root == "results" and len(inner) > 1 and inner[0] == stage and (not folder or inner[2] == folder)
         ]
+
+    def inputs_from_outside(self) -> list[Path]:
+        """Return the inputs that no stage of the results wrote: tasks, models, shards of the user."""
+        return [self.root / name for name in self.inputs if not name.startswith("results/")]
 
     def sample_rows(self, path: Path, schema: pa.Schema, fits: Callable[[Row], bool] = lambda row: True) -> list[Row]:
         """Draw a sample of a table's rows in one pass, each row as likely as any other."""

@@ -9,7 +9,8 @@
 
 Outputs get their names only when the block ends without an error and every row that was read is
 either kept or dropped with a reason. The old statement goes first and the new one comes last, so
-that outputs without a statement are not finished. A killed job leaves nothing that looks finished.
+that outputs without a statement are not finished. A killed job leaves nothing that looks finished, and what it left
+is removed by its next run, on whatever machine: only one job writes a file.
 """
 
 import time
@@ -24,8 +25,8 @@ import pyarrow as pa
 from d3.config.identity import deciding
 from d3.config.models import Config
 from d3.core.ids import file_digest
-from d3.core.tables import Row, TableWriter, part_name, publish, read_rows, remove
-from d3.errors import D3Error, InputError
+from d3.core.tables import Row, TableWriter, part_name, publish, read_rows, remove, remove_parts
+from d3.errors import D3Error, InputError, file_named, name_file
 from d3.pipeline.pipeline import code_of
 from d3.pipeline.registry import STAGES
 from d3.provenance.code_digest import data_digest
@@ -127,12 +128,14 @@ class Job:
 
     def table(self, path: Path, schema: pa.Schema) -> TableWriter:
         """Open an output table."""
+        remove_parts(path)
         writer = TableWriter(path, schema)
         self._tables.append(writer)
         return writer
 
     def file(self, path: Path) -> Path:
         """Give the temporary path of an output file or folder that the stage writes itself."""
+        remove_parts(path)
         part = part_name(path)
         remove(part)
         self._files.append((part, path))
@@ -156,9 +159,12 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Publish everything, or discard everything."""
+        outputs = [*(table.path for table in self._tables), *(path for _, path in self._files), Path()]
+        name_file(error, outputs[0])
         try:
             if kind is None:
-                self._commit()
+                with file_named(outputs[0]):
+                    self._commit()
         finally:
             for table in self._tables:
                 table.discard()
@@ -182,6 +188,7 @@ class Job:
         inputs = [self._described(path, cache, annotations) for path, annotations in self._inputs.items()]
         if finished:
             statement = statement_path(finished[0][0])
+            remove_parts(statement)
             remove(statement)  # it comes last: outputs of which some are old have no statement
             for table in self._tables:
                 table.publish()
@@ -190,7 +197,7 @@ class Job:
             outputs = []
             for path, digest, rows in finished:
                 now = stamp(path)
-                outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, mtime_ns=now.mtime_ns))
+                outputs.append(descriptor(path, digest, rows=rows, bytes=now.bytes, state=now.state))
             write_statement(
                 statement,
                 Told(
@@ -213,7 +220,5 @@ class Job:
         now = stamp(path)
         if now != self._stamps[path]:
             raise D3Error("changed while the job read it", where=str(path), remedy="run the job again")
-        digest = cache.digest(path) if path.is_dir() else file_digest(path)
-        return descriptor(
-            path, digest, rows=self._rows.get(path), bytes=now.bytes, mtime_ns=now.mtime_ns, **annotations
-        )
+        digest = cache.digest(path, now) if path.is_dir() else file_digest(path)
+        return descriptor(path, digest, rows=self._rows.get(path), bytes=now.bytes, state=now.state, **annotations)

@@ -57,7 +57,7 @@ def jobs(chain: Chain, *, topics: bool = False) -> Iterator[Work]:
     for stage in stages:
         folder = Path(chain.folder(stage.name))
         for name in _names(chain, stage, stages):
-            yield Work(stage.name, name, folder / first_output(chain, stage, name))
+            yield Work(stage.name, name, folder / next(outputs(chain, stage, name)))
 
 
 def requested(chain: Chain, *, topics: bool = False) -> list[Stage]:
@@ -66,17 +66,34 @@ def requested(chain: Chain, *, topics: bool = False) -> list[Stage]:
     return [stage for stage in STAGES.values() if stage.target in targets and stage.when(chain.config)]
 
 
-def first_output(chain: Chain, stage: Stage, name: str) -> str:
-    """Return the first output of a job, relative to the stage's folder."""
-    shard, source_shard = next(iter(chain.batches)), next(iter(chain.shards))
-    return stage.outputs[0].path.format(name=name, shard=shard, source_shard=source_shard)
+def outputs(chain: Chain, stage: Stage, name: str) -> Iterator[str]:
+    """Yield the outputs of a job, relative to the stage's folder."""
+    for output in stage.outputs:
+        for shard in chain.batches if "{shard}" in output.path else [""]:
+            for source_shard in chain.shards if "{source_shard}" in output.path else [""]:
+                yield output.path.format(name=name, shard=shard, source_shard=source_shard).rstrip("/")
 
 
-def count_outputs(chain: Chain, stage: Stage) -> int:
-    """Return how many outputs one job of a stage declares."""
-    once = stage.over == "once"
-    several = {"{source_shard}": len(chain.shards) if once else 1, "{shard}": len(chain.batches) if once else 1}
-    return sum(next((count for field, count in several.items() if field in output.path), 1) for output in stage.outputs)
+def links(chain: Chain) -> dict[str, str]:
+    """Return what the folder of the run links: the file or folder of a result by the path of its link in the folder.
+
+    Arms and benchmarks bear the names that they have in the configuration.
+    """
+    found: dict[str, str] = {}
+    stages = requested(chain)
+    for stage in filter(lambda stage: stage.linked, stages):
+        folder = chain.folder(stage.name)
+        for name in _names(chain, stage, stages):
+            pairs = zip(outputs(chain, stage, _plain(chain, stage, name)), outputs(chain, stage, name), strict=True)
+            found |= {f"{stage.linked}/{link}": f"{folder}/{path}" for link, path in pairs}
+    return found
+
+
+def _plain(chain: Chain, stage: Stage, name: str) -> str:
+    """Return a job's name without the digests of its arm and its benchmark."""
+    *benchmark, last = name.split("/")
+    arm = chain.arms[last][0] if stage.over in ("arm", "evaluation") else last
+    return "/".join([*(chain.benchmarks[part][0] for part in benchmark), arm])
 
 
 def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:

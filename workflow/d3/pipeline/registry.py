@@ -90,9 +90,18 @@ _RECORDS = (
         local=True,
     ),
     Stage(
+        name="contamination",
+        module="d3.stages.contamination",
+        settings=("source", "contamination"),
+        outputs=(Output("{name}.jsonl"),),
+        rows_of="source",
+        cost=Cost(start=2, cpu_per_row=0.003, bytes_per_row=1),
+    ),
+    Stage(
         name="corpus",
         module="d3.stages.corpus.stage",
         settings=("seed", "source", "corpus"),
+        upstream=("contamination",),
         keeps_rows=True,
         imports=("corpus.filters",),
         outputs=(
@@ -142,6 +151,7 @@ _RECORDS = (
         settings=("seed", "diffs", "grades.mode", "grades.threshold", ALLOW_EMPTY),
         keeps_rows=True,
         upstream=("grades",),
+        looks_up=("duplicates",),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
         rows_of="corpus",
         journal=True,
@@ -158,6 +168,7 @@ _RECORDS = (
         keeps_rows=True,
         upstream=("diffs",),
         prompts=("labels.program_prompt", "labels.change_prompt"),
+        looks_up=("corpus",),
         outputs=(Output("{name}.parquet", "LABELS", ids="example"),),
         rows_of="diffs",
         asks=True,
@@ -177,16 +188,27 @@ _RECORDS = (
         shown=("sample", "part", "start", "end", "label", "status"),
     ),
     Stage(
+        name="label_contamination",
+        module="d3.stages.contamination",
+        settings=("contamination",),
+        upstream=("labels",),
+        outputs=(Output("{name}.jsonl"),),
+        rows_of="labels",
+        cost=Cost(start=2, cpu_per_row=0.0002, bytes_per_row=1),
+    ),
+    Stage(
         name="dataset",
         module="d3.stages.dataset",
         settings=("seed", "dataset", ALLOW_EMPTY),
         keeps_rows=True,
-        upstream=("labels",),
+        upstream=("labels", "label_contamination"),
+        looks_up=("corpus", "diffs"),
         outputs=(
             Output("data/{name}.parquet", "DATASET"),
             Output("rows/{name}.parquet", "ROW_IDS", ids="rows"),
             Output("unused/{name}.parquet", "UNUSED"),
         ),
+        linked="dataset",
         rows_of="labels",
         # Kept: 4.32 rows per file of 5 requested [dataset card].
         cost=Cost(cpu_per_row=0.002, kept=0.86, bytes_per_row=3000),
@@ -201,6 +223,7 @@ _RECORDS = (
         upstream=("dataset",),
         environment="dolma",
         outputs=(Output("{name}.npy"), Output("{name}.csv.gz"), Output("{name}.json")),
+        linked="tokens",
         rows_of="dataset",
         model="tokens.tokenizer",
         record=".json",
@@ -215,6 +238,7 @@ _RECORDS = (
         environment="train",
         over="once",
         outputs=(Output("model/"),),
+        linked="models/midtrain",
         rows_of="tokens",
         trains=True,
         scripts=("d3", "d3-train"),
@@ -243,10 +267,20 @@ _RECORDS = (
         resources=Resources(memory_mb=4000, minutes=240),
     ),
     Stage(
+        name="pair_contamination",
+        module="d3.stages.contamination",
+        settings=("contamination",),
+        upstream=("pairs",),
+        over="once",
+        outputs=(Output("{shard}.jsonl"),),
+        rows_of="pairs",
+        cost=Cost(start=2, cpu_per_row=0.0005, bytes_per_row=1),
+    ),
+    Stage(
         name="pair_diffs",
         module="d3.stages.diffs",
         settings=("seed", "diffs"),
-        upstream=("pairs", "pair_duplicates"),
+        upstream=("pairs", "pair_duplicates", "pair_contamination"),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
         rows_of="pairs",
         journal=True,
@@ -259,6 +293,7 @@ _RECORDS = (
         module="d3.stages.pairs",
         settings=("seed",),
         upstream=("pair_diffs",),
+        looks_up=("pairs",),
         outputs=(Output("{name}.parquet", "SFT", ids="sequence"),),
         rows_of="pair_diffs",
         cost=Cost(cpu_per_row=0.02, bytes_per_row=900),
@@ -272,6 +307,7 @@ _RECORDS = (
         environment="train",
         over="arm",
         outputs=(Output("{name}/"),),
+        linked="models/sft",
         rows_of="sft_data",
         trains=True,
         scripts=("d3", "d3-train"),
@@ -287,6 +323,7 @@ _RECORDS = (
         upstream=("sft",),
         over="evaluation",
         outputs=(Output("{name}.parquet", "SAMPLES"),),
+        linked="generate",
         asks=True,
         model="model.path",
         journal=True,
@@ -305,6 +342,7 @@ _RECORDS = (
         environment="eval",
         over="evaluation",
         outputs=(Output("{name}.parquet", "VERDICTS"),),
+        linked="execute",
         rows_of="generate",
         resources=lambda config: Resources(memory_mb=1500, memory_mb_per_thread=config.execute.memory_mb, minutes=120),
         cost=Cost(cpu_per_row=0.35, bytes_per_row=200),
@@ -314,10 +352,12 @@ _RECORDS = (
     Stage(
         name="scores",
         module="d3.evals.score",
-        settings=("seed", "scores", "generate.samples"),
+        settings=("seed", "scores", "generate.samples", "contamination.ngram", "contamination.share"),
         upstream=("execute",),
         over="evaluation",
+        looks_up=("generate",),
         outputs=(Output("{name}.json"),),
+        linked="scores",
         rows_of="execute",
     ),
     Stage(
@@ -363,6 +403,17 @@ _RECORDS = (
         local=True,
         cost=Cost(start=3),
     ),
+    Stage(
+        name="run_record",
+        module="d3.stages.run_record",
+        settings=("run",),
+        environment="main",
+        over="once",
+        within="{results}/runs/{run}",
+        outputs=(Output("run.json"),),
+        local=True,
+        cost=Cost(start=0.5),
+    ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _RECORDS}
@@ -393,7 +444,7 @@ def of_functions(name: str) -> bool:
 
 def lists_ids(name: str) -> bool:
     """Return whether a stage only lists ids that others leave out, so that no row comes from it."""
-    return name in STAGES and STAGES[name].outputs[0].path.endswith(".txt")
+    return name in STAGES and STAGES[name].outputs[0].path.endswith((".txt", ".jsonl"))
 
 
 def before(stage: str) -> set[str]:

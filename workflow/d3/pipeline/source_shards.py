@@ -17,6 +17,7 @@ NAME_BYTES = 150
 LOOKED_INTO = 200
 """Shards whose columns are checked at most, spread over the list."""
 SETTING = "source.shards"
+CHECK = "check the path; to estimate before the download, set source.expected_shards and source.expected_rows"
 RENAME = "rename the file, or give a link with another name"
 
 
@@ -42,7 +43,7 @@ def _paths(pattern: str, hub_folder: str) -> Iterator[str]:
     literal = Path(pattern)
     found = [pattern] if literal.exists() or literal.is_symlink() else sorted(glob(pattern, recursive=True))
     if not found:
-        raise ConfigError(f"{SETTING}: no file matches {pattern!r}", remedy="check the path")
+        raise ConfigError(f"{SETTING}: no file matches {pattern!r}", remedy=CHECK)
     for path in found:
         check_path(SETTING, path)
         if not Path(path).exists():

@@ -122,8 +122,12 @@ class Stage:
     """The first one names the job: its statement is beside it."""
     within: str = RESULTS
     """Folder of the outputs."""
+    linked: str = ""
+    """Folder of results/runs/NAME that links the outputs; empty: they are not linked."""
     rows_of: str = ""
     """Stage whose rows it reads: the first output of the job of the same name."""
+    looks_up: tuple[str, ...] = ()
+    """Further stages whose files it reads, beside that and those in `upstream`."""
     asks: bool = False
     """Whether it asks a language model through the engine of its section, `NAME.engine`."""
     trains: bool = False
@@ -160,6 +164,11 @@ class Stage:
     def command(self) -> str:
         """Name of the command that the rule calls."""
         return self.name.replace("_", "-")
+
+    @property
+    def reads(self) -> set[str]:
+        """Stages of which every job reads files; a stage that starts from source shards may read the user's."""
+        return {name for name in (*self.upstream, self.rows_of, *self.looks_up) if name not in ("", "source")}
 
     @property
     def has_key(self) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from d3.core.paths import REPOSITORY, SNAKEFILE
 from d3.errors import InputError, ToolError
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
-from d3.provenance.staleness import Judge, changed_settings
+from d3.provenance.staleness import MISSING, SAME, UNMADE, Judge, changed_settings
 from d3.provenance.statement import SUFFIX, shared_facts
 
 NO_RULE = ("MissingRuleException", "MissingInputException", "No rule to produce")
@@ -85,16 +85,22 @@ def explain(states: Sequence[JobState], target: str) -> list[str]:
     if state is None:
         raise InputError("no job of this configuration makes it", where=target, remedy="name a file below results/")
     if state.state == "fresh":
-        return [f"{name}: up to date", *_grounds(state)]
+        return [f"{name}: up to date", *_grounds(state, by_output)]
     if state.state == "forced":
         return [f"{name}: would be made again because that was asked for"]
     if state.reasons:
-        return [f"{name}: stale", *(f"    {reason}" for reason in state.reasons)]
+        return [f"{name}: {_verdict(state)}", *(f"    {reason}" for reason in state.reasons)]
     lines = [f"{name}: is made again if what it reads comes out otherwise:"]
     for cause in _causes(state, by_output):
-        lines.append(f"    {cause.outputs[0]}: stale")
+        lines.append(f"    {cause.outputs[0]}: {_verdict(cause)}")
         lines += [f"        {reason}" for reason in cause.reasons]
     return lines
+
+
+def _verdict(state: JobState) -> str:
+    """Return what the reasons of a job come to in one word or two."""
+    absent = [reason for reason in state.reasons if reason.endswith((MISSING, UNMADE))]
+    return "stale" if len(absent) < len(state.reasons) else "missing" if absent[0].endswith(MISSING) else "not made yet"
 
 
 def _causes(state: JobState, by_output: dict[str, JobState]) -> list[JobState]:
@@ -114,9 +120,10 @@ def _causes(state: JobState, by_output: dict[str, JobState]) -> list[JobState]:
     return found
 
 
-def _grounds(state: JobState) -> list[str]:
-    """Say what a fresh file rests on."""
-    statement = Judge().statement(state.outputs)
+def _grounds(state: JobState, by_output: Mapping[str, JobState]) -> list[str]:
+    """Return what proves that a fresh file is up to date, in lines."""
+    judge = Judge()
+    statement = judge.statement(state.outputs)
     if not isinstance(statement, dict):
         return []
     build, details = (statement["predicate"][part] for part in ("buildDefinition", "runDetails"))
@@ -125,7 +132,11 @@ def _grounds(state: JobState) -> list[str]:
     return [
         f"    made {details['metadata']['finishedOn']} by the stage {state.stage}; settings, prompts, code "
         f"({inner['code'][:12]}) and {environment['kind']} {environment['name']} are the same today",
-        *(f"    input {item['name']} has the same content" for item in build["resolvedDependencies"]),
+        *(
+            f"    input {item['name']} {SAME.get(found, f'is {found}, which decides nothing here')}"
+            for item in build["resolvedDependencies"]
+            if (found := judge.compare(item, by_output[item["name"]].outputs if item["name"] in by_output else ()))
+        ),
     ]
 
 

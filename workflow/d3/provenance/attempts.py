@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def attempt(command: str, output: Path | None) -> Iterator[None]:
         yield
     except BaseException as error:
         reason = str(error) if isinstance(error, D3Error) else f"{type(error).__name__}: {error}"
-        _note(path, {"event": "end", "time": now(), "status": "failed", "error": scrub(reason)[:LONGEST]})
+        with suppress(OSError):  # a full disk, of which the first error is the one to read
+            _note(path, {"event": "end", "time": now(), "status": "failed", "error": scrub(reason)[:LONGEST]})
         raise
     _note(path, {"event": "end", "time": now(), "status": "ok"})
 

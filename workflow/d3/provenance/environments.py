@@ -110,7 +110,7 @@ def of_manifest(manifest: dict[str, Any], name: str, path: str | None, sha256: s
 def image(path: Path) -> Environment:
     """Give the environment in an image file; a file that is missing has no identity.
 
-    What was recorded when it was built is believed while size and time of the file are those recorded.
+    What was recorded when it was built holds while the file has the SHA-256 recorded.
     """
     name = image_name(path)
     if not path.is_file():

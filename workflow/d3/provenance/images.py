@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
+from d3.provenance.digest_cache import Cache
 
 IMAGES = REPOSITORY / "containers"
 COPIED = re.compile(r"^%files\n((?:[ \t]+\S.*\n)+)", re.MULTILINE)
@@ -98,12 +99,12 @@ def record_path(image: Path) -> Path:
 
 
 def record(image: Path) -> dict[str, Any] | None:
-    """Give `{identity, sha256, bytes, mtime_ns, base, ...}` of an image as it was built, or None."""
+    """Return `{identity, sha256, base, ...}` of an image as it was built, or None."""
     try:
         found = json.loads(record_path(image).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-    return found if isinstance(found, dict) and {"identity", "sha256", "bytes", "mtime_ns"} <= found.keys() else None
+    return found if isinstance(found, dict) and {"identity", "sha256"} <= found.keys() else None
 
 
 def file_sha256(path: Path) -> str:
@@ -113,17 +114,14 @@ def file_sha256(path: Path) -> str:
 
 
 def image_identity(image: Path) -> dict[str, str]:
-    """Give `{identity, sha256}` of an image file, without reading it when it is as it was built.
+    """Return `{identity, sha256}` of an image file, which is read only if it changed since the last time.
 
     The identity is the digest of its manifest: what is installed in it, not its file's bytes. A file
     without a record is known by its SHA-256. Raises ToolError for a file that is missing or damaged.
     """
     if not image.is_file():
         raise ToolError("no such image", where=str(image), remedy="build it: make images")
-    known, stat = record(image), image.stat()
-    if known and (stat.st_size, stat.st_mtime_ns) == (known["bytes"], known["mtime_ns"]):
-        return {"identity": str(known["identity"]), "sha256": str(known["sha256"])}
-    sha256 = file_sha256(image)
+    known, sha256 = record(image), Cache.of_head().digest(image)
     if known and sha256 != known["sha256"]:
         raise ToolError("the image is not what was built", where=str(image), remedy="remove it and run: make images")
     return {"identity": str(known["identity"]) if known else sha256, "sha256": sha256}

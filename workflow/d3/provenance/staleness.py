@@ -4,26 +4,38 @@
     judge.reasons(Wanted(stage="grades", config=..., ...))   # [] or ["setting grades.threshold was 2, is 3"]
 
 The statement beside a file tells what made it. A job is stale when it would be made otherwise today:
-another setting, prompt, module, package or input. Inputs and outputs are compared by content; a file
-whose size and time are those of a statement is not read. Nothing here knows Snakemake.
+another setting, prompt, module, package or input. Inputs and outputs are compared by content (see
+`d3.provenance.digest_cache` for what is not read again). An input that another job makes is what that
+job's statement says: if its file is missing or damaged, that job is stale, and this one only follows.
+Nothing here knows Snakemake.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from d3.core.ids import canonical_path, file_digest
 from d3.errors import InputError
 from d3.provenance.code_digest import IMPORTS
-from d3.provenance.digest_cache import WORK, Cache, Stamp, stamp
+from d3.provenance.digest_cache import Cache, Stamp, stamp
 from d3.provenance.environments import Environment, image_packages
 from d3.provenance.redact import scrub
 from d3.provenance.statement import SUFFIX, read_statement, settings_digest, shared_facts, statement_path
 
 SHOWN = 4
 """How many packages or inputs one reason names."""
+UNMADE = "is not made yet"
+MISSING = "is missing"
+Found = Literal["missing", "changed", "unread", "read", "recorded"]
+"""How a file compares with what was recorded of it; see `SAME`."""
+SAME: dict[Found, str] = {
+    "unread": "has the size, times and inode that it had",
+    "read": "was read and has the same content",
+    "recorded": "is recorded with the same content by the job that makes it",
+}
+"""What proves that a file has the same content, in words."""
 
 
 @dataclass(kw_only=True)
@@ -51,10 +63,13 @@ class Judge:
     """Compares jobs with their statements; what was read is kept until `forget`."""
 
     def __init__(self, cache: Cache | None = None) -> None:
-        self.cache = cache or Cache(WORK / "digests")
+        self.cache = cache or Cache.of_head()
         self.mixed: dict[str, str] = {}
         """First outputs whose statement tells of the other kind of environment, and that kind."""
         self._stamps: dict[str, Stamp | None] = {}
+        self._digests: dict[str, str] = {}
+        self._sound: dict[str, bool] = {}
+        self._scrubbed: dict[int, tuple[Mapping[str, Any], str]] = {}
         self._statements: dict[str, dict[str, Any] | InputError | None] = {}
 
     def forget(self, outputs: Sequence[str]) -> None:
@@ -62,21 +77,25 @@ class Judge:
         for output in outputs:
             for path in [known for known in self._stamps if known == output or known.startswith(f"{output}/")]:
                 del self._stamps[path]
+                self._digests.pop(path, None)
             self._statements.pop(output, None)
+            self._sound.pop(output, None)
 
     def reasons(self, wanted: Wanted) -> list[str]:
         """Give every reason why a job must run again; an empty list when it need not."""
-        missing = [f"output {name} is missing" for name in wanted.outputs if self._stamp(name) is None]
+        missing = [name for name in wanted.outputs if self._stamp(name) is None]
         statement = self.statement(wanted.outputs)
-        if missing or statement is None:
-            return missing or ["no statement: never finished"]
+        if missing:
+            return [f"output {name} {UNMADE if statement is None else MISSING}" for name in missing]
+        if statement is None:
+            return ["no statement: never finished"]
         if isinstance(statement, InputError):
             return [f"the file beside it {statement.reason}"]
         build = statement["predicate"]["buildDefinition"]
         outer, inner = build["externalParameters"], build["internalParameters"]
         return [
             *self._outputs(wanted, statement),
-            *_settings(outer["config"], statement, wanted),
+            *self._settings(outer["config"], statement, wanted.config),
             *_prompts(outer["prompts"], wanted.prompts),
             *_modules(inner["code"], statement, wanted),
             *self._environment(inner["environment"], statement, wanted),
@@ -96,7 +115,34 @@ class Judge:
                 return self._statements[output]
         return None
 
+    def _settings(self, before: str, statement: Mapping[str, Any], config: Mapping[str, Any] | None) -> Iterator[str]:
+        if config is None:
+            return
+        if id(config) not in self._scrubbed:  # jobs of one stage share the object, which is kept: its id stays its own
+            self._scrubbed[id(config)] = (config, settings_digest(scrub(config)))
+        if before == self._scrubbed[id(config)][1]:
+            return
+        facts = shared_facts(statement)
+        if "config" in facts:
+            yield from changed_settings(facts["config"], config)
+        else:
+            yield "the settings changed"
+
     # --- files --------------------------------------------------------------------------------------
+
+    def compare(self, item: Mapping[str, Any], makers: Sequence[str] = ()) -> Found:
+        """Compare a file with its descriptor in a statement; `makers` are the outputs of the job that makes it."""
+        name, recorded = item["name"], item["digest"]["sha256"]
+        maker = self.statement(makers)
+        for subject in maker["subject"] if isinstance(maker, dict) else ():
+            if subject["name"] == name:
+                return "recorded" if subject["digest"]["sha256"] == recorded else "changed"
+        now = self._stamp(name)
+        if now is None:
+            return "missing"
+        if now.state == item.get("annotations", {}).get("state") and not self.cache.paranoid:
+            return "unread"
+        return "read" if self._digest(name, now) == recorded else "changed"
 
     def _stamp(self, name: str) -> Stamp | None:
         if name not in self._stamps:
@@ -106,63 +152,70 @@ class Judge:
                 self._stamps[name] = None
         return self._stamps[name]
 
+    def _digest(self, name: str, seen: Stamp) -> str:
+        if name not in self._digests:
+            self._digests[name] = self.cache.digest(Path(name), seen)
+        return self._digests[name]
+
+    def _finished(self, outputs: Sequence[str]) -> bool:
+        """Return whether the outputs of a job are what it wrote."""
+        first = outputs[0]
+        if first not in self._sound:
+            statement = self.statement(outputs)
+            named = {_name(output) for output in outputs}
+            subjects = statement["subject"] if isinstance(statement, dict) else []
+            same = [item["name"] for item in subjects if item["name"] in named and self.compare(item) in SAME]
+            self._sound[first] = len(same) == len(named)
+        return self._sound[first]
+
     def _outputs(self, wanted: Wanted, statement: Mapping[str, Any]) -> Iterator[str]:
         subjects = {subject["name"]: subject for subject in statement["subject"]}
         for output in wanted.outputs:
             subject = subjects.get(_name(output))
             if subject is None:
                 yield f"output {output} is not in the statement"
-            elif not self._holds(output, subject, ()):
+            elif self.compare(subject) == "changed":
                 yield f"output {output} is not what the job wrote"
 
     def _inputs(self, recorded: Sequence[Mapping[str, Any]], wanted: Wanted) -> Iterator[str]:
         declared = {_name(name): outputs for name, outputs in wanted.inputs.items()}
         met: set[str] = set()
-        changed, gone = [], []
+        found: dict[str, list[str]] = {"gone": [], "missing": [], "changed": []}
         for item in recorded:
             name, notes = item["name"], item.get("annotations", {})
             if notes.get("role") == "opt_out":
                 continue
             owner = next((part for part in _ancestors(name) if part in declared), None)
-            if owner is not None:
-                met.add(owner)
-            elif notes.get("declared", True):
-                gone.append(name)
+            if owner is None and notes.get("declared", True):
+                found["gone"].append(name)
                 continue
-            elif self._stamp(name) is None:  # a package's file, which lies elsewhere in another environment
+            met.update([owner] if owner else [])
+            makers = declared.get(owner or "", ())
+            if makers and not self._finished(makers):
                 continue
-            if not self._holds(name, item, declared.get(owner or "", ())):
-                changed.append(name)
-        yield from _listed(changed, "has other content", "have other content")
-        yield from _listed(gone, "is no longer read", "are no longer read")
+            state = self.compare(item, makers)
+            elsewhere = state == "missing" and owner is None  # a package's file, in another environment
+            if state in found and not elsewhere:
+                found[state].append(name)
+        yield from _listed(found["changed"], "has other content", "have other content")
+        yield from _listed(found["missing"], MISSING, "are missing")
+        yield from _listed(found["gone"], "is no longer read", "are no longer read")
         yield from _listed([name for name in declared if name not in met], "is new", "are new")
         yield from self._opted_out(recorded, wanted)
-
-    def _holds(self, name: str, item: Mapping[str, Any], makers: Sequence[str]) -> bool:
-        """Tell whether a file still holds what a descriptor says; `makers` are outputs of the job that makes it."""
-        now, notes = self._stamp(name), item.get("annotations", {})
-        if now is None:
-            return False
-        if now == (notes.get("bytes"), notes.get("mtime_ns")):
-            return True
-        maker = self.statement(makers)
-        for subject in maker["subject"] if isinstance(maker, dict) else ():
-            told = subject.get("annotations", {})
-            if subject["name"] == name and now == (told.get("bytes"), told.get("mtime_ns")):
-                return bool(subject["digest"] == item["digest"])
-        return bool(self.cache.digest(Path(name)) == item["digest"]["sha256"])
 
     def _opted_out(self, recorded: Sequence[Mapping[str, Any]], wanted: Wanted) -> Iterator[str]:
         from d3.core.opt_out import NOBODY, read_opt_out, touches
 
         lists = [item["digest"]["sha256"] for item in recorded if item.get("annotations", {}).get("role") == "opt_out"]
-        now = [self.cache.digest(wanted.opt_out)] if wanted.opt_out else []
+        list_stamp = self._stamp(str(wanted.opt_out)) if wanted.opt_out else None
+        now = [self._digest(str(wanted.opt_out), list_stamp)] if list_stamp else []
         if lists == now:
             return
         files = [Path(name) for name in wanted.outputs[:2]]
-        key = f"opt-out {now} {[[str(path), self._stamp(str(path))] for path in files]}"
+        state = f"{now} {[self._stamp(str(path)) for path in files]}"
         entries = read_opt_out(wanted.opt_out) if wanted.opt_out else NOBODY
-        if self.cache.notes(key, lambda: {"touches": touches(entries, *files)})["touches"]:
+        noted = self.cache.notes(f"opt-out {files}", state, lambda: {"touches": touches(entries, *files)})
+        if noted["touches"]:
             yield "the opt-out list names other rows of these files than before"
 
     # --- environments -------------------------------------------------------------------------------
@@ -222,16 +275,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{path}.{name}" if path else str(name))
     else:
         yield path, value
-
-
-def _settings(before: str, statement: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
-    if wanted.config is None or before == settings_digest(scrub(wanted.config)):
-        return
-    facts = shared_facts(statement)
-    if "config" in facts:
-        yield from changed_settings(facts["config"], wanted.config)
-    else:
-        yield "the settings changed"
 
 
 def changed_settings(before: Any, now: Mapping[str, Any] | None) -> Iterator[str]:

@@ -19,12 +19,14 @@ import pyarrow as pa
 from d3.config.models import EMBEDDED, Config
 from d3.core import schemas
 from d3.core.ids import derive_seed
+from d3.core.printable import printable
 from d3.core.tables import Row, count_rows, read_notes
 from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
+from d3.stages.contamination import matches
 from d3.stages.label_metrics import duplicate_key, duplicate_share
 
 Numbers = dict[str, Any]
@@ -48,6 +50,8 @@ UNITS = {
 class Files:
     """The result files of one run."""
 
+    contamination: Sequence[Path]
+    """Lists of texts that contain tasks of benchmarks: files, pairs and labels."""
     corpus: Sequence[Path]
     rejected: Sequence[Path]
     grades: Sequence[Path]
@@ -74,7 +78,8 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["training"] = list(training(job, files.midtrain, files.sft))
     numbers["attrition"] = list(_attrition(job, files, numbers["training"]))
     numbers["corpus"] = _corpus(job, files)
-    numbers["rejected"] = {"reasons": _counts(job, files.rejected, schemas.REJECTED, "reason")}
+    numbers["rejected"] = {"reasons": _reasons(job, files)}
+    numbers["contamination"] = _contamination(config, job, files)
     numbers["grades"] = _grades(config, job, files)
     numbers["diffs"] = _diffs(job, files)
     numbers["labels"] = _labels(config, job, files)
@@ -140,6 +145,14 @@ def _counts(job: Job, tables: Iterable[Path], schema: pa.Schema, column: str) ->
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _reasons(job: Job, files: Files) -> dict[str, int]:
+    """Count rejected rows by reason, the most frequent first; all tasks of benchmarks together."""
+    counts: Counter[str] = Counter()
+    for reason, rows in _counts(job, files.rejected, schemas.REJECTED, "reason").items():
+        counts[reason.partition(":")[0]] += rows
+    return dict(counts.most_common())
+
+
 def _spread(values: Counter[int]) -> Row:
     """Give the counts of some whole numbers with their smallest, median, mean and largest."""
     ordered = sorted(values.elements())
@@ -170,6 +183,24 @@ def _corpus(job: Job, files: Files) -> Row:
         "rows": sum(shard["kept"] for shard in shards),
         "splits": _counts(job, files.corpus, schemas.CORPUS, "split"),
         "shards": shards,
+    }
+
+
+def _contamination(config: Config, job: Job, files: Files) -> Row:
+    """Return what was removed for which task: different files, pairs and labels."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for path in files.contamination:
+        for kind, _, match in matches(job.input(path)):
+            found.setdefault((match.benchmark, match.task), Counter())[kind] += 1
+    settings = config.contamination
+    return {
+        "ngram": settings.ngram,
+        "share": settings.share,
+        "against": [*config.benchmarks, *(Path(path).name for path in settings.files)],
+        "removed": [
+            {"benchmark": benchmark, "task": task, **{f"{kind}s": counts[kind] for kind in ("file", "pair", "label")}}
+            for (benchmark, task), counts in sorted(found.items())
+        ],
     }
 
 
@@ -382,12 +413,15 @@ def _key(numbers: Numbers) -> Iterator[Row]:
 def key_numbers(numbers: Path) -> str:
     """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
     values = read_json(numbers)
+    if not isinstance(values, dict) or not {"key", "run", "seed", "demo"} <= set(values):
+        remedy = "give results/runs/NAME/numbers.json"
+        raise InputError("must be the numbers of a run", where=str(numbers), remedy=remedy)
     lines = [(str(row["label"]), *said(row)) for row in values["key"]]
     widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
     table = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in lines]
     head = f"Run {values['run']}, seed {values['seed']}"
     warning = "A demo-size run: these numbers test the machinery, they are no result."
-    return "\n".join([head, *([warning] if values["demo"] else []), "", *table])
+    return "\n".join(map(printable, [head, *([warning] if values["demo"] else []), "", *table]))
 
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:

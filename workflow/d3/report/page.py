@@ -2,33 +2,37 @@
 
 The page is rendered from the numbers file's values alone and holds no script, no outside resource
 and no time. Text out of source files and models is escaped, and characters that a reader cannot
-see (controls, changes of writing direction) are shown as their code.
+see (controls, changes of writing direction) are shown as their code (`d3.core.printable`).
 """
 
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from d3.config.identity import deciding
 from d3.config.models import Config
+from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SHOWN_LINES = 30
+
+
+LISTS_OF_MATCHES = ("contamination", "pair_contamination", "label_contamination")
 
 
 def run(
     config: Config,
     *,
+    contamination: Sequence[Path],
     corpus: Sequence[Path],
     rejected: Sequence[Path],
     grades: Sequence[Path],
@@ -54,12 +58,14 @@ def run(
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
     Raises InputError for a file that is not what it must be.
 
-    Example: d3 report --corpus kept.parquet --rejected rejected.parquet --grades grades.parquet
-        --diffs diffs.parquet --labels labels.parquet --dataset data.parquet --tokens tokens.json
-        --trained d3=models/d3 --written humaneval/d3=samples.parquet --judged humaneval/d3=verdicts.parquet
-        --scores scores.json --out report.html --numbers numbers.json --attrition attrition.tsv
+    Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
+        --grades grades.parquet --diffs diffs.parquet --labels labels.parquet --dataset data.parquet
+        --tokens tokens.json --trained d3=models/d3 --written humaneval/d3=samples.parquet
+        --judged humaneval/d3=verdicts.parquet --scores scores.json --out report.html
+        --numbers numbers.json --attrition attrition.tsv
     """
     files = Files(
+        contamination=contamination,
         corpus=corpus,
         rejected=rejected,
         grades=grades,
@@ -109,15 +115,24 @@ def render(numbers: Numbers) -> str:
         "points": lambda value: _data(value, lambda share: f"{100 * share:.1f} pp"),
         "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp"),
         "loss": lambda value: _data(value, lambda loss: f"{loss:.3f}"),
-        "visible": visible,
         "excerpt": excerpt,
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
         "said": said,
     }
     environment.filters |= filters
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    figures = {name: Markup(svg) for name, svg in draw(numbers).items()}  # our own SVG, escaped where it was drawn
-    return template.render(numbers=numbers, figures=figures) + "\n"
+    shown = _visible(numbers)
+    figures = {name: Markup(svg) for name, svg in draw(shown).items()}  # our own SVG, escaped where it was drawn
+    return template.render(numbers=shown, figures=figures) + "\n"
+
+
+def _visible(value: Any) -> Any:
+    """Return a JSON value with only visible characters in its texts and names."""
+    if isinstance(value, dict):
+        return {printable(name): _visible(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_visible(inner) for inner in value]
+    return printable(value, keep="\n\t") if isinstance(value, str) else value
 
 
 def _data(value: float | None, write: Callable[[float], str]) -> str:
@@ -135,22 +150,16 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def visible(text: Any) -> str:
-    """Show characters that a reader cannot see as their code, such as <U+202E>."""
-    return HIDDEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", str(text))
-
-
 def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
     """Give a text's first lines and how many are left out; lines are cut at 200 characters."""
     parts = [line if len(line) <= 200 else f"{line[:199]}…" for line in text.split("\n")]
     more = len(parts) - lines
     shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
-    return visible("\n".join(shown))
+    return "\n".join(shown)
 
 
 def check(job: FinishedJob) -> Faults:
-    """Compare the numbers with the scores and tables, and the page and the attrition table with the numbers."""
-    from d3.core.tables import count_rows
+    """Count all numbers again from the files, and make the page and the attrition table again from the numbers."""
     from d3.pipeline.pipeline import code_of
     from d3.provenance.code_digest import digest_of_modules
     from d3.provenance.statement import SHORT
@@ -158,6 +167,19 @@ def check(job: FinishedJob) -> Faults:
     names = {Path(name).suffix: name for name in job.outputs}
     texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}
     numbers = json.loads(texts[".json"])
+    if texts[".tsv"] != attrition_table(numbers):
+        yield names[".tsv"], "is not the table of the numbers beside it"
+    if job.code != digest_of_modules(code_of("report"))[:SHORT]:
+        job.notes.append((names[".json"], "was counted by other code than this: only the scores are compared"))
+    else:
+        found = count_again(job, numbers)
+        for section in sorted(name for name in numbers.keys() | found.keys() if numbers.get(name) != found.get(name)):
+            yield names[".json"], f"its section {section} is not what the files come to"
+        shown = deciding(numbers["config"])
+        if any(shown.get(name) != value for name, value in job.config.items() if name != "source"):
+            yield names[".json"], "its configuration is not that of the statement"
+        if texts[".html"] != render(numbers):
+            yield names[".html"], "is not the page of the numbers beside it"
     key = {row["name"]: row for row in numbers["key"]}
     for path in job.inputs_of("scores"):
         score = json.loads(path.read_bytes())
@@ -165,16 +187,32 @@ def check(job: FinishedJob) -> Faults:
             name = f"pass@{k}/{score['benchmark']}/{score['arm']}"
             if any(key[name][part] != entry[part] for part in ("value", "low", "high")):
                 yield names[".json"], f"{name} is {key[name]['value']}, in the scores it is {entry['value']}"
-    counted = {
-        "files_kept": [count_rows(path) for path in job.inputs_of("corpus") if path.parent.name != "rejected"],
-        "dataset_rows": [count_rows(path) for path in job.inputs_of("dataset", "data")],
-        "tokens": [json.loads(path.read_bytes())["tokens"] for path in job.inputs_of("tokens")],
-    }
-    for name, rows in counted.items():
-        if key[name]["value"] != sum(rows):
-            yield names[".json"], f"{name} is {key[name]['value']}, the files add up to {sum(rows)}"
-    if texts[".tsv"] != attrition_table(numbers):
-        yield names[".tsv"], "is not the table of the numbers beside it"
-    same_code = job.code == digest_of_modules(code_of("report"))[:SHORT]  # else the page may look different
-    if same_code and texts[".html"] != render(numbers):
-        yield names[".html"], "is not the page of the numbers beside it"
+
+
+def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
+    """Count the numbers of a report again from the files that it names, with the configuration that they show."""
+    config = Config.model_validate(numbers["config"])
+    models = [path.parent for stage in ("midtrain", "sft") for path in job.inputs_of(stage)]
+    corpus = job.inputs_of("corpus")
+    files = Files(
+        contamination=[path for stage in LISTS_OF_MATCHES for path in job.inputs_of(stage)],
+        corpus=[path for path in corpus if path.parent.name != "rejected"],
+        rejected=[path for path in corpus if path.parent.name == "rejected"],
+        grades=job.inputs_of("grades"),
+        diffs=job.inputs_of("diffs"),
+        labels=job.inputs_of("labels"),
+        dataset=job.inputs_of("dataset"),
+        tokens=job.inputs_of("tokens"),
+        midtrain=next((path for path in models if path.name == "model"), None),
+        sft={path.name.rpartition("-")[0]: path for path in models if path.name != "model"},
+        samples={_line(path): path for path in job.inputs_of("generate")},
+        verdicts={_line(path): path for path in job.inputs_of("execute")},
+        scores=job.inputs_of("scores"),
+    )
+    found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
+    return found
+
+
+def _line(path: Path) -> tuple[str, str]:
+    """Return benchmark and arm of a file in the folder of a stage that evaluates."""
+    return path.parent.name.rpartition("-")[0], path.stem.rpartition("-")[0]

@@ -94,6 +94,7 @@ def benchmarks(
                     "samples": len(statuses),
                     "confidence": score["confidence"] if score else None,
                     "built": score["built"] if score else None,
+                    "decontaminated": score["decontaminated"] if score else None,
                     "pass": _passes(score) if score else [],
                     "verdicts": {name: counts[name] for name in _in_order(counts)},
                     "statuses": dict(sorted(Counter(status for _, status in statuses).items())),
@@ -121,8 +122,11 @@ def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
         try:
             _passes(score)
             found[score["benchmark"], score["arm"]] = {
-                **{name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "verdicts")},
+                **{
+                    name: score[name] for name in ("tasks", "samples", "confidence", "pass_at_k", "lenient", "verdicts")
+                },
                 "built": score["built"]["share"],
+                "decontaminated": score["decontaminated"],
             }
         except (KeyError, TypeError) as error:
             raise InputError(f"is no score file ({error})", where=str(path), remedy="make it again") from None
@@ -142,8 +146,9 @@ def _in_order(names: Mapping[str, Any]) -> list[str]:
 
 
 def _passes(score: Row) -> list[Row]:
+    lenient = score["lenient"]["pass_at_k"]
     return [
-        {"k": int(k), "value": value["value"], "low": value["low"], "high": value["high"]}
+        {"k": int(k), **{name: value[name] for name in ("value", "low", "high")}, "lenient": lenient[k]["value"]}
         for k, value in sorted(score["pass_at_k"].items(), key=lambda item: int(item[0]))
     ]
 

@@ -18,13 +18,24 @@ from d3.core.unified_diff import DiffError, lines_changed, programs_of
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.pipeline.job import Job
+from d3.stages.contamination import read_matches
 
 
-def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows: Path, unused: Path) -> None:
+def run(
+    config: Config,
+    corpus: Path,
+    diffs: Path,
+    labels: Path,
+    out: Path,
+    rows: Path,
+    unused: Path,
+    *,
+    contamination: Path | None = None,
+) -> None:
     """Assemble the dataset rows of a shard from its corpus, diffs and labels.
 
     Write `schemas.DATASET` with its sidecar `schemas.ROW_IDS`, and `schemas.UNUSED`, ordered by (file id,
-    sample, part).
+    sample, part). `contamination` lists labels that contain tasks of benchmarks.
 
     Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
         --out data.parquet --rows rows.parquet --unused unused.parquet
@@ -34,6 +45,7 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows
         left_out = job.table(unused, schemas.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, schemas.CORPUS)}
         sequences = {(row["id"], row["sample"]): row for row in job.side_rows(diffs, schemas.DIFFS)}
+        contaminated = read_matches(job, contamination)
         ordered = sorted(job.rows(labels, schemas.LABELS), key=lambda row: (row["id"], row["sample"], row["part"]))
         for label in track(ordered, f"dataset {labels.name}", count_rows(labels)):
             file, sequence = files.get(label["id"]), sequences.get((label["id"], label["sample"]))
@@ -41,10 +53,11 @@ def run(config: Config, corpus: Path, diffs: Path, labels: Path, out: Path, rows
                 lacking = corpus if file is None else diffs
                 reason = f"labels of {label['id']}#{label['sample']}, which is not in {lacking}"
                 raise InputError(reason, where=str(labels), remedy="give the three tables of one shard")
-            built = build_row(config, label, file, sequence["diffs"] or [])
+            match = contaminated.get((label["id"], label["sample"], label["part"]))
+            built = match.reason if match else build_row(config, label, file, sequence["diffs"] or [])
             if isinstance(built, str):
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
-                job.drop(built)
+                job.drop(built.partition(":")[0])
                 continue
             ids.write({"row": table.rows, **{name: label[name] for name in ("id", "sample", "part", "start", "end")}})
             table.write(built)

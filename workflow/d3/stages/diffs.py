@@ -32,6 +32,7 @@ from d3.pipeline.checks import Faults, FinishedJob, rows_by_key, select
 from d3.pipeline.job import Job
 from d3.provenance import resource_usage
 from d3.provenance.code_digest import code_digest
+from d3.stages.contamination import CONTAMINATED, read_matches
 from d3.stages.duplicates import REASON as ELSEWHERE
 from d3.stages.duplicates import ids_elsewhere
 
@@ -64,7 +65,7 @@ def run(
 
     Example: d3 diffs --in files.jsonl --out diffs.parquet --workers 8 --samples 2 --seed 1
     """
-    _write_sequences("diffs", config, in_, out, grades, duplicates, workers, journal)
+    _write_sequences("diffs", config, in_, out, grades, duplicates, None, workers, journal)
 
 
 def pair_diffs(
@@ -73,6 +74,7 @@ def pair_diffs(
     out: Path,
     *,
     duplicates: Path | None = None,
+    contamination: Path | None = None,
     workers: int = 1,
     journal: Path | None = None,
 ) -> None:
@@ -82,7 +84,7 @@ def pair_diffs(
 
     Example: d3 pair-diffs --in pairs.parquet --out pair_diffs.parquet --workers 8
     """
-    _write_sequences("pair_diffs", config, in_, out, None, duplicates, workers, journal)
+    _write_sequences("pair_diffs", config, in_, out, None, duplicates, contamination, workers, journal)
 
 
 def _write_sequences(
@@ -92,6 +94,7 @@ def _write_sequences(
     out: Path,
     grades: Path | None,
     duplicates: Path | None,
+    contamination: Path | None,
     workers: int,
     journal: Path | None,
 ) -> None:
@@ -101,9 +104,12 @@ def _write_sequences(
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
         scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
         elsewhere = ids_elsewhere(job, duplicates)
+        contaminated = read_matches(job, contamination)
         texts: dict[str, str] = {}
         for row in _files(job, files):
             reason = _reason(row, elsewhere, scores, config.grades.threshold)
+            if (row["id"],) in contaminated:
+                reason = CONTAMINATED
             if reason is None and row["id"] in texts:
                 reason = "duplicate"
             if reason is not None:

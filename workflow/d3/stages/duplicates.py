@@ -7,6 +7,7 @@ leave the rows of its list out (`ids_elsewhere`).
 """
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from d3.config.models import Config
 from d3.core.plain_links import PARQUET, plain_links
 from d3.core.tables import damage_named, open_parquet, part_name, remove, table_name
 from d3.errors import InputError
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 
 if TYPE_CHECKING:  # stages that only read the lists run where there is no DuckDB
@@ -140,3 +142,20 @@ def ids_elsewhere(job: Job, path: Path | None) -> frozenset[str]:
     if lines[-1]:
         raise InputError("ends in the middle of a line", where=str(path), remedy="run `duplicates` again")
     return frozenset(lines[:-1])
+
+
+def check(job: FinishedJob) -> Faults:
+    """Compare the lists with the rows that are equal in several of the tables."""
+    tables = {table_name(job.root / name): str(job.root / name) for name in job.inputs}
+    listed = {Path(name).stem: name for name in job.outputs}
+    if listed.keys() != tables.keys():
+        yield job.name(), f"lists {', '.join(listed)} of the tables {', '.join(tables)}"
+        return
+    stage = Path(next(iter(job.inputs))).parts[1]
+    with tempfile.TemporaryDirectory() as scratch:
+        found: dict[str, list[str]] = {table: [] for table in tables.values()}
+        for table, identifier in _losers(list(found), ORDERS[stage], Path(scratch)):
+            found[table].append(identifier)
+    for name, path in listed.items():
+        if (job.root / path).read_text(encoding="ascii").split() != found[tables[name]]:
+            yield path, "does not list the rows that its table shares with another one, where they are kept"

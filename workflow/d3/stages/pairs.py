@@ -15,7 +15,7 @@ from pathlib import Path
 
 from d3.config.models import Config, Pairs
 from d3.core import schemas
-from d3.core.example_format import example_completion, example_prompt, holds_marker
+from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id, normalise, unit_interval
 from d3.core.progress import track
 from d3.core.tables import Row, count_rows
@@ -101,8 +101,7 @@ def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
         needed = sorted({at for name in used & set(imports) for at in imports[name]})
         heads = [ast.unparse(tree.body[at]) for at in needed]
         program = normalise("\n".join([*heads, "", "", *body] if heads else body))
-        fits = program.count("\n") < settings.max_lines and not holds_marker(program + instruction)
-        if fits and compiles(program):
+        if program.count("\n") < settings.max_lines and compiles(program):
             yield {
                 "id": content_id(program),
                 "text": program,

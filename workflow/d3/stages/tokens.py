@@ -7,7 +7,8 @@ the order of the dataset's rows. The same rows and tokenizer give the same bytes
 
 A shard is three files, published together:
 
-- `NAME.npy`: token ids without a header (Dolma's format), every document closed by the end token;
+- `NAME.npy`: token ids without a header (Dolma's format), every document closed by the end token, and begun as the
+  tokenizer begins a text (`d3.core.example_tokens`), which the toolkit does not do;
 - `NAME.csv.gz`: start, end, id, src, line of each document; `start` and `end` count tokens, `id` is
   the content id of the text, `src` the dataset file's name, `line` its row from 1;
 - `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, and the rows dropped.
@@ -31,16 +32,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from d3.config.models import Config
+from d3.core.example_tokens import ExampleTokens, begins_with
 from d3.core.ids import content_id, file_digest
 from d3.core.progress import Progress, clock
 from d3.core.schemas import DATASET
 from d3.core.tables import scratch_folder
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
-from d3.pipeline.checks import Faults, FinishedJob, read_columns
+from d3.pipeline.checks import Faults, FinishedJob, read_columns, select
 from d3.pipeline.job import Job
 
 MAX_DOCUMENT_BYTES = 2**29
@@ -50,6 +51,8 @@ BASE_SECONDS = 900
 BYTES_PER_SECOND = 20_000
 """Time limit of `dolma tokens`: its start-up, and a thirtieth of the speed measured on one core."""
 TAIL_LINES = 5
+PROMPTS = 100
+"""How many prompts are tokenized alone, to see that generation begins with the tokens that training shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +63,8 @@ class Document:
     """Row of the dataset, from 1."""
     id: str
     """Content id of the text."""
+    prompt: str | None = None
+    """Its prompt; of the first documents only."""
 
 
 def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
@@ -85,13 +90,16 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
         documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
         if documents:
             _tokenize(folder, vocabulary)
-        shards = _read_parts(folder / "out", vocabulary, len(documents))
-        tokens = _write_shard(documents, shards, dataset.name, maps, bounds)
+        parts = _read_parts(folder / "out", vocabulary, len(documents))
+        encoder = ExampleTokens(vocabulary.legacy())
+        _check_prompts(documents, parts, encoder, dataset)
+        tokens = _write_shard(documents, parts, encoder.begin, dataset.name, maps, bounds)
         notes = {
             "documents": len(documents),
             "tokens": tokens,
             "dtype": vocabulary.dtype,
             "eos_id": vocabulary.eos_id,
+            "begin_ids": encoder.begin,
             "vocabulary": vocabulary.size,
             "tokenizer_sha256": vocabulary.sha256,
             "sha256": file_digest(maps),
@@ -105,7 +113,7 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
 def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]]) -> Iterator[Document]:
     """Write Dolma documents, whose id is their line, and yield what was written."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for line, row in enumerate(job.rows(dataset, pa.schema([DATASET.field("completion")])), start=1):
+        for line, row in enumerate(job.rows(dataset, select(DATASET, "prompt", "completion")), start=1):
             text = row["completion"]
             reason = _unfit(text)
             if reason:
@@ -114,7 +122,7 @@ def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str
                 continue
             file.write(json.dumps({"id": str(line), "text": text}) + "\n")
             job.keep()
-            yield Document(line=line, id=content_id(text))
+            yield Document(line=line, id=content_id(text), prompt=row["prompt"] if job.kept <= PROMPTS else None)
 
 
 def _unfit(text: str | None) -> str | None:
@@ -145,7 +153,8 @@ def _tokenize(folder: Path, vocabulary: Vocabulary) -> None:
             remedy="run this stage with the python of .venv-dolma",
         )
     settings = folder / "tokenizer.json"
-    settings.write_text(json.dumps(vocabulary.legacy(), ensure_ascii=False), encoding="utf-8")
+    plain = vocabulary.legacy() | {"post_processor": None}  # what it would put before a text, `_write_shard` does
+    settings.write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
     # The toolkit looks for this folder when it is imported, and asks the network if it is missing.
     (folder / "nltk" / "tokenizers" / "punkt").mkdir(parents=True)
     (folder / "tmp").mkdir()
@@ -267,9 +276,28 @@ def _broken(what: str) -> ToolError:
     return ToolError(f"`dolma tokens` lost something: {what}", remedy="report this with the dataset's first rows")
 
 
-def _write_shard(documents: list[Document], parts: Parts, source: str, maps: Path, bounds: Path) -> int:
-    """Write the memory map and its table in the order of `documents`; gives the number of tokens."""
+def _check_prompts(documents: list[Document], parts: Parts, encoder: ExampleTokens, dataset: Path) -> None:
+    """Raise InputError if a prompt alone is written in other tokens than before its answer."""
+    for document in documents[:PROMPTS]:
+        if document.prompt is None:
+            continue
+        number, start, end = parts.places[document.line]
+        prompt = encoder.prompt(document.prompt)[len(encoder.begin) :]
+        if not begins_with(parts.maps[number][start:end].tolist(), prompt):
+            raise InputError(
+                f"row {document.line}: this tokenizer writes the prompt alone in other tokens than before its answer, "
+                "so that a model would be asked what it was not trained on",
+                where=str(dataset),
+                remedy="use another tokenizer, or check that `completion` begins with `prompt`",
+            )
+
+
+def _write_shard(
+    documents: list[Document], parts: Parts, begin: list[int], source: str, maps: Path, bounds: Path
+) -> int:
+    """Write the memory map and its table in the order of `documents`; return the number of tokens."""
     at = 0
+    head = np.array(begin, parts.maps[0].dtype if parts.maps else np.uint8).tobytes()
     progress = Progress("tokens", len(documents), "documents")
     with maps.open("wb") as tokens, bounds.open("wb") as raw:
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
@@ -277,9 +305,10 @@ def _write_shard(documents: list[Document], parts: Parts, source: str, maps: Pat
             table = csv.writer(text)
             for document in documents:
                 number, start, end = parts.places[document.line]
-                tokens.write(parts.maps[number][start:end].tobytes())
-                table.writerow((at, at + end - start, document.id, source, document.line))
-                at += end - start
+                tokens.write(head + parts.maps[number][start:end].tobytes())
+                length = len(begin) + end - start
+                table.writerow((at, at + length, document.id, source, document.line))
+                at += length
                 progress.advance()
         for file in (tokens, raw):
             file.flush()
@@ -309,6 +338,8 @@ def check(job: FinishedJob) -> Faults:
     if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
         yield maps, "contains ids outside of the vocabulary, or documents without an end token"
     chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
+    if notes["tokenizer_sha256"] not in job.inputs.values():
+        yield manifest, "names a tokenizer that is no input"
     tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
     for dataset in job.inputs_of("dataset"):
         for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
@@ -317,20 +348,14 @@ def check(job: FinishedJob) -> Faults:
             start, end, name, _ = chosen[line]
             if content_id(row["completion"]) != name:
                 yield bounds, f"document {line} is not row {line - 1} of {dataset.name}"
-            elif tokenizer is not None:
-                ids = tokenizer.encode(row["completion"], add_special_tokens=False).ids
-                if ids != tokens[start : end - 1].tolist():
-                    yield maps, f"the tokens of document {line} are not those of its text"
+            elif tokenizer and tokenizer.example(row["completion"]) != tokens[start : end - 1].tolist():
+                yield maps, f"the tokens of document {line} are not those of its text"
 
 
-def _check_tokenizer(job: FinishedJob, sha256: str) -> Any:
+def _check_tokenizer(job: FinishedJob, sha256: str) -> ExampleTokens | None:
     """Return the tokenizer that made the token map, or None when its file is lost."""
     for name, digest in job.inputs.items():
         path = job.root / name
         if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
-            from tokenizers import Tokenizer
-
-            tokenizer = Tokenizer.from_file(str(path))
-            tokenizer.encode_special_tokens = True
-            return tokenizer
+            return ExampleTokens(json.loads(path.read_bytes()))
     return None

@@ -271,7 +271,7 @@ def read_answer(raw: str, begun: str, finish_reason: str, choices: Sequence[str]
 
 def _object(text: str) -> Row | None:
     """Give the first JSON object of a text that has topics, its keys in small letters."""
-    decoder = json.JSONDecoder(strict=False)
+    decoder = json.JSONDecoder(strict=False, parse_int=float)  # of any length; no number is wanted
     for start in islice((match.start() for match in re.finditer(r"\{", text)), OBJECTS_TRIED):
         mended = re.sub(r",\s*(?=[\]}])", "", text[start:])
         for end in ("", "}"):

@@ -285,6 +285,14 @@ def check(job: FinishedJob) -> Faults:
     counts = {name: job.counts[name] for name in ("read", "kept", "dropped")}
     if record["rows"] != counts:
         yield job.name(), f"training.json counts {record['rows']}, the statement {counts}"
+    for name in ("tokens", "loss_tokens"):
+        if record[name] != sum(step[name] for step in record["record"]):
+            yield job.name(), f"training.json counts {record[name]:,} {name}, its steps add up to others"
+    maps = job.inputs_of("tokens")
+    shards = {path.with_suffix("").with_suffix("") if path.suffix == ".gz" else path.with_suffix("") for path in maps}
+    documents = sum(json.loads(path.read_bytes())["documents"] for path in maps if path.suffix == ".json")
+    if maps and (len(maps) != 3 * len(shards) or documents != counts["read"]):
+        yield job.name(), f"was trained on {counts['read']:,} documents, its inputs have {documents:,}"
     for weights in sorted(job.path().glob("*.safetensors")):
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -1,15 +1,11 @@
 """Fine-tuning data: one prompt with its completion a sequence, the loss on what follows the prompt.
 
-A completion begins with its prompt. It is tokenized once, whole, with the place of every token in
-the text: tokenizing the prompt by itself gives other tokens at its end in many rows, and the loss
-would begin in the wrong place. A token counts if it ends after the prompt does. So a token that
-straddles the boundary (its first characters belong to the prompt) is trained on: it carries the
-answer's first characters, which nothing else does. Special tokens that are written in a text are
-its characters, not tokens of power; those that the tokenizer puts before every text stay.
+A completion begins with its prompt and is tokenized whole, as generation and mid-training do
+(`d3.core.example_tokens`). The loss begins after the tokens that generation is given. A row whose tokens do not
+begin with them would train what no prompt leads to, and is dropped.
 """
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from d3.core.example_tokens import ExampleTokens, begins_with
 from d3.core.ids import derive_seed
 from d3.core.tokenizer_file import Vocabulary
+from d3.errors import ConfigError
 from d3.train.data import IGNORED, Example
 
 ENCODED = pa.schema(
@@ -48,23 +46,15 @@ class Encoder:
     """Turns prompt and completion into tokens."""
 
     def __init__(self, vocabulary: Vocabulary, *, sequence_length: int) -> None:
-        from tokenizers import Tokenizer
-
-        settings = vocabulary.plain()
         self.sequence_length, self.eos_id = sequence_length, vocabulary.eos_id
-        whole = Tokenizer.from_str(json.dumps(settings)).encode("a")
-        marks = whole.special_tokens_mask
-        self.before = whole.ids[: marks.index(0)] if 0 in marks else []
-        """Special tokens that the tokenizer puts before every text, such as a begin token."""
-        # Without post-processor, which may cut white space off the tokens' places.
-        self._tokenizer = Tokenizer.from_str(json.dumps(settings | {"post_processor": None}))
-        self._tokenizer.encode_special_tokens = True
+        self._tokens = ExampleTokens(vocabulary.settings)
 
     def encode(self, prompt: str | None, completion: str | None) -> Encoded | str:
-        """Give a row as tokens, or the reason why it cannot be trained on.
+        """Return a row as tokens, or the reason why it cannot be trained on.
 
-        Reasons: null, not_unicode, prompt_mismatch (the completion does not begin with the prompt),
-        no_answer (nothing follows it), too_long (the answer begins beyond the sequence length).
+        Reasons: null, not_unicode, control_token (the tokenizer cannot write the text as characters),
+        prompt_mismatch (the completion does not begin with the prompt, or its tokens not with those of the
+        prompt), no_answer (nothing follows it), too_long (the answer begins beyond the sequence length).
         Longer rows are cut at their end; a row that was cut has no end token.
         """
         if prompt is None or completion is None:
@@ -75,15 +65,16 @@ class Encoder:
             return "no_answer"
         try:
             completion.encode("utf-8")
+            asked, tokens = self._tokens.prompt(prompt), self._tokens.example(completion)
         except UnicodeEncodeError:
             return "not_unicode"
-        encoding = self._tokenizer.encode(completion, add_special_tokens=False)
-        counts = (at for at, (_, end) in enumerate(encoding.offsets) if end > len(prompt))
-        first = len(self.before) + next(counts, len(encoding.ids))
-        if first >= self.sequence_length:
+        except ConfigError:
+            return "control_token"
+        if not begins_with(tokens, asked):
+            return "prompt_mismatch"
+        if len(asked) >= self.sequence_length:
             return "too_long"
-        tokens = [*self.before, *encoding.ids, self.eos_id][: self.sequence_length]
-        return Encoded(tokens=tokens, loss_from=first)
+        return Encoded(tokens=[*tokens, self.eos_id][: self.sequence_length], loss_from=len(asked))
 
 
 class Answers:

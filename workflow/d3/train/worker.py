@@ -19,7 +19,7 @@ from typing import Any
 from d3.config.models import Midtrain, Sft, Training
 from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
-from d3.errors import D3Error, InputError
+from d3.errors import D3Error, InputError, explain
 from d3.train.checkpoints import last_complete
 from d3.train.data import Source, Stream, collate
 from d3.train.packed_data import PackedDocuments
@@ -170,9 +170,12 @@ def main() -> int:
     die_with_parent()
     try:
         train(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    except D3Error as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        if os.environ.get("RANK", "0") == "0" or not isinstance(error, D3Error):
+            print(f"error: {line}", file=sys.stderr)
         return 1
     return 0
 

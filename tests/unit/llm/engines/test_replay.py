@@ -11,7 +11,7 @@ import pytest
 
 from d3.config import models
 from d3.core import schemas
-from d3.core.ids import digest_of
+from d3.core.ids import digest_of, file_digest
 from d3.core.journal import Journal
 from d3.core.tables import read_rows
 from d3.llm.ask import Outcome, Question, ask_all
@@ -72,6 +72,18 @@ def test_answers_of_two_engines_are_never_mixed(model: Path, tmp_path: Path) -> 
     outcomes = ask(replay(model, answers_of=digest[:8]), 5, Journal(tmp_path))
     assert outcomes[:3] == second
     assert [outcome.status for outcome in outcomes] == ["ok"] * 3 + ["engine_error"] * 2
+
+
+def test_of_two_engines_that_of_the_same_model_is_meant(model: Path, tmp_path: Path) -> None:
+    written_by("one", tmp_path)
+    mine = {"kind": "two", "digest": file_digest(model)}
+    engine = EchoEngine(max_length=256)
+    engine.identity = mine
+    with Journal(tmp_path) as journal:
+        ask(engine, 2, journal)
+    again = replay(model)
+    assert [outcome.status for outcome in ask(again, 3, Journal(tmp_path))] == ["ok", "ok", "engine_error"]
+    assert again.identity == mine
 
 
 def test_a_foreign_journal_holds_nothing(model: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def place(profile: dict[str, object] | None = None, config: Config | None = None
     return Place(Chain(config or Config()), profile or {}, folder)
 
 
+@pytest.mark.slow
 def test_the_real_machine_is_examined_whole() -> None:
     found = dict(doctor.examine(place()))
     assert list(found) == list(doctor.CHECKS)
@@ -183,7 +184,7 @@ def test_too_little_space(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_token_of_the_hub_is_never_shown(tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    gated = parse_config({"model": {"path": "meta/Llama", "revision": "abc"}})
+    gated = parse_config({"model": {"path": "meta/Llama", "revision": "a" * 40}})
     assert machine.token(place()).level == "ok"
     found = machine.token(place(config=gated))
     assert (found.level, "Llama" in found.text) == ("warn", True)

@@ -39,7 +39,6 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "long sum": ("x = (\n" + "name +\n" * 50_000 + "name)\n", "too_nested"),
     "long chain of names": ("x = (a\n" + ".name\n" * 50_000 + ")\n", "too_nested"),
     "only punctuation": ("(((\n" * 5, "few_alphanumerics"),
-    "marker of the format": ("x = '<|diff|>'\n", "format_marker"),
 }
 RAW: dict[str, tuple[dict[str, bytes], str]] = {
     "invalid UTF-8": ({"content": b"x = '\xff'\n"}, "invalid_utf8"),
@@ -291,6 +290,7 @@ def test_missing_files_and_foreign_names_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "a.csv", "not a table", ".parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_damage_in_the_middle_of_a_parquet_file_is_no_traceback(tmp_path: Path, compression: str) -> None:
     rows = [stack_row(f"{GOOD}\nvalue = {number}\n") for number in range(60)]

@@ -35,7 +35,7 @@ def programs(count: int) -> list[str]:
         ({"language": "C"}, GOOD, "other_language"),
         ({}, "é = 'ü'  # ñ", None),
         ({}, "print 1", "syntax_error"),
-        ({}, "x = '</code>'", "format_marker"),
+        ({}, "x = '</code>'", None),
     ],
 )
 def test_filters_answer_with_their_reason(settings: dict[str, object], text: str, reason: str | None) -> None:
@@ -78,7 +78,7 @@ def test_the_path_tells_the_language_where_the_column_does_not() -> None:
 
 
 def test_kept_rows_carry_id_metadata_and_place(tmp_path: Path) -> None:
-    raw = stack_row("\ufeff" + GOOD + "\r\n", max_stars_count=7, max_forks_repo_licenses=["MIT", "BSD"])
+    raw = stack_row("\ufeff" + GOOD + "\r\n", max_stars_count=7, max_forks_repo_licenses=["MIT", "BSD-3-Clause"])
     kept, _ = run_corpus(write_shard(tmp_path / "part-7.x.parquet", [stack_row(""), raw]))
     assert kept == [
         {

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Files:
 
     texts: dict[str, str] = field(default_factory=dict)
     """Normalised text by id; of files that are kept anyway, from another repository, it is not here."""
+    matched: set[str] = field(default_factory=set)
+    """Entries that some row matches."""
     ids: set[str] = field(default_factory=set)
     """Ids of all rows that match, also where the text is not to be had."""
     rows: set[tuple[str, int]] = field(default_factory=set)
@@ -59,14 +62,16 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
     for path in _corpora():
         for row in read_rows(path, schemas.CORPUS):
             place = row["shard"], row["row"]
-            if entries.entry(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+            if found := entries.matching(repositories_of(row["metadata"]), row["id"], row["metadata"]["hexsha"]):
+                files.matched |= found
                 files.ids.add(row["id"])
                 texts[place] = row["text"]
             else:
                 staying.add(row["id"])
-    for path in sorted(RESULTS.glob("corpus/*/rejected/*.parquet")):
+    for path in _rejected():
         for row in read_rows(path, schemas.REJECTED):
-            if entries.entry(row["repositories"] or (), row["id"], row["hexsha"]):
+            if found := entries.matching(row["repositories"] or (), row["id"], row["hexsha"]):
+                files.matched |= found
                 files.ids |= {row["id"]} - {None}
                 files.rows.add((row["shard"], row["row"]))
     files.rows |= set(texts)
@@ -83,6 +88,25 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
 
 def _corpora() -> list[Path]:
     return sorted(RESULTS.glob("corpus/*/*.parquet"))
+
+
+def _rejected() -> list[Path]:
+    return sorted(RESULTS.glob("corpus/*/rejected/*.parquet"))
+
+
+def nearest(entry: str) -> str | None:
+    """Return the most similar entry that rows of the results would match; None for a file and where none is similar."""
+    names = {
+        name for path in _corpora() for row in _columns(path, "metadata") for name in repositories_of(row["metadata"])
+    }
+    names |= {
+        name for path in _rejected() for row in _columns(path, "repositories") for name in row["repositories"] or ()
+    }
+    known = {
+        "repo": {f"repo:{name.lower()}" for name in names},
+        "user": {f"user:{name.lower().partition('/')[0]}" for name in names},
+    }
+    return next(iter(get_close_matches(entry, known.get(entry.partition(":")[0], ()), n=1)), None)
 
 
 def _source_texts(chain: Chain, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
@@ -145,7 +169,7 @@ def find_held(files: Files) -> Held:
                 held.rows[path] += 1
                 documents.add(content_id(row["completion"]))
     for path in sorted(RESULTS.glob("*/*/**/*.parquet")):
-        if path not in held.rows:
+        if path not in held.rows and not path.is_symlink():
             held.rows[path] = _count(path, held.ids)
     for path in sorted(RESULTS.glob("tokens/*/*.csv.gz")):
         held.rows[path.with_name(path.name.removesuffix(".csv.gz") + ".npy")] = _documents(path, documents)

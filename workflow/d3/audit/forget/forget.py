@@ -13,18 +13,18 @@ what was opted out, so that the list can be obeyed and changed again.
 import json
 import os
 import re
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.audit.forget.affected import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, other_texts
+from d3.audit.forget.affected import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, nearest, other_texts
 from d3.audit.forget.search import Found, Probes, search, strings
 from d3.audit.statements import read_statement
 from d3.core.journal import Journal
-from d3.core.opt_out import OptOut, parse_entry, read_opt_out
-from d3.core.processes import exists
+from d3.core.leftovers import leftovers
+from d3.core.opt_out import KINDS, OptOut, parse_entry, read_opt_out
+from d3.core.printable import printable
 from d3.core.tables import remove, written_whole
 from d3.errors import ConfigError, D3Error, InputError
 from d3.pipeline.pipeline import Chain
@@ -33,8 +33,8 @@ from d3.provenance.statement import SUFFIX, statement_path
 from d3.sources.shard import shard_name
 
 WORK, LOGS = Path("work"), Path("logs")
-HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
-PART = re.compile(r"\..+\.(?P<host>[^/]+)-(?P<pid>\d+)(-old)?\.part")
+HEX = re.compile(r"[0-9a-fA-F]{16,}")
+"""An id or a part of one: no user has such a name."""
 HEADER = "# Rows of these repositories, users and files are in no artefact; see config/README.md.\n"
 
 
@@ -43,7 +43,7 @@ def entry_of(name: str) -> str:
 
     Raises InputError for a name that is none of these.
     """
-    if name.split(":")[0] in ("repo", "user", "file") and ":" in name:
+    if name.split(":")[0].lower() in KINDS and ":" in name:
         text = name
     elif "/" in name:
         text = f"repo:{name}"
@@ -98,7 +98,7 @@ class Cleaned:
     """Entries by journal."""
 
 
-def clean(now: Now, held: Held, probes: Probes, found: Found) -> Cleaned:
+def clean(now: Now, held: Held, probes: Probes, found: Found, *, alone: bool = False) -> Cleaned:
     """Remove what no run of the configuration makes again; models stay."""
     cleaned = Cleaned()
     for folder in sorted({path.parent for path in WORK.glob("journal/**/*.journal.zst")}):
@@ -111,11 +111,11 @@ def clean(now: Now, held: Held, probes: Probes, found: Found) -> Cleaned:
         for output in _siblings(path):
             remove(output)
             cleaned.files.append(output)
-    leftovers = [path for folder in (RESULTS, WORK) for path in folder.rglob(".*.part") if _is_dead(path)]
+    left = [path for folder in (RESULTS, WORK) for path in leftovers(folder, alone=alone)]
     caches = [path for stage in TRAINED for path in (WORK / stage).glob("*")] if held.models else []
     texts = [path for path in found.hits if path.parts[:1] != RESULTS.parts and ".journal." not in path.name]
     index = [path for path in (RESULTS / "lineage").glob("index.duckdb*") if held.rows]
-    for path in [*leftovers, *caches, *texts, *index]:
+    for path in [*left, *caches, *texts, *index]:
         if path.exists():
             remove(path)
             cleaned.files.append(path)
@@ -147,12 +147,6 @@ def _job_folder(path: Path) -> Path:
     return Path(*path.parts[:3]) if len(path.parts) > 3 else path.parent
 
 
-def _is_dead(path: Path) -> bool:
-    """Tell whether a temporary file is one that a dead process of this host left."""
-    match = PART.fullmatch(path.name)
-    return bool(match and match["host"].endswith(socket.gethostname()) and not exists(match["pid"]))
-
-
 # --- the whole ----------------------------------------------------------------------------------------
 
 
@@ -162,6 +156,8 @@ class Report:
 
     new: list[str]
     """Entries that were not in the list."""
+    unmatched: dict[str, str | None]
+    """Entries that no row matches, with the most similar one that rows would match."""
     files: Files
     before: Held
     after: Held
@@ -180,15 +176,22 @@ class Report:
 
     def text(self) -> str:
         """Give the report as text."""
-        return "\n".join(_lines(self))
+        return "\n".join(map(printable, _lines(self)))
 
 
 def forget(
-    chain: Chain, names: Sequence[str], *, rebuild: Callable[[], None] | None = None, more: Sequence[Path] = ()
+    chain: Chain,
+    names: Sequence[str],
+    *,
+    rebuild: Callable[[], None] | None = None,
+    more: Sequence[Path] = (),
+    is_alone: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Forget what `names` mean; `rebuild` is called between finding and cleaning, `more` folders are searched too.
+    `is_alone` says whether nobody works in the folder, so that all temporary files are left over.
 
-    Paths are those of the working folder. Raises ConfigError without an opt-out list in the configuration.
+    Paths are those of the working folder. Raises ConfigError without an opt-out list in the configuration, and
+    InputError when no row matches any of the names: then there is nothing to find, and nothing is proved.
     """
     if chain.config.source.opt_out is None:
         remedy = "write `opt_out: config/opt-out.txt` below `source` into the configuration, so that every run obeys it"
@@ -196,6 +199,12 @@ def forget(
     entries = OptOut(frozenset(map(entry_of, names)))
     new = add_entries(Path(chain.config.source.opt_out), entries.entries)
     files = find_files(chain, entries)
+    unmatched = {entry: nearest(entry) for entry in sorted(entries.entries - files.matched)}
+    if not files.matched:
+        raise InputError(
+            "; ".join(_unmatched(unmatched)),
+            remedy=f"check the spelling, or run the workflow first; {chain.config.source.opt_out} contains it now",
+        )
     before = find_held(files)
     now = Now(chain)
     if rebuild is not None:
@@ -204,10 +213,11 @@ def forget(
     sources = [Path(path) for path in chain.shards.values()]
     folders, tokenizer = [RESULTS, WORK, LOGS, *more], _tokenizer(chain)
     first = search(folders, probes, leave_out=sources, tokenizer=tokenizer)
-    cleaned = clean(now, before, probes, first)
+    cleaned = clean(now, before, probes, first, alone=is_alone())
     shards = {shard for shard, _ in files.rows}
     return Report(
         new=new,
+        unmatched=unmatched,
         files=files,
         before=before,
         after=find_held(files),
@@ -230,6 +240,7 @@ def _tokenizer(chain: Chain) -> Path | None:
 def _lines(report: Report) -> Iterator[str]:
     files, before, cleaned, found = report.files, report.before, report.cleaned, report.found
     yield f"added to the list: {', '.join(report.new) or 'nothing new'}"
+    yield from _unmatched(report.unmatched)
     yield f"rows of the source that match: {len(files.rows)}, different files: {len(files.ids)}"
     if files.kept_elsewhere:
         yield f"{len(files.kept_elsewhere)} of their files stay: they also lie in repositories that did not opt out"
@@ -259,7 +270,15 @@ def _lines(report: Report) -> Iterator[str]:
         counted = f", {report.after.rows[path]} rows" if report.after.rows[path] else ""
         what = "could not be read: " + found.unread[path] if path in found.unread else f"still holds them{counted}"
         yield f"LEFT {path}: {what}"
-    yield "nothing is left" if not report.left else f"{len(report.left)} files are left"
+    if report.left:
+        yield f"{len(report.left)} files are left"
+    else:
+        yield "nothing is left" + (" of the others" if report.unmatched else "")
+
+
+def _unmatched(entries: Mapping[str, str | None]) -> Iterator[str]:
+    for entry, similar in entries.items():
+        yield f"{entry} matches no row of these results" + (f", did you mean {similar}?" if similar else "")
 
 
 def _by_stage(report: Report) -> dict[tuple[str, bool], tuple[int, int]]:

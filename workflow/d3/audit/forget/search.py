@@ -20,6 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from d3.core.file_tree import walk
+
 SHORTEST = 24
 """Characters of a line that can tell a file from others."""
 PER_FILE = 16
@@ -116,10 +118,9 @@ def search(
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder, sorted; links are not followed."""
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (Path(place) / name for name in sorted(files) if not (Path(place) / name).is_symlink())
+    """Yield every file below a folder, sorted, also behind links to folders; links to files are not read."""
+    for place, _, files in walk(folder):
+        yield from (place / name for name in files if not (place / name).is_symlink())
 
 
 def holds(path: Path, probes: Probes, decode: Callable[[list[int]], str] | None = None) -> set[str]:
@@ -132,7 +133,8 @@ def holds(path: Path, probes: Probes, decode: Callable[[list[int]], str] | None 
     if name.endswith(".journal.zst"):
         import zstandard
 
-        text = zstandard.ZstdDecompressor().decompress(path.read_bytes()).decode()
+        with path.open("rb") as file:
+            text = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read().decode()
         values = (line.partition("\t")[2] for line in text.splitlines())
         return {hit for value in values for hit in _in_json(value, probes)}
     data = _unpacked(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from d3.audit.statements import made_with, read_finished, stage_of
 from d3.audit.trace import graph
 from d3.audit.trace.tree import Node
+from d3.core.printable import printable
 from d3.errors import InputError
 from d3.pipeline.registry import STAGES, of_functions, position
 
@@ -215,7 +216,7 @@ def _words(stage: str, values: dict[str, Any], shown: dict[str, str]) -> Iterato
 
 def _shown(value: Any) -> str:
     text = f"{value:.2f}" if isinstance(value, float) else str(value)
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    text = printable(" ".join(text.split()))
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return f'"{text}"' if isinstance(value, str) and " " in text else text
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from d3.core.printable import printable
+
 PLAIN = " .,:/@_-()…"
 """Characters of a label, besides letters and digits, that mean nothing to Mermaid."""
 
@@ -30,7 +32,7 @@ def as_text(root: Node, depth: int | None = None, *, short: bool = False) -> str
     Below `depth` levels the tree says how much it leaves out; `short` leaves out the first
     note of every node below the root.
     """
-    return "\n".join(_lines(root, "", "", depth, set(), short))
+    return "\n".join(map(printable, _lines(root, "", "", depth, set(), short)))
 
 
 def _lines(node: Node, head: str, rest: str, depth: int | None, seen: set[str], short: bool) -> Iterator[str]:
@@ -72,7 +74,7 @@ def as_json(root: Node) -> str:
         name: {"text": node.text, "notes": node.notes, **node.data, "children": [child.name for child in node.children]}
         for name, node in _all(root)
     }
-    return json.dumps({"root": root.name, "nodes": nodes}, indent=1, ensure_ascii=False)
+    return json.dumps({"root": root.name, "nodes": nodes}, indent=1)
 
 
 def as_mermaid(root: Node) -> str:
@@ -93,4 +95,4 @@ def as_mermaid(root: Node) -> str:
 
 def _escaped(text: str) -> str:
     """Write every character that Mermaid or a browser may interpret as the code of a character."""
-    return "".join(letter if letter.isalnum() or letter in PLAIN else f"#{ord(letter)};" for letter in text)
+    return "".join(letter if letter.isalnum() or letter in PLAIN else f"#{ord(letter)};" for letter in printable(text))

@@ -12,7 +12,7 @@ from d3.audit.statements import Statement, stage_of
 from d3.core.tables import count_rows, read_notes
 from d3.errors import D3Error
 from d3.pipeline.checks import Faults, FinishedJob
-from d3.pipeline.registry import stage_of_folder
+from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.pipeline.stage import Stage
 
 UNREADABLE = (D3Error, LookupError, ValueError, TypeError, AttributeError, OSError, ArithmeticError, ImportError)
@@ -21,8 +21,22 @@ UNREADABLE = (D3Error, LookupError, ValueError, TypeError, AttributeError, OSErr
 
 def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Iterator[Finding]:
     """Yield what is wrong with the contents of a job's outputs; `draw` draws the `sample` rows that are built again."""
-    stage = stage_of_folder(stage_of(statement.outputs[0].path))
-    job = FinishedJob(
+    folder, stage = stage_of(statement.outputs[0].path), STAGES.get(statement.stage)
+    if stage is None or stage.results_folder != folder:
+        stage = stage_of_folder(folder)
+    job = finished_job(statement, sample=sample, draw=draw)
+    try:
+        for path, what in _faults(statement, stage, job):
+            yield Finding(path=path, what=what, jobs=(statement.path,))
+    except UNREADABLE as error:
+        reason = error.reason if isinstance(error, D3Error) else f"{type(error).__name__}: {error}"
+        yield Finding(path=job.name(), what=f"cannot be checked: {reason}", jobs=(statement.path,))
+    yield from (Finding(path=path, what=what, note=True) for path, what in job.notes)
+
+
+def finished_job(statement: Statement, *, sample: int, draw: random.Random) -> FinishedJob:
+    """Return what the check of a stage gets."""
+    return FinishedJob(
         root=statement.root,
         outputs={item.path: item.sha256 for item in statement.outputs},
         inputs={item.path: item.sha256 for item in statement.inputs},
@@ -32,12 +46,6 @@ def check_data(statement: Statement, *, sample: int, draw: random.Random) -> Ite
         sample=sample,
         draw=draw,
     )
-    try:
-        for path, what in _faults(statement, stage, job):
-            yield Finding(path=path, what=what, jobs=(statement.path,))
-    except UNREADABLE as error:
-        reason = error.reason if isinstance(error, D3Error) else f"{type(error).__name__}: {error}"
-        yield Finding(path=job.name(), what=f"cannot be checked: {reason}", jobs=(statement.path,))
 
 
 def _faults(statement: Statement, stage: Stage | None, job: FinishedJob) -> Faults:

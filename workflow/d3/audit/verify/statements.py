@@ -1,15 +1,16 @@
 """Checks of statements against themselves, against each other, and against the files on disk."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from d3.audit.job_graph import Finding, Run
 from d3.audit.statements import FOLDERS, Statement, stage_of
-from d3.core.ids import FOREIGN, digest_of, file_digest
-from d3.errors import D3Error
+from d3.config.engine_kinds import ENGINE_KINDS
+from d3.core.file_tree import walk
+from d3.core.ids import FOREIGN, digest_of, file_digest, folder_files
+from d3.core.opt_out import REASON
 from d3.pipeline.pipeline import key_of, own_settings
 from d3.pipeline.registry import STAGES, stage_of_folder
 from d3.provenance.code_digest import digest_of_modules
@@ -18,6 +19,7 @@ from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 DAY = 86400
 OPT_OUT = "opt_out"
 """Role of the opt-out list, which grows without making results wrong that hold none of its rows."""
+RUNS = "results/runs/"
 UNCLAIMED = ("results/lineage/", "resources/wheels/")
 """Folders whose files no statement has to name."""
 
@@ -34,8 +36,10 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     if statement.path != statement.outputs[0].path + SUFFIX:
         yield wrong(f"is the statement of {statement.outputs[0].path}: it lies at another's place")
     for item in statement.outputs:
-        if Path(item.path).is_absolute() or ".." in Path(item.path).parts:
-            yield wrong(f"says that it made {item.path}, which is outside of the working folder")
+        if ".." in Path(item.path).parts or Path(item.path).parts[0] not in FOLDERS:
+            yield wrong(
+                f"says that it made {item.path}, which is outside of the working folder's {' and '.join(FOLDERS)}"
+            )
     counts = statement.counts
     if counts and counts["read"] != counts["kept"] + sum(counts["dropped"].values()):
         yield wrong(f"rows are not conserved: {counts}")
@@ -52,6 +56,7 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     if statement.facts:  # else `check_facts` says that they are lost
         yield from (wrong(what) for what in _facts_differ(statement))
         yield from (wrong(what) for what in _key_differs(statement))
+        yield from (wrong(what) for what in _inputs_missing(statement))
     elif "shared" in statement.internal:
         yield wrong("its shared facts are no facts")
 
@@ -70,6 +75,26 @@ def _facts_differ(statement: Statement) -> Iterator[str]:
 def _is_short_of(said: object, digest: str) -> bool:
     """Tell whether a statement's short digest is the beginning of a whole one."""
     return said == digest[:SHORT]
+
+
+def _inputs_missing(statement: Statement) -> Iterator[str]:
+    """Yield inputs that a job of the stage cannot do without, and rows that were read out of none."""
+    record = STAGES.get(stage_of(statement.outputs[0].path))
+    if record is None:
+        return
+    for stage in sorted(record.reads - {stage_of(item.path) for item in statement.inputs}):
+        yield f"names no input of the stage {stage}"
+    rows = sum(item.rows or 0 for item in statement.inputs)
+    above = STAGES.get(record.rows_of)
+    if above and above.name != "source" and above.outputs[0].schema and rows != statement.read:
+        yield f"counts {statement.read:,} rows, but of its inputs it read {rows:,}"
+    others = [item for item in statement.inputs if stage_of(item.path) not in record.reads]
+    engine = statement.config.get(record.name, {}).get("engine", {}).get("kind")
+    local = engine in ENGINE_KINDS and ENGINE_KINDS[engine].environment is not None
+    if not others and (local or record.trains or (record.over == "evaluation" and record.name != "scores")):
+        yield "names no model and no tasks that it read"
+    if statement.dropped.get(REASON) and not any(item.role == OPT_OUT for item in others):
+        yield f"dropped rows as {REASON}, but names no opt-out list"
 
 
 def check_facts(run: Run) -> Iterator[Finding]:
@@ -105,7 +130,7 @@ def _key_differs(statement: Statement) -> Iterator[str]:
         return
     read = {stage_of(item.path): item.path.split("/")[2] for item in statement.inputs if stage_of(item.path)}
     upstream = {name: read[name] for name in STAGES[stage].upstream if name in read}
-    if stage == "corpus" and "source" in read:
+    if stage == "contamination" and "source" in read:
         upstream["source"] = read["source"]
     settings = own_settings(stage, statement.config)
     key = key_of(stage, settings, statement.prompts, upstream)
@@ -149,8 +174,7 @@ def check_files(run: Run, statement: Statement) -> Iterator[Finding]:
 
 
 def _size(path: Path) -> int:
-    files = [child for child in path.rglob("*") if child.is_file()] if path.is_dir() else [path]
-    return sum(child.stat().st_size for child in files if child.name not in FOREIGN)
+    return sum(child.stat().st_size for child in (folder_files(path) if path.is_dir() else [path]))
 
 
 def check_links(run: Run) -> Iterator[Finding]:
@@ -184,52 +208,31 @@ def check_links(run: Run) -> Iterator[Finding]:
 
 
 def check_orphans(run: Run) -> Iterator[Finding]:
-    """Yield files below the folders of results that no statement names."""
-    for folder in FOLDERS:
-        for place, folders, files in os.walk(run.root / folder):
-            relative = Path(place).relative_to(run.root).as_posix()
-            folders[:] = sorted(name for name in folders if f"{relative}/{name}" not in run.made)
-            for name in sorted(files):
-                path = f"{relative}/{name}"
-                if path.endswith(SUFFIX) or name in FOREIGN or path.startswith(UNCLAIMED) or path in run.made:
-                    continue
-                if name.endswith(".part"):
-                    yield Finding(path=path, what="was left by a killed job; the next one removes it", note=True)
-                else:
-                    yield Finding(path=path, what="no statement says who made this")
+    """Yield files below the folders of results that no statement names, and links to folders of other results."""
+    tops = [(run.root / folder).resolve() for folder in FOLDERS]
+    for place, folders, files in (found for folder in FOLDERS for found in walk(run.root / folder)):
+        relative = place.relative_to(run.root).as_posix()
+        if run.producer(relative):
+            continue
+        links = {name: (place / name).resolve() for name in folders if (place / name).is_symlink()}
+        inside = [name for name, real in links.items() if any(map(real.is_relative_to, tops))]
+        for name in (*inside, *files):
+            path = f"{relative}/{name}"
+            if path.startswith(RUNS) and (place / name).is_symlink():
+                continue  # another name of what a run made, beside its report
+            if path.endswith(SUFFIX) or name in FOREIGN or path.startswith(UNCLAIMED) or path in run.made:
+                continue
+            if (place / name).is_symlink() and relative.startswith("results/runs/"):
+                continue  # the check of `run_record` reads these
+            if name.endswith(".part"):
+                yield Finding(path=path, what="was left by a killed job; the next one removes it", note=True)
+            else:
+                yield Finding(path=path, what="no statement says who made this")
 
 
 def check_journals(run: Run) -> Iterator[Finding]:
     """Yield chunks of journals that do not match their name; their entries are worked out again."""
-    from d3.core.journal import SUFFIX as CHUNK
-    from d3.core.journal import Journal
+    from d3.core.journal import verify
 
-    folder = run.root / "work" / "journal"
-    for place in sorted({path.parent for path in folder.rglob(f"*{CHUNK}")}):
-        for chunk in Journal(place).verify().damaged:
-            yield Finding(path=chunk.relative_to(run.root).as_posix(), what="is a damaged chunk of a journal")
-
-
-def check_index(run: Run) -> Iterator[Finding]:
-    """Yield an index that says something else about a statement than the statement; an old one is only a note."""
-    from d3.audit.index import INDEX, open_index
-
-    if not (run.root / INDEX).exists():
-        return
-    try:
-        connection = open_index(run.root)
-    except D3Error as error:
-        yield Finding(path=INDEX.as_posix(), what=error.reason)
-        return
-    with connection:
-        known = connection.execute("select statement, mtime_ns, size, sha256 from jobs").fetchall()
-    stale = len(known) != len(run.statements)
-    for name, mtime, size, digest in known:
-        statement = run.statements.get(name)
-        if statement is None or statement.digest != digest:
-            stat = (run.root / name).stat() if statement else None
-            if stat and (stat.st_mtime_ns, stat.st_size) == (mtime, size):
-                yield Finding(path=INDEX.as_posix(), what=f"knows another {name} than there is, of the same time")
-            stale = True
-    if stale:
-        yield Finding(path=INDEX.as_posix(), what="is not up to date: run `d3 lineage`", note=True)
+    for path in verify(run.root / "work" / "journal").damaged:
+        yield Finding(path=path.relative_to(run.root).as_posix(), what="is a damaged part of a journal")

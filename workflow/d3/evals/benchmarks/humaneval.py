@@ -33,5 +33,6 @@ def read(path: Path, settings: Benchmark) -> Iterator[Task]:
             instruction=f"{to_write(function)}\n{cleandoc(texts[0])}",
             entry_point=entry_point,
             canonical=canonical,
+            problem="",
             tests=line.text("test") + f"\n\ncheck({entry_point})\n",
         )

@@ -34,4 +34,5 @@ def pack_task(line: TaskLine, *, instruction: str, start: str = "") -> Task:
         entry_point=entry_point,
         canonical=canonical,
         tests=line.text("test"),
+        problem="",
     )

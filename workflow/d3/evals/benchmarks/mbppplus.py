@@ -43,4 +43,5 @@ def mbpp_task(line: TaskLine, tests: str) -> Task:
         entry_point=function.name,
         canonical=code,
         tests=tests,
+        problem=line.text("prompt"),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.config import models
+from d3.core.hub import hub_fault
 from d3.core.ids import file_digest
 from d3.llm.engine import Answer, EngineError, Request, room_needed
 
@@ -29,11 +30,20 @@ class BaseEngine:
         self.settings, self.model = settings, model
         self.chunk = settings.batch
         self.revision = None if Path(model).exists() else settings.revision
+        fault = None if Path(model).exists() else hub_fault()
+        self.only_local = {"local_files_only": fault is not None}
+        options = {"revision": self.revision, **self.only_local}
         try:
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, revision=self.revision)
-            model_config = transformers.AutoConfig.from_pretrained(model, revision=self.revision)
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, **options)
+            model_config = transformers.AutoConfig.from_pretrained(model, **options)
         except (OSError, ValueError) as error:
-            raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
+            if fault is None:
+                raise EngineError(f"cannot be loaded ({error})", where=model, remedy="check folder or hub id") from None
+            raise EngineError(
+                f"no such folder, no such model in the local cache, and the hub cannot be reached ({fault})",
+                where=model,
+                remedy="check the folder, or download the model where there is a network",
+            ) from None
         longest = int(getattr(model_config.get_text_config(), "max_position_embeddings", 2**31))
         self.max_length = min(settings.max_length, longest)
 

@@ -38,6 +38,7 @@ OURS = frozenset({401, 403, 404, 405})
 """HTTP statuses that no row is to blame for: key, model or address are wrong."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds."""
+MOST_TOKENS = 2**31
 LIKELIEST = 20
 """The most that vLLM gives by default."""
 
@@ -152,13 +153,15 @@ class OpenaiEngine(BaseEngine):
         reply = self._post(request, body)
         choice = reply["choices"][0]
         text, drawn = choice["text"], choice.get("token_ids")
+        if not _are_token_ids(drawn, len(self.tokenizer)):
+            drawn = None
         if drawn is None:
             kept = self.tokenizer.encode(text, add_special_tokens=False) if request.choices else []
         else:
             kept = list(drawn)
             while kept and choice["finish_reason"] == "stop" and len(self.decode(kept)) > len(text):
                 kept.pop()
-        count = len(drawn) if drawn is not None else int((reply.get("usage") or {}).get("completion_tokens") or 0)
+        count = len(drawn) if drawn is not None else _count_of(reply)
         return text, choice["finish_reason"], count, tuple(kept)
 
     def _read_off(self, request: Request, kept: Sequence[int]) -> tuple[float, ...]:
@@ -175,7 +178,7 @@ class OpenaiEngine(BaseEngine):
         reply = self._post(request, body, needs="logprobs")
         likeliest = reply["choices"][0]["logprobs"]["top_logprobs"][0]
         names = [(f"token_id:{token}", choice) for token, choice in zip(ids, choices, strict=True)]
-        found = [next((likeliest[name] for name in both if name in likeliest), -math.inf) for both in names]
+        found = [next((_chance(likeliest[name]) for name in both if name in likeliest), -math.inf) for both in names]
         if max(found) == -math.inf:
             raise _RefusedError(
                 f"none of {', '.join(map(repr, choices))} is among the {len(likeliest)} likeliest tokens"
@@ -249,8 +252,24 @@ def _whole(response: Any, needs: str) -> dict[str, Any] | None:
         if needs == "logprobs":
             return reply if isinstance(choice["logprobs"]["top_logprobs"][0], dict) else None
         return reply if isinstance(choice["text"], str) and isinstance(choice["finish_reason"], str) else None
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def _are_token_ids(value: Any, size: int) -> bool:
+    return isinstance(value, list) and all(type(token) is int and 0 <= token < size for token in value)
+
+
+def _count_of(reply: dict[str, Any]) -> int:
+    """Return the tokens that a server says it drew, 0 for anything but a number of sensible size."""
+    usage = reply.get("usage")
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return count if type(count) is int and 0 <= count < MOST_TOKENS else 0
+
+
+def _chance(value: Any) -> float:
+    """Return a log-probability; anything else counts as impossible."""
+    return float(value) if type(value) in (int, float) and -MOST_TOKENS < value < 1 else -math.inf
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -5,9 +5,11 @@ weights are not: only tokenizer, chat template and the model's configuration are
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from d3.config import models
+from d3.core.ids import file_digest
 from d3.core.journal import Journal
 from d3.llm.engine import NOT_IN_JOURNAL, Answer, EngineError, Request
 from d3.llm.engine_log import recorded_engines
@@ -28,8 +30,8 @@ class ReplayEngine(BaseEngine):
     def bind(self, journal: Journal | None) -> None:
         """Take the identity of the engine whose answers the journal holds.
 
-        Raise EngineError if there is no journal, or if it holds answers of several engines and the
-        configuration does not choose one.
+        If those of several are there, the one that had this model is meant. Raise EngineError if there is no
+        journal, or if neither the model nor the configuration chooses one.
         """
         if journal is None:
             raise EngineError("there is no journal to replay", remedy="give --journal")
@@ -37,6 +39,9 @@ class ReplayEngine(BaseEngine):
         found = {
             digest: identity for digest, identity in recorded_engines(journal).items() if digest.startswith(wanted)
         }
+        if len(found) > 1 and Path(self.model).exists():
+            mine = file_digest(Path(self.model))
+            found = {name: one for name, one in found.items() if one.get("digest") == mine} or found
         if len(found) > 1:
             names = ", ".join(f"{digest[:12]} ({found[digest].get('kind')})" for digest in sorted(found))
             raise EngineError(

@@ -45,7 +45,7 @@ class TransformersEngine(BaseEngine):
         transformers.utils.logging.disable_progress_bar()
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                self.model, dtype=getattr(torch, self.settings.dtype), revision=self.revision
+                self.model, dtype=getattr(torch, self.settings.dtype), revision=self.revision, **self.only_local
             )
             return model.to(self.device).eval()
         except Exception as error:  # a cut file, a full GPU: whatever it is, no row is to blame for it

@@ -6,56 +6,16 @@ at the end are what the corpus stage applies; the user's filters follow (`d3.sta
 """
 
 import ast
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from inspect import Parameter, signature
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from d3.config.models import Corpus
-from d3.core.example_format import holds_marker
 from d3.core.ids import LINE_BREAKS, normalise
 from d3.core.tables import Row
+from d3.stages.corpus.filter import OURS, Filter, Rejection, from_source, parse
+from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
 
-
-class Rejection(NamedTuple):
-    """Why a file is not kept."""
-
-    reason: str
-    """One word that counts are made of."""
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A function that judges files, with what is known about it."""
-
-    reason: str
-    settings: tuple[str, ...]
-    """Settings of `corpus` that are its thresholds."""
-    source: str
-    function: Callable[..., str | None]
-
-    def check(self, subject: Any, settings: Corpus) -> Rejection | None:
-        """Return why a row or a text is rejected, or None."""
-        detail = self.function(subject, **{name: getattr(settings, name) for name in self.settings})
-        return None if detail is None else Rejection(self.reason, detail)
-
-
-OURS = "ours"
 STARCODER = "StarCoder (arXiv:2305.06161); the values are its own"
-
-
-def from_source(source: str) -> Callable[[Callable[..., str | None]], Filter]:
-    """Make a function a filter; `source` is where the rule comes from."""
-
-    def made(function: Callable[..., str | None]) -> Filter:
-        parameters = signature(function).parameters.values()
-        settings = tuple(parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY)
-        return Filter(function.__name__, settings, source, function)
-
-    return made
 
 
 # --- rows of the source ---------------------------------------------------------------------------
@@ -139,36 +99,18 @@ def few_alphanumerics(text: str, *, min_alphanumeric: float) -> str | None:
 
 
 @from_source(OURS)
-def format_marker(text: str) -> str | None:
-    """Reject texts that cannot be distinguished from the structure of a training example."""
-    return "holds a marker of the example format" if holds_marker(text) else None
-
-
-@from_source(OURS)
 def too_nested(text: str) -> str | None:
     """Reject texts that are deeper than the parser of this Python goes."""
-    return "deeper than the parser goes" if isinstance(_fault(text), RecursionError | MemoryError) else None
+    return "deeper than the parser goes" if isinstance(parse(text), RecursionError | MemoryError) else None
 
 
 @from_source(OURS)
 def syntax_error(text: str) -> str | None:
     """Reject texts that this Python cannot parse."""
-    fault = _fault(text)
-    if isinstance(fault, SyntaxError):
-        return f"line {fault.lineno}: {fault.msg}"
-    return None if fault is None else str(fault)
-
-
-@lru_cache(maxsize=1)
-def _fault(text: str) -> Exception | None:
-    """Return what the parser raises; two filters ask about each text."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return error.with_traceback(None)
-    return None
+    found = parse(text)
+    if isinstance(found, SyntaxError):
+        return f"line {found.lineno}: {found.msg}"
+    return None if isinstance(found, ast.Module) else str(found)
 
 
 # --- size -----------------------------------------------------------------------------------------
@@ -197,11 +139,11 @@ def too_many_lines(text: str, *, max_lines: int) -> str | None:
 
 # --- the order ------------------------------------------------------------------------------------
 
-ROW_FILTERS = (null_content, other_language)
+ROW_FILTERS = (null_content, other_language, *ROW_JUNK)
 TEXT_FILTERS = (
     empty, lone_surrogate, nul_byte, line_separator,
-    long_line, long_lines, few_alphanumerics,
-    format_marker, too_nested, syntax_error,
+    long_line, long_lines, few_alphanumerics, *TEXT_JUNK,
+    too_nested, syntax_error, *TREE_JUNK,
 )  # fmt: skip
 SIZE_FILTERS = (too_large, too_few_lines, too_many_lines)
 """For files to mid-train on; held-out files may have any size."""

@@ -20,7 +20,8 @@ from typing import Any
 from d3.core.import_strings import described, load, source_file
 from d3.core.tables import Row
 from d3.errors import ConfigError, InputError
-from d3.stages.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS, Rejection
+from d3.stages.corpus.filter import Rejection
+from d3.stages.corpus.filters import ROW_FILTERS, SIZE_FILTERS, TEXT_FILTERS
 
 SETTING = "corpus.filters"
 REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -28,6 +29,7 @@ RESERVED = {judge.reason for judge in (*ROW_FILTERS, *TEXT_FILTERS, *SIZE_FILTER
     "opted_out",
     "not_sampled",
     "duplicate",
+    "benchmark",
 }
 """Reasons with a meaning of their own, which a user's filter may not use."""
 

@@ -9,7 +9,7 @@ import heapq
 from d3.config.models import Config
 from d3.core.ids import unit_interval
 from d3.core.tables import Row
-from d3.stages.corpus.filters import Rejection
+from d3.stages.corpus.filter import Rejection
 
 MIDTRAIN, SFT = "midtrain", "sft"
 

@@ -8,6 +8,7 @@ known, and of rows with the same text the one with the smallest key stays (`d3.s
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from d3.config.models import Config
 from d3.core import schemas
@@ -26,18 +27,29 @@ from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.sources.shard import count_files, read_shard, shard_name
 from d3.sources.values import Broken
-from d3.stages.corpus.filters import Rejection, examine, reject_size
+from d3.stages.contamination import Key, Match, read_matches
+from d3.stages.corpus.filter import Rejection
+from d3.stages.corpus.filters import examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
 
 PLACE = ("shard", "row", "id", "hexsha", "repositories")
 
 
-def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt_out: Path | None = None) -> None:
+def run(
+    config: Config,
+    shard: Sequence[Path],
+    out: Path,
+    rejected: Path,
+    *,
+    contamination: Path | None = None,
+    opt_out: Path | None = None,
+) -> None:
     """Filter source shards or folders, one or a batch, into kept rows and rejected rows.
 
     Write `schemas.CORPUS` to `out`, ordered as in the shards, and `schemas.REJECTED` with the reasons to
-    `rejected`. `opt_out` is a list as in `d3.core.opt_out`. Raise InputError if a shard cannot be read to
+    `rejected`. `contamination` lists files that contain tasks of benchmarks; `opt_out` is a list as in
+    `d3.core.opt_out`. Raise InputError if a shard cannot be read to
     its end, if the list contains a malformed line or if a filter of the user fails; ConfigError if one
     cannot be imported.
 
@@ -53,6 +65,7 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
         stack.callback(candidates.discard)
         choice = Choice(config)
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
+        contaminated = read_matches(job, contamination)
         own = own_filters(config.corpus.filters)
         for judge in own:
             job.input(judge.path, role="filter", declared=False)
@@ -60,7 +73,7 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
 
         def reject(row: Row, why: Rejection) -> None:
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
-            job.drop(why.reason, detail=why.detail)
+            job.drop(why.reason.partition(":")[0], detail=why.detail)
 
         columns = config.source.columns
         for path in shard:
@@ -68,7 +81,7 @@ def run(config: Config, shard: Sequence[Path], out: Path, rejected: Path, *, opt
             job.read += total
             for number, row in enumerate(track(read_shard(path, columns), f"corpus {name}", total, "files")):
                 place = placed(name, number, row)
-                found = examined(config, entries, place, row, own, where=f"{path}: row {number}")
+                found = examined(config, entries, place, row, own, contaminated, where=f"{path}: row {number}")
                 if isinstance(found, Rejection):
                     reject(place, found)
                 else:
@@ -105,17 +118,26 @@ def _id_of(content: str | None) -> str | None:
 
 
 def examined(
-    config: Config, entries: OptOut, place: Row, row: Row | Broken, own: Sequence[OwnFilter] = (), *, where: str = ""
+    config: Config,
+    entries: OptOut,
+    place: Row,
+    row: Row | Broken,
+    own: Sequence[OwnFilter] = (),
+    contaminated: Mapping[Key, Match] = MappingProxyType({}),
+    *,
+    where: str = "",
 ) -> Row | Rejection:
     """Return the `schemas.CORPUS` row of a source row that passes all filters, or why it does not.
 
-    `own` are the user's filters; `where` names the row if one of them fails.
+    `own` are the user's filters, `contaminated` the matches by id; `where` names the row if a filter fails.
     """
     entry = entries.entry(place["repositories"], place["id"], place["hexsha"])
     if entry is not None:
         return Rejection(OPTED_OUT, detail_of(entry))
     if isinstance(row, Broken):
         return Rejection(row.reason, row.detail)
+    if (match := contaminated.get((place["id"],))) is not None:
+        return Rejection(match.reason, match.detail)
     text = examine(row, config.corpus)
     if isinstance(text, Rejection):
         return text
@@ -136,8 +158,8 @@ def examined(
 def check(job: FinishedJob) -> Faults:
     """Compare ids with texts, and kept and rejected rows with the rows of the shards."""
     columns = job.config.get("source", {}).get("columns", {})
-    paths = [job.root / name for name in job.inputs if name.endswith(FORMATS) or (job.root / name).is_dir()]
-    sources = {shard_name(path): path for path in paths}
+    paths = {job.root / name for name in job.inputs if name.endswith(FORMATS) or (job.root / name).is_dir()}
+    sources = {shard_name(path): path for path in sorted(paths.difference(job.inputs_of("contamination")))}
     places: set[tuple[str, int]] = set()
     for row in read_columns([job.path()], schemas.CORPUS, "id", "text", "shard", "row"):
         if content_id(row["text"]) != row["id"] or normalise(row["text"]) != row["text"]:
@@ -152,9 +174,9 @@ def check(job: FinishedJob) -> Faults:
         places.add((row["shard"], row["row"]))
     for shard, source in sources.items():
         total = count_files(source, columns)
-        found = sum(1 for name, row in places if name == shard and 0 <= row < total)
-        if found != total:
-            yield job.name(), f"kept and rejected rows account for {found:,} of the {total:,} rows of {shard}"
+        counted = sum(1 for name, row in places if name == shard and 0 <= row < total)
+        if counted != total:
+            yield job.name(), f"kept and rejected rows account for {counted:,} of the {total:,} rows of {shard}"
     yield from _check_sources(job, sources, columns)
 
 
@@ -166,7 +188,7 @@ def _check_sources(job: FinishedJob, sources: Mapping[str, Path], columns: Mappi
             kept = wanted.get((shard, number))
             if kept is None:
                 continue
-            row = {} if isinstance(found, Broken) else found
-            metadata = {name: row.get(name) for name in kept["metadata"]}
-            if normalise(row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
+            source_row = {} if isinstance(found, Broken) else found
+            metadata = {name: source_row.get(name) for name in kept["metadata"]}
+            if normalise(source_row.get("content") or "") != kept["text"] or metadata != kept["metadata"]:
                 yield job.name(), f"{kept['id'][:16]} differs from row {number} of {shard}"

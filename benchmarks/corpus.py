@@ -1,0 +1,128 @@
+"""What the corpus keeps and drops: `make bench-corpus` plants benchmark tasks, and prints tables.
+
+    make bench-corpus ARGS="--shards shards/*.parquet --tasks humanevalsynth=pack.jsonl mbppplus=plus.jsonl.gz"
+
+Without arguments the shards are the standard library and the tasks those of HumanEval. `--tasks` are KIND=PATH,
+as in `benchmarks`. Every task is planted alone, in a file of its own, in six shapes; what is removed from the
+shards themselves is listed, so that a reader can judge whether it is false.
+"""
+
+import argparse
+import ast
+import io
+import re
+import textwrap
+import time
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import black
+
+from d3.config.models import Benchmark, Config
+from d3.core.ids import normalise
+from d3.core.tables import Row
+from d3.evals.solutions import without_docstrings
+from d3.evals.tasks import Task, reader
+from d3.stages.contamination import Tasks
+from d3.stages.corpus.read import Broken, read_shard
+from d3.stages.inputs import stack_row, standard_library
+
+
+def other_variables(program: str) -> str:
+    """Return a program whose parameters and local variables have other names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    new = {name: f"{name[0]}v{number}" for number, name in enumerate(sorted(names))}
+    lines = program.split("\n")
+    found = [
+        token
+        for before, token in zip([None, *_tokens(program)], _tokens(program), strict=False)
+        if token.type == tokenize.NAME and token.string in new and not (before and before.string == ".")
+    ]
+    for token in reversed(found):
+        (line, start), (_, end) = token.start, token.end
+        lines[line - 1] = lines[line - 1][:start] + new[token.string] + lines[line - 1][end:]
+    return "\n".join(lines)
+
+
+def _tokens(program: str) -> list[tokenize.TokenInfo]:
+    return list(tokenize.generate_tokens(io.StringIO(program).readline))
+
+
+def published(task: Task) -> str:
+    """Return a task as a file has it: its problem as a docstring of the file unless the solution contains it."""
+    problem = task.instruction if task.problem is None else task.problem
+    program = task.canonical.expandtabs(8)  # one program mixes tabs and spaces
+    return f'"""{problem}"""\n{program}' if problem else program
+
+
+SHAPES: dict[str, Callable[[str, Task], str]] = {
+    "verbatim": lambda program, _: program,
+    "in a class": lambda program, _: "class Answers:\n" + textwrap.indent(program, "    "),
+    "other function name": lambda program, task: re.sub(rf"\b{task.entry_point}\b", "compute", program),
+    "reformatted": lambda program, _: black.format_str(program, mode=black.Mode(line_length=60)),
+    "other variables": lambda program, _: other_variables(program),
+    "without docstrings": lambda program, _: without_docstrings(program),
+}
+
+
+def source_rows(shards: Sequence[Path]) -> Iterator[Row]:
+    """Yield the rows of shards, or of the standard library."""
+    if shards:
+        yield from (row for path in shards for row in read_shard(path) if not isinstance(row, Broken))
+        return
+    for path, data in standard_library():
+        text = data.decode("utf-8", "replace")
+        yield stack_row(path, text, repository="python/cpython", revision="v", licences=["PSF-2.0"])
+
+
+def contamination(named: dict[str, list[Task]], rows: Sequence[Row]) -> None:
+    """Print the recall on planted tasks and what is removed from real files."""
+    settings = Config().contamination
+    known = Tasks(settings.ngram, settings.share or 1.0)
+    for kind, tasks in named.items():
+        for task in tasks:
+            known.add(kind, task.task_id, task.instruction if task.problem is None else task.problem, task.canonical)
+    print(f"planted tasks that are found ({settings.ngram}-grams, share {settings.share})")
+    for kind, tasks in named.items():
+        print(f"{kind}, {len(tasks)} tasks")
+        for shape, change in SHAPES.items():
+            found = [
+                known.match(f"import os\n\n\n{change(published(task), task)}\n\nprint(os.name)\n") for task in tasks
+            ]
+            hits = sum(match is not None and match.benchmark == kind for match in found)
+            print(f"  {shape:22} {hits / len(tasks):.3f}")
+    began, removed = time.process_time(), []
+    for row in rows:
+        match = known.match(normalise(row["content"] or ""))
+        if match is not None:
+            removed.append(
+                f"  {row['max_stars_repo_name']} {row['max_stars_repo_path']}: {match.reason}, {match.detail}"
+            )
+    seconds = 1000 * (time.process_time() - began) / max(len(rows), 1)
+    print(f"removed of {len(rows):,} files as they are: {len(removed)} ({seconds:.2f} CPU-seconds for 1,000 files)")
+    print("\n".join(removed))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shards", type=Path, nargs="+", default=[])
+    parser.add_argument("--tasks", nargs="+", default=[], metavar="KIND=PATH")
+    arguments = parser.parse_args()
+    named: dict[str, list[Task]] = {}
+    for entry in arguments.tasks or ["humaneval=resources/benchmarks/HumanEval.jsonl.gz"]:
+        kind, _, path = entry.partition("=")
+        settings = Benchmark(kind=kind, path=path, plus_tests=False)
+        named[kind] = list(reader(kind).read(Path(path), settings))
+    rows = list(source_rows(arguments.shards))
+    contamination(named, rows)
+
+
+if __name__ == "__main__":
+    main()
