@@ -161,7 +161,7 @@ def test_finished_jobs_are_compared_with_sources_of_any_layout(tmp_path: Path, l
     job = FinishedJob(
         root=tmp_path,
         outputs={"out/kept.parquet": "", "out/rejected.parquet": ""},
-        inputs={path.name: ""},
+        inputs={path.name: "", "results/contamination/KEY/a.jsonl": ""},
         counts={},
         config={"source": {}},
         code="",

@@ -170,8 +170,8 @@ def examined(
 def check(job: FinishedJob) -> Faults:
     """Compare ids with texts, and kept and rejected rows with the rows of the shards."""
     columns = job.config.get("source", {}).get("columns", {})
-    paths = [job.root / name for name in job.inputs if name.endswith(FORMATS) or (job.root / name).is_dir()]
-    sources = {shard_name(path): path for path in paths}
+    paths = {job.root / name for name in job.inputs if name.endswith(FORMATS) or (job.root / name).is_dir()}
+    sources = {shard_name(path): path for path in sorted(paths.difference(job.inputs_of("contamination")))}
     places: set[tuple[str, int]] = set()
     for row in read_columns([job.path()], schemas.CORPUS, "id", "text", "shard", "row"):
         if content_id(row["text"]) != row["id"] or normalise(row["text"]) != row["text"]:
