@@ -167,6 +167,34 @@ def test_a_refused_row_is_to_blame_alone(server: Server, model: Path) -> None:
     assert len(server.bodies) == 8  # a refusal is final
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"usage": {"completion_tokens": "many"}},
+        {"usage": {"completion_tokens": 10**30}},
+        {"usage": [1]},
+        {"choices": [{"text": "\ud800 x", "finish_reason": "\udfff", "token_ids": [10**20]}]},
+        {"choices": [{"text": "x", "finish_reason": "stop", "token_ids": "abc"}]},
+        {"choices": [{"text": "x", "finish_reason": "stop", "token_ids": [-1, True]}]},
+    ],
+)
+def test_nonsense_of_a_server_is_no_exception(
+    server: Server, model: Path, reply: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {"choices": [{"text": "x", "finish_reason": "stop"}], **reply}
+    monkeypatch.setattr(server, "reply", lambda body: whole)
+    (answer,) = engine_for(server, model).ask(requests(1))
+    assert answer.answer_tokens == 0
+    (answer.text + answer.finish_reason).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "chance"), [(-1.5, -1.5), ("x", -math.inf), (None, -math.inf), (math.nan, -math.inf)]
+)
+def test_a_probability_that_is_no_number_is_impossible(value: Any, chance: float) -> None:
+    assert openai_engine._chance(value) == chance
+
+
 def test_a_row_that_always_fails_while_the_server_is_well(server: Server, model: Path, tmp_path: Path) -> None:
     asked = requests(4)
     poison = list(asked[1].ids)
