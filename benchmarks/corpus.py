@@ -31,6 +31,7 @@ from d3.stages.contamination import Tasks
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine
 from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
+from d3.stages.corpus.read import Broken, read_shard
 from d3.stages.corpus.redaction import redact
 from d3.stages.inputs import stack_row, standard_library
 
@@ -128,7 +129,8 @@ def junk_and_licenses(rows: Sequence[Row]) -> None:
     right = sum(reasons[kind] == reason for kind, reason, _ in kinds)
     print(f"\nmade junk: {right} of {len(kinds)} with the right reason")
     print("\n".join(f"  {kind:30} {reasons[kind] or 'kept'}" for kind, _, _ in kinds))
-    began, lost = time.process_time(), {reason: [] for reason in sorted(own)}  # type: dict[str, list[str]]
+    began = time.process_time()
+    lost: dict[str, list[str]] = {reason: [] for reason in sorted(own)}
     for row in rows:
         answer = examine(row, settings)
         if isinstance(answer, Rejection) and answer.reason in own:

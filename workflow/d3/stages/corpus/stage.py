@@ -105,8 +105,7 @@ def run(
 def placed(shard: str, number: int, row: Row | Broken, *, redact: bool = True) -> Row:
     """Give the columns of `schemas.REJECTED` that say which row this is."""
     if isinstance(row, Broken):
-        ids: tuple[str | None, str | None] = (None, None)
-        hexsha, repositories = row.hexsha, list(row.repositories)
+        ids, hexsha, repositories = _ids_of(None, redact), row.hexsha, list(row.repositories)
     else:
         ids, hexsha, repositories = _ids_of(row["content"], redact), row["hexsha"], repositories_of(row)
     names = {"shard": shard, "row": number, "hexsha": hexsha, "repositories": repositories}
