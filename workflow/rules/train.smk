@@ -1,7 +1,8 @@
 """Training: one mid-training on the dataset, then one fine-tuning for every arm.
 
 The launcher `d3-train` enters the image itself, inside of `srun` where the profile gives several
-nodes, so these rules have no container of Snakemake's.
+nodes, so these rules have no container of Snakemake's. A signal that reaches all processes of a job
+asks the training for a checkpoint; the shell and tee outlive it, so that there is time to write one.
 """
 
 LAUNCH = ["d3-train"]
@@ -37,6 +38,7 @@ rule midtrain:
         stale=stale_when("midtrain"),
     shell:
         """
+        trap : TERM USR1
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             midtrain --settings {params.stale[settings]:q} \
             --tokens {input.tokens:q} \
@@ -44,7 +46,7 @@ rule midtrain:
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | tee {log:q}
+            2>&1 | bash -c 'trap "" TERM USR1; exec tee "$1"' - {log:q}
         """
 
 
@@ -73,6 +75,7 @@ rule sft:
         stale=arm_settings,
     shell:
         """
+        trap : TERM USR1
         D3_THREADS={threads} {params.launch:q} --nodes {resources.nodes} --interface '{resources.interface}' \
             sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
@@ -80,5 +83,5 @@ rule sft:
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | tee {log:q}
+            2>&1 | bash -c 'trap "" TERM USR1; exec tee "$1"' - {log:q}
         """

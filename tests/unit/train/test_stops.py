@@ -1,11 +1,14 @@
 """When a run must not go on, and requests to stop."""
 
 import os
+import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from d3.provenance.code_digest import rule_shells
 from d3.train.stops import RUNAWAY_STEPS, fault, forget_request, requested, signals_stop
 
 NAN, INF = float("nan"), float("inf")
@@ -54,3 +57,25 @@ def test_a_signal_asks_the_run_to_stop(tmp_path: Path, number: signal.Signals) -
     assert signal.getsignal(number) == before
     forget_request(tmp_path)
     assert not requested(tmp_path)
+
+
+STUB = """#!/bin/bash
+trap 'sleep 0.2; echo saved; exit 1' TERM
+echo training
+while true; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("rule", ["midtrain", "sft"])
+def test_a_signal_to_the_whole_job_leaves_time_for_a_checkpoint(tmp_path: Path, rule: str) -> None:
+    stub, log = tmp_path / "stub", tmp_path / "log"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    text = rule_shells()[rule].replace("{params.launch:q}", str(stub)).replace("{log:q}", str(log))
+    script = re.sub(r"\{[^{}]+\}", "1", text)
+    with subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], start_new_session=True) as process:
+        while not log.exists() or "training" not in log.read_text():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(10) == 1
+    assert log.read_text().splitlines()[-1] == "saved"
