@@ -46,7 +46,7 @@ rule midtrain:
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | (trap '' TERM USR1; exec tee {log:q})
+            2>&1 | bash -c 'trap "" TERM USR1; exec tee "$1"' - {log:q}
         """
 
 
@@ -83,5 +83,5 @@ rule sft:
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \
-            2>&1 | (trap '' TERM USR1; exec tee {log:q})
+            2>&1 | bash -c 'trap "" TERM USR1; exec tee "$1"' - {log:q}
         """
