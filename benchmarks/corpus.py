@@ -31,7 +31,6 @@ from d3.stages.contamination import Tasks
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine
 from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
-from d3.stages.corpus.read import Broken, read_shard
 from d3.stages.corpus.redaction import redact
 from d3.stages.inputs import stack_row, standard_library
 
