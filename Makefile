@@ -84,17 +84,15 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
-<<<<<<< HEAD
 .PHONY: bench-journal
 bench-journal: setup  ## a million kept answers: CPU-seconds to open, find one, forget one; memory, files, bytes
 	$(VENV)/python benchmarks/journal.py $(ARGS)
-=======
+
 .PHONY: bench-train
 bench-train: setup  ## a training step against a bare PyTorch loop: CPU-seconds, memory, equal losses
 	@model=$$($(VENV)/python -c 'from d3.pipeline.pipeline import Chain; from d3.config.models import Config; print(Chain(Config()).model_path("embedded", None))'); \
 	$(SNAKEMAKE) -- "$$model"; \
 	$(VENV)/python benchmarks/train.py --model "$$model" $(ARGS)
->>>>>>> train
 
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
