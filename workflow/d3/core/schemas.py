@@ -201,7 +201,7 @@ VERDICTS = pa.schema(
     [
         ("task_id", pa.string()),
         ("sample", pa.int32()),
-        ("verdict", pa.string()),  # passed | failed | error | timeout | memory | crashed | no_program
+        ("verdict", pa.string()),  # passed failed error timeout memory crashed unsupported no_program
         ("detail", pa.string()),
     ]
 )
