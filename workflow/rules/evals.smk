@@ -52,6 +52,7 @@ rule execute:
         **needs(CHAIN, "execute").of_rule(),
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        journal=f"{WORK}/journal/execute",
         stale=benchmark_settings("execute"),
     shell:
         """
@@ -59,6 +60,7 @@ rule execute:
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
             --samples {input.samples:q} \
+            --journal {params.journal:q} \
             --workers {threads} \
             --out {output:q} \
             2>&1 | tee {log:q}

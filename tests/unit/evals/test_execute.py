@@ -160,3 +160,66 @@ def test_packages_of_the_tests() -> None:
     names = {folder.name for folder in package_folders(["numpy", "no_such_package_anywhere"])}
     assert "numpy" in names
     assert "no_such_package_anywhere" not in names
+
+
+def test_a_killed_run_judges_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, tasks = write_samples(tmp_path / "samples.parquet", ROWS), small_benchmark(tmp_path)
+    judge = sandbox.Sandbox.judge
+    judged_programs: list[str] = []
+
+    def killed(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+        if "while True" in program:
+            raise KeyboardInterrupt
+        return judge(self, program, tests, entry_point)
+
+    def counted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+        judged_programs.append(program)
+        return judge(self, program, tests, entry_point)
+
+    def once(folder: Path, name: str) -> bytes:
+        out = tmp_path / name
+        run(config(timeout_seconds=2), tasks, samples, out, benchmark="humaneval", journal=folder)
+        return out.read_bytes()
+
+    monkeypatch.setattr(sandbox.Sandbox, "judge", killed)
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "journal", "killed.parquet")
+    monkeypatch.setattr(sandbox.Sandbox, "judge", counted)
+    resumed = once(tmp_path / "journal", "resumed.parquet")
+    assert ROWS[4][2] in judged_programs  # what was in flight
+    assert not {GOOD, ROWS[2][2]} & set(judged_programs)  # what came before was kept
+    assert resumed == once(tmp_path / "other", "fresh.parquet")
+    assert {GOOD, ROWS[2][2]} <= set(judged_programs)
+    judged_programs.clear()
+    assert resumed == once(tmp_path / "journal", "again.parquet")
+    assert judged_programs == []
+
+
+def test_a_program_whose_sandbox_does_not_start_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = sandbox.Sandbox._judge
+    tries: list[str] = []
+
+    def faulty(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+        if "return a" in program and "a + b" not in program:
+            tries.append(program)
+            raise sandbox.SandboxError("no more processes", "run fewer programs at a time")
+        return inner(self, program, tests, entry_point)
+
+    monkeypatch.setattr(sandbox, "PAUSES", (0, 0, 0, 0))
+    monkeypatch.setattr(sandbox.Sandbox, "_judge", faulty)
+    samples, tasks = write_samples(tmp_path / "samples.parquet", ROWS), small_benchmark(tmp_path)
+    with pytest.raises(ToolError, match="1 programs were not run: no more processes; run fewer"):
+        run(
+            config(timeout_seconds=2),
+            tasks,
+            samples,
+            tmp_path / "v.parquet",
+            benchmark="humaneval",
+            journal=tmp_path / "j",
+        )
+    assert len(tries) == 5
+    monkeypatch.setattr(sandbox.Sandbox, "_judge", inner)
+    run(
+        config(timeout_seconds=2), tasks, samples, tmp_path / "v.parquet", benchmark="humaneval", journal=tmp_path / "j"
+    )
+    assert pq.read_table(tmp_path / "v.parquet")["verdict"].to_pylist().count("failed") == 1

@@ -204,7 +204,7 @@ VERDICTS = pa.schema(
     [
         ("task_id", pa.string()),
         ("sample", pa.int32()),
-        ("verdict", pa.string()),  # passed | failed | error | timeout | memory | crashed | no_program
+        ("verdict", pa.string()),  # passed failed error timeout memory crashed unsupported no_program
         ("detail", pa.string()),
         ("lenient_verdict", pa.string()),  # the same with repaired programs; verdict calls them no_program
     ]

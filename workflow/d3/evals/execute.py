@@ -1,14 +1,21 @@
 """Judge every sample by its task's tests, in the sandbox: one verdict a sample, in the samples' order."""
 
 import os
+import platform
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
+from typing import Self
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.ids import digest_of
+from d3.core.journal import Journal
 from d3.core.printable import printable
 from d3.core.progress import Progress
 from d3.core.tables import Row
@@ -20,20 +27,35 @@ from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.provenance.code_digest import code_digest
 
 NO_PROGRAM = "no_program"
 ATTEMPTS = 3
 """Times that a check runs a program before it calls its verdict wrong."""
+NOT_RUN = "not_run"
+FLUSH_SECONDS = 1.0
+"""Verdicts of the last second may be lost when the process is killed."""
 TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
 
-def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str, workers: int = 1) -> None:
+def run(
+    config: Config,
+    tasks: Path,
+    samples: Path,
+    out: Path,
+    *,
+    benchmark: str,
+    workers: int = 1,
+    journal: Path | None = None,
+) -> None:
     """Run the solutions of a benchmark against its tests inside bubblewrap.
 
     Write a `schemas.VERDICTS` row for every `schemas.SAMPLES` row.
     `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
-    that programs miss their deadline. Raises ToolError when there is no working sandbox.
+    that programs miss their deadline. `journal` is a folder in which verdicts are kept, so that a killed
+    run judges only what is left. Raises ToolError when there is no working sandbox, or when programs
+    could not be run; the verdicts of the others are kept.
 
     Example: d3 execute --benchmark humaneval --tasks tasks.jsonl.gz --samples samples.parquet
         --out verdicts.parquet --workers 8
@@ -49,23 +71,31 @@ def run(config: Config, tasks: Path, samples: Path, out: Path, *, benchmark: str
         rows = [_needed(row, by_id, samples) for row in job.rows(samples, schemas.SAMPLES)]
         limits = limits_of(config)
         progress = Progress(f"execute {benchmark}", len(rows), "programs")
+        not_run: list[sandbox.Verdict] = []
         try:
-            for row, verdict in zip(rows, judge_all(rows, by_id, limits, workers), strict=True):
-                strict = sandbox.Verdict(NO_PROGRAM, "repaired") if row["status"] == "repaired" else verdict
-                verdicts.write(
-                    {
-                        "task_id": row["task_id"],
-                        "sample": row["sample"],
-                        "verdict": strict.verdict,
-                        "detail": printable(strict.detail) or None,
-                        "lenient_verdict": verdict.verdict,
-                    }
-                )
-                job.keep()
-                progress.advance()
+            with Verdicts(journal, limits) as kept:
+                judged = judge_all(rows, by_id, limits, workers, kept)
+                for row, verdict in zip(rows, judged, strict=True):
+                    if verdict.verdict == NOT_RUN:
+                        not_run.append(verdict)
+                    strict = sandbox.Verdict(NO_PROGRAM, "repaired") if row["status"] == "repaired" else verdict
+                    verdicts.write(
+                        {
+                            "task_id": row["task_id"],
+                            "sample": row["sample"],
+                            "verdict": strict.verdict,
+                            "detail": printable(strict.detail) or None,
+                            "lenient_verdict": verdict.verdict,
+                        }
+                    )
+                    job.keep()
+                    progress.advance()
         except sandbox.SandboxError as error:
             raise ToolError(error.reason, where="sandbox", remedy=error.remedy) from None
         progress.close()
+        if not_run:
+            reason = f"{len(not_run)} programs were not run: {not_run[0].detail}"
+            raise ToolError(reason, where="sandbox", remedy="run the same command again; the other verdicts are kept")
 
 
 def limits_of(config: Config) -> sandbox.Limits:
@@ -100,13 +130,58 @@ def package_folders(names: Iterable[str]) -> list[Path]:
     return folders
 
 
+class Verdicts:
+    """Verdicts kept in a journal by everything that decides them; without a folder none are."""
+
+    def __init__(self, folder: Path | None, limits: sandbox.Limits) -> None:
+        self._journal = None if folder is None else Journal(folder)
+        self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
+        self._lock = Lock()
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Return the verdicts themselves."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is left to the disk."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def judge(self, place: sandbox.Sandbox, task: Task, program: str) -> sandbox.Verdict:
+        """Return a kept verdict, or judge a program and keep its verdict."""
+        key = digest_of([*self._base, task.test, task.entry_point, program])
+        if self._journal is not None:
+            with self._lock:
+                found = self._journal.get(key)
+            if found is not None:
+                return sandbox.Verdict(found["verdict"], found["detail"])
+        try:
+            verdict = place.judge(program, task.test, task.entry_point)
+        except sandbox.SandboxError as error:
+            return sandbox.Verdict(NOT_RUN, f"{error.reason}; {error.remedy}")
+        if self._journal is not None:
+            with self._lock:
+                self._journal.put(key, verdict._asdict(), about=[task.task_id])
+                if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                    self._journal.flush()
+                    self._flushed = time.monotonic()
+        return verdict
+
+
 def judge_all(
-    rows: Iterable[Row], by_id: dict[str, Task], limits: sandbox.Limits, workers: int
+    rows: Iterable[Row],
+    by_id: dict[str, Task],
+    limits: sandbox.Limits,
+    workers: int,
+    kept: Verdicts | None = None,
 ) -> Iterator[sandbox.Verdict]:
     """Yield the verdict of each row, in order; equal programs of a task are run once.
 
-    Rows need `task_id`, `status` and `program`. Raises SandboxError.
+    Rows need `task_id`, `status` and `program`. A program whose sandbox does not start is `not_run`.
+    Raises SandboxError if no sandbox starts at all.
     """
+    verdicts = kept or Verdicts(None, limits)
     idle: SimpleQueue[sandbox.Sandbox] = SimpleQueue()
     opened: list[sandbox.Sandbox] = []
     pool = ThreadPoolExecutor(workers)
@@ -115,7 +190,7 @@ def judge_all(
     def judge(task: Task, program: str) -> sandbox.Verdict:
         place = idle.get()
         try:
-            return place.judge(program, task.test, task.entry_point)
+            return verdicts.judge(place, task, program)
         finally:
             idle.put(place)
 

@@ -17,7 +17,7 @@ from d3.core.progress import Progress
 from d3.core.tables import Row
 from d3.errors import ConfigError, ToolError
 from d3.evals import sandbox
-from d3.evals.execute import judge_all, limits_of
+from d3.evals.execute import NOT_RUN, judge_all, limits_of
 from d3.evals.tasks import Task, load_tasks
 from d3.evals.wrong_programs import mutants, trivial_programs
 from d3.pipeline.checks import Faults, FinishedJob
@@ -89,6 +89,8 @@ def examine(tasks: list[Task], limits: sandbox.Limits, workers: int, *, what: st
     verdicts = judge_all((trial.row() for trial in todo), {task.task_id: task for task in tasks}, limits, workers)
     for trial, (verdict, detail) in zip(todo, verdicts, strict=True):
         task_id = trial.task.task_id
+        if verdict == NOT_RUN:
+            raise sandbox.SandboxError(f"{task_id}, {trial.name}: {detail}", "run the same command again")
         if trial.kind == "reference" and verdict != "passed":
             broken.setdefault(task_id, {"task_id": task_id, "verdict": verdict, "detail": detail})
         elif trial.kind != "reference" and verdict == "passed":

@@ -343,6 +343,7 @@ _RECORDS = (
         over="evaluation",
         outputs=(Output("{name}.parquet", "VERDICTS"),),
         linked="execute",
+        journal=True,
         rows_of="generate",
         resources=lambda config: Resources(memory_mb=1500, memory_mb_per_thread=config.execute.memory_mb, minutes=120),
         cost=Cost(cpu_per_row=0.35, bytes_per_row=200),
