@@ -11,7 +11,7 @@ import pytest
 from helpers.corpus_tables import stack_rows, write_shard
 from helpers.paths import ROOT
 from helpers.run_folder import Place, copy_checkout
-from helpers.workflow_run import d3, small_config
+from helpers.workflow_run import small_config
 
 NAMES = ("one", "two")
 STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
@@ -147,15 +147,3 @@ def test_case_34_the_order_of_the_shards_reruns_nothing(finished: Place) -> None
     assert finished.would_run("dataset") == set()
     finished.config["source"]["shards"] = ["shards/*.parquet"]
     assert finished.would_run("dataset") == set()
-
-
-def test_why_names_what_proves_that_an_input_is_the_same(finished: Place) -> None:
-    corpus = finished.find("corpus", "one.parquet").relative_to(finished.folder)
-    shard = finished.folder / "shards" / "one.parquet"
-    assert finished.would_run("dataset") == set()
-    said = d3("why", corpus, "--config", "config.yaml", cwd=finished.folder).stdout
-    assert "input shards/one.parquet was read and has the same content" in said
-    _change_one_byte(shard)
-    said = d3("why", corpus, "--config", "config.yaml", cwd=finished.folder).stdout
-    assert "has the same content" not in said
-    assert "input shards/one.parquet has other content" in said
