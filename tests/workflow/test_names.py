@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CODE = "import os\n\n\ndef area_{}(side):\n    return side * os.getpid()\n"
 SETTINGS = {
     "run": "odd",
-    "corpus": {"sample": None, "min_lines": 1, "max_lines": 100, "held_out": 0.0},
+    "corpus": {"sample": None, "min_lines": 1, "max_lines": 100, "held_out": 0.0, "licenses": None},
     "grades": {"mode": "none"},
     "labels": {"mode": "constant"},
 }

@@ -82,8 +82,6 @@ os.environ.setdefault(
     "D3_RUN", json.dumps({"invocation": str(uuid.uuid4()), "git": git(ROOT)})
 )
 
-# Snakemake fills in braces of the prefix.
-FOLDER_OF_D3 = quote(str(BIN)).replace("{", "{{").replace("}", "}}")
 # Profiles start `d3-scratch` by it, outside of the image.
 os.environ["D3_BIN"] = str(BIN)
 
@@ -92,7 +90,7 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 shell = type(
     "shell",
     (shell,),
-    {"_process_prefix": f'set -euo pipefail; export PATH={FOLDER_OF_D3}:"$PATH"; '},
+    {"_process_prefix": f'set -euo pipefail; export PATH={quote(str(BIN))}:"$PATH"; '},
 )
 
 

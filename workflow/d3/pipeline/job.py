@@ -59,6 +59,7 @@ class Job:
         self.settings: dict[str, Any] = dict(settings) if settings is not None else deciding(given)
         self.modules = code_of(stage, self.settings)
         self.read = 0
+        self.read_from = ""
         self.kept = 0
         self.dropped: Counter[str] = Counter()
         self._details: dict[str, str] = {}
@@ -96,6 +97,7 @@ class Job:
 
     def rows(self, path: Path, schema: pa.Schema) -> Iterator[Row]:
         """Read an input table whose rows are to be conserved."""
+        self.read_from = str(path)
         for row in read_rows(self.input(path), schema):
             self.read += 1
             self._rows[path] += 1
@@ -124,7 +126,7 @@ class Job:
         ]
         text = "".join(character if character.isprintable() else "?" for character in ", ".join(shown[:3]))
         reason = f"{self.stage} keeps none of {self.read:,} rows: {text}"
-        raise InputError(reason, where=str(next(iter(self._inputs), "")), remedy=EMPTY_REMEDY)
+        raise InputError(reason, where=self.read_from, remedy=EMPTY_REMEDY)
 
     def table(self, path: Path, schema: pa.Schema) -> TableWriter:
         """Open an output table."""

@@ -79,7 +79,7 @@ def run(
         columns = config.source.columns
         for path in shard:
             name, total = shard_name(path), count_files(job.input(path), columns)
-            job.read += total
+            job.read, job.read_from = job.read + total, str(path)
             for number, row in enumerate(track(read_shard(path, columns), f"corpus {name}", total, "files")):
                 place = placed(name, number, row, redact=config.corpus.redact)
                 found = examined(config, entries, place, row, own, contaminated, where=f"{path}: row {number}")
