@@ -162,7 +162,7 @@ def bare(options: argparse.Namespace) -> dict[str, Any]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         ticks.append(cpu())
     return {"cpu": per_step(ticks), "losses": losses}
 
