@@ -258,5 +258,5 @@ def test_another_interpreter_runs_the_programs() -> None:
     )
     if not found:
         pytest.skip("no second interpreter")
-    with Sandbox(Limits(timeout_seconds=10), interpreter=str(found[-1])) as newer:
+    with Sandbox(Limits(timeout_seconds=10, interpreter=str(found[-1]))) as newer:
         assert newer.judge("def f[T](x: T) -> T: return x", "assert f([1]) == [1]", "f").verdict == "passed"

@@ -548,6 +548,8 @@ class Execute(Section):
     """Whether programs may start processes (`multiprocessing`); 0: those that need them are `unsupported`."""
     time_zones: Annotated[bool, Neutral(False)] = False
     """Whether programs see the machine's time-zone data; false: those that need it are `unsupported`."""
+    interpreter: str | None = None
+    """Path of another Python (3.10 or newer) that runs the programs, without packages; null: the stage's own."""
 
 
 class Scores(Section):

@@ -106,6 +106,7 @@ def limits_of(config: Config) -> sandbox.Limits:
         memory_mb=settings.memory_mb,
         processes=settings.processes,
         time_zones=settings.time_zones,
+        interpreter=settings.interpreter,
     )
 
 

@@ -9,6 +9,7 @@ equivalent to it, others show what the tests do not look at.
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, workers: int 
         result |= {
             "benchmark": benchmark,
             "interpreter": platform.python_version(),
-            "limits": {"timeout_seconds": limits.timeout_seconds, "memory_mb": limits.memory_mb},
+            "limits": asdict(limits),
         }
         job.file(out).write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

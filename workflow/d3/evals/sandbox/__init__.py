@@ -111,6 +111,8 @@ class Limits:
     """Whether the program may start processes (`multiprocessing`): 0, or at most 8 beside its own."""
     time_zones: bool = False
     """Whether the program sees the machine's time-zone data."""
+    interpreter: str | None = None
+    """Path of another Python for the programs, which then see no packages; None: this one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.processes <= MOST_PROCESSES:
@@ -258,8 +260,7 @@ class Sandbox:
 
     Entering it tries the walls with a program that looks around. Raises SandboxError when there is no
     bubblewrap or it does not hold what it should. `packages` are folders of installed packages that tests
-    and programs may import; `bwraps` names the bubblewrap programs to try instead of those found;
-    `interpreter` is another Python for the programs, which then see no packages.
+    and programs may import; `bwraps` names the bubblewrap programs to try instead of those found.
     """
 
     def __init__(
@@ -268,12 +269,11 @@ class Sandbox:
         *,
         packages: Sequence[Path] = (),
         bwraps: Sequence[str] | None = None,
-        interpreter: str | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._packages = list(packages)
         self._bwraps = bubblewraps() if bwraps is None else list(bwraps)
-        self._interpreters = {"program": interpreter or this_python(), "tests": this_python()}
+        self._interpreters = {"program": self.limits.interpreter or this_python(), "tests": this_python()}
         self._outer: tuple[str, bool] = ("", True)
         self._servers: dict[str, ForkServer] = {}
 
