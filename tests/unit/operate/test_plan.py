@@ -83,8 +83,9 @@ def really(run: Run) -> dict[str, float]:
 
 
 def foreseen(found: Plan) -> dict[str, float]:
-    """What a plan says of the same; a benchmark was copied before these runs."""
-    stages = {stage.stage: stage for stage in found.stages if stage.stage != "benchmark"}
+    """What a plan says of the same; a benchmark was copied before these runs, which compared nothing with it."""
+    others = {"benchmark", "contamination", "pair_contamination", "label_contamination"}
+    stages = {stage.stage: stage for stage in found.stages if stage.stage not in others}
     without_rows = {"source", "tokens", "scores", "midtrain", "sft"}
     return {
         "jobs": sum(stage.jobs for stage in stages.values()),
