@@ -114,7 +114,7 @@ def test_repaired_answers_count_in_the_lenient_score_alone(tmp_path: Path) -> No
     kinds = [[], ["blank_lines", "line_number"], ["blank_lines"], []]
     rewritten = [row | {"repairs": kind} for row, kind in zip(read_rows(samples, schemas.SAMPLES), kinds, strict=True)]
     write_rows(samples, schemas.SAMPLES, rewritten)
-    run(config([1]), verdicts, samples, tmp_path / "s.json", benchmark="b", arm="x")
+    run(config([1]), verdicts, samples, gate(tmp_path, benchmark="b"), tmp_path / "s.json", benchmark="b", arm="x")
     result = json.loads((tmp_path / "s.json").read_text())
     assert result["pass_at_k"]["1"]["value"] == 0.25
     assert result["built"]["share"] == 0.25

@@ -113,6 +113,7 @@ class Made:
         kept = [
             {
                 "id": content_id(steps[-1]),
+                "original": content_id(steps[-1]),
                 "text": steps[-1],
                 "split": "sft" if place % 4 == 3 else "midtrain",
                 "shard": name,

@@ -95,7 +95,7 @@ _RECORDS = (
         settings=("source", "contamination"),
         outputs=(Output("{name}.jsonl"),),
         rows_of="source",
-        cost=Cost(start=2, cpu_per_row=0.003, bytes_per_row=1),
+        cost=Cost(start=2, cpu_per_row=0.003, kept=0.0, bytes_per_row=1),
     ),
     Stage(
         name="corpus",
@@ -194,7 +194,7 @@ _RECORDS = (
         upstream=("labels",),
         outputs=(Output("{name}.jsonl"),),
         rows_of="labels",
-        cost=Cost(start=2, cpu_per_row=0.0002, bytes_per_row=1),
+        cost=Cost(start=2, cpu_per_row=0.0002, kept=0.0, bytes_per_row=1),
     ),
     Stage(
         name="dataset",
@@ -274,7 +274,7 @@ _RECORDS = (
         over="once",
         outputs=(Output("{shard}.jsonl"),),
         rows_of="pairs",
-        cost=Cost(start=2, cpu_per_row=0.0005, bytes_per_row=1),
+        cost=Cost(start=2, cpu_per_row=0.0005, kept=0.0, bytes_per_row=1),
     ),
     Stage(
         name="pair_diffs",
