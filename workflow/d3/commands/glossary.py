@@ -9,6 +9,7 @@ PARAMETERS = {
     "diffs": "diff sequences of `diffs`",
     "duplicates": "list of `duplicates`: ids that are kept in another batch",
     "examples": "fine-tuning examples of `sft-data`",
+    "gate": "result of `gate`",
     "grades": "grades of `grades`",
     "in": "tables (Parquet or JSONL) with the columns id and text",
     "journal": "folder of finished work; a killed run resumes from it",
