@@ -10,6 +10,7 @@ PARAMETERS = {
     "diffs": "diff sequences of `diffs`",
     "duplicates": "list of `duplicates`: ids that are kept in another batch",
     "examples": "fine-tuning examples of `sft-data`",
+    "gate": "result of `gate`",
     "grades": "grades of `grades`",
     "file": "path of the file in the data set",
     "in": "tables (Parquet or JSONL) with the columns id and text",
