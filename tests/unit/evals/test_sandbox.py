@@ -139,7 +139,8 @@ def add(a, b):
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_no_program_can_make_its_own_verdict(place: Sandbox, name: str) -> None:
-    assert verdict(place, FORGERIES[name]) in ("failed", "error", "crashed")
+    other = ("timeout",) if name == "deep answers" else ()  # 100,000 lists take longer than this limit
+    assert verdict(place, FORGERIES[name]) in ("failed", "error", "crashed", *other)
     assert verdict(place, GOOD) == "passed"  # and the next program is judged as ever
 
 
