@@ -322,7 +322,7 @@ class _Planner:
         declared = len(list(outputs(self.chain, stage, stage.name)))
         written = MODEL_FILES if stage.outputs[0].is_folder else declared
         planned.files = count * (written + declared + BESIDE) + 1  # and facts that jobs share
-        planned.files += JOURNAL_FILES * stage.journal
+        planned.files += min(count, JOURNAL_FILES) * stage.journal
         seen = self.rates.get(stage.name)
         counts_read = stage.over == "once" or not stage.outputs[0].schema  # the first output does not hold all rows
         if stage.over == "model":
