@@ -20,13 +20,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import black
-from d3.stages.corpus.read import Broken, read_shard
 
-from d3.config.models import Benchmark, Config
+from d3.config.evaluation import Benchmark
+from d3.config.models import Config
 from d3.core.ids import normalise
 from d3.core.tables import Row
 from d3.evals.solutions import without_docstrings
 from d3.evals.tasks import Task, reader
+from d3.sources.shard import read_shard
+from d3.sources.values import Broken
 from d3.stages.contamination import Tasks
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine
@@ -84,7 +86,7 @@ SHAPES: dict[str, Callable[[str, Task], str]] = {
 def source_rows(shards: Sequence[Path]) -> Iterator[Row]:
     """Yield the rows of shards, or of the standard library."""
     if shards:
-        yield from (row for path in shards for row in read_shard(path) if not isinstance(row, Broken))
+        yield from (row for path in shards for row in read_shard(path, {}) if not isinstance(row, Broken))
         return
     for path, data in standard_library():
         text = data.decode("utf-8", "replace")

@@ -38,7 +38,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from d3.config.models import Diffs
+from d3.config.data import Diffs
 from d3.core.ids import LINE_BREAKS, content_id, derive_seed, normalise
 from d3.core.paths import IMPORT_ROOT, REPOSITORY
 from d3.core.tables import open_parquet, read_rows

@@ -30,7 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     settings = {"kind": "vllm", "dtype": arguments.dtype, "batch": arguments.batch, "max_length": 2048}
-    engine: Any = open_engine(models.Engine.model_validate(settings), arguments.model)
+    engine: Any = open_engine(Engine.model_validate(settings), arguments.model)
     files = texts(max(arguments.prompts, arguments.shares))
     with tempfile.TemporaryDirectory() as scratch:
         template = find_template("grade.jinja")

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from d3.config import models
+from d3.config.data import Grades
+from d3.config.engine import Engine
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.journal import Journal
 from d3.llm.ask import answer_key
@@ -24,11 +26,11 @@ from helpers.corpus_tables import corpus_row, write_rows
 IDENTITY = {"kind": "fake"}
 
 
-def settings(folder: Path) -> models.Config:
+def settings(folder: Path) -> Config:
     """Give the configuration: a short template, so that the time goes into rows and not into fixed words."""
     prompt = folder / "short.jinja"
     prompt.write_text("{{ code }}")
-    return models.Config(grades=models.Grades(engine=models.Engine(kind="replay"), prompt=str(prompt)))
+    return Config(grades=Grades(engine=Engine(kind="replay"), prompt=str(prompt)))
 
 
 def files(count: int) -> Iterator[dict[str, Any]]:

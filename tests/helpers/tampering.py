@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from d3.audit.statements import read_statement
 from d3.audit.verify.coverage import NOT_COVERED
 from d3.audit.verify.data import finished_job
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.core.example_format import DIFF
 from d3.core.ids import digest_of, file_digest
 from d3.core.journal_segment import Segment, entries_of, write
 from d3.core.unified_diff import make_diff
-from d3.evals.generate import build
+from d3.evals.answer import build
 from d3.evals.tasks import load_tasks
 from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, settings_digest

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import EngineError, Request
@@ -23,7 +23,7 @@ def ask(engine: Any, asked: list[Request], journal: Journal | None = None) -> li
 
 
 def main(model: str, journal: str) -> dict[str, Any]:
-    engine: Any = open_engine(models.Engine(kind="vllm", batch=16, max_length=512), model)
+    engine: Any = open_engine(Engine(kind="vllm", batch=16, max_length=512), model)
     result: dict[str, Any] = {"identity": engine.identity, "max_length": engine.max_length}
 
     greedy = requests()
@@ -100,7 +100,7 @@ def main(model: str, journal: str) -> dict[str, Any]:
 
     engine._vllm.LLM = broken
     try:
-        ask(open_engine(models.Engine(kind="vllm", batch=16, max_length=512), model), greedy)
+        ask(open_engine(Engine(kind="vllm", batch=16, max_length=512), model), greedy)
     except EngineError as error:
         result["broken"] = str(error)
     return result

@@ -67,7 +67,7 @@ def test_case_01_an_edited_module_reruns_the_stages_that_import_it(finished: Pla
 def test_case_01_an_edit_beside_the_point_reruns_nothing(finished: Place) -> None:
     finished.edit("workflow/d3/errors.py", "class D3Error", "EDITED = 1\n\n\nclass D3Error")
     finished.edit("workflow/d3/core/progress.py", "class Progress", "EDITED = 1\n\n\nclass Progress")
-    finished.edit("workflow/d3/config/models.py", "class Section", "EDITED = 1\n\n\nclass Section")
+    finished.edit("workflow/d3/config/fields.py", "class Section", "EDITED = 1\n\n\nclass Section")
     finished.edit("workflow/d3/stages/labels.py", '"""', '"""Another text. ')
     finished.edit("workflow/d3/stages/dataset.py", "def run(", "# a comment\ndef run(")
     assert finished.would_run("dataset") == set()

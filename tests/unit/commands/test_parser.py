@@ -13,7 +13,8 @@ from d3.commands.heads import Head, read_head
 from d3.commands.index import commands
 from d3.commands.parser import CommandParser, arguments_of, enter
 from d3.commands.stages import setting_flags
-from d3.config.models import Config, Diffs
+from d3.config.data import Diffs
+from d3.config.models import Config
 
 
 def head_of(function: Callable[..., Any]) -> Head:

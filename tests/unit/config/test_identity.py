@@ -7,9 +7,10 @@ import pytest
 from pydantic import create_model
 
 from d3.config import identity
+from d3.config.fields import Neutral, Section
 from d3.config.identity import deciding, deciding_part
 from d3.config.load import parse_config
-from d3.config.models import Config, Neutral, Section
+from d3.config.models import Config
 from d3.pipeline import pipeline as chain_module
 from d3.pipeline.pipeline import STAGES, Chain
 from helpers.paths import ROOT

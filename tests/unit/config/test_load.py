@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from d3.config.fields import Section
 from d3.config.load import load_config, parse_config
-from d3.config.models import Config, Section
+from d3.config.models import Config
 from d3.errors import ConfigError
 
 

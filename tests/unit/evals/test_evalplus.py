@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.errors import InputError
 from d3.evals.evalplus import mbpp_types
 from d3.evals.execute import package_folders

@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from d3.config.evaluation import Benchmark
 from d3.config.load import parse_config
-from d3.config.models import Benchmark, Config
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import Row
 from d3.errors import ConfigError, InputError, ToolError

@@ -128,7 +128,7 @@ RIGHT = {
     ),
     "a cache": ("from functools import lru_cache\n@lru_cache\ndef f(x): return x", "f(1)\nf(1)\nassert f.cache_info().hits == 1"),
     "surrogates": ("def f(): return '\\ud83d' + '\\ude00'", "assert len(f()) == 2"),
-    "nan in a list": ("def f(x): return [x]", "x = float('nan')\nassert f(x) == [x] and f(x)[0] != f(x)[0] or True"),
+    "nan in a list": ("def f(x): return [x]", "x = float('nan')\nassert f(x) == [x] and f(x)[0] != f(x)[0]"),
     "recursion": ("def f(n): return 0 if n == 0 else 1 + f(n - 1)", "assert f(980) == 980"),
     "unittest": (
         "def f(x): return x + 1",

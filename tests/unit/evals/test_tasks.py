@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.errors import InputError
 from d3.evals.solutions import supporting_code
 from d3.evals.tasks import completion_variant, load_tasks

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.core import schemas
 from d3.core.example_format import DIFF, example_prompt
 from d3.core.ids import derive_seed

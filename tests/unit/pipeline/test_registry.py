@@ -14,9 +14,11 @@ import pytest
 
 from d3.audit.index import _kind
 from d3.audit.trace import rows
+from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
+from d3.config.evaluation import Benchmark, benchmark_kinds
 from d3.config.load import parse_config
-from d3.config.models import Benchmark, Config, Engine, benchmark_kinds
+from d3.config.models import Config
 from d3.core import schemas
 from d3.evals.tasks import reader
 from d3.operate import cost_defaults

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3.cli import main
+from d3.config.data import Diffs
 from d3.config.load import parse_config
-from d3.config.models import Diffs
 from d3.core import schemas
 from d3.core.ids import content_id, normalise
 from d3.core.unified_diff import apply_diffs

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from d3.config.data import Pairs
 from d3.config.load import parse_config
-from d3.config.models import Config, Pairs
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.tables import Row, read_notes, read_rows

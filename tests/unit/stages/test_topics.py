@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from d3.config.models import Config, Engine, Sampling, Topics
+from d3.config.data import Topics
+from d3.config.engine import Engine, Sampling
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import read_notes, read_rows
 from d3.errors import InputError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from d3.config.load import parse_config
-from d3.config.models import Midtrain, Optimizer, Training
+from d3.config.training import Midtrain, Optimizer, Training
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id
 from d3.core.tokenizer_file import Vocabulary

@@ -34,7 +34,6 @@ PARAMETERS = {
     "samples": "solutions of `generate`",
     "scores": "scores of `scores`",
     "shard": "source shards (Parquet, JSON lines), folders of Python files or git checkouts",
-    "gate": "what the gate found about the tasks of the benchmark",
     "task-files": "further files of tasks to decontaminate against",
     "tasks": "task file of the benchmark",
     "tokenizer": "folder that contains tokenizer.json",

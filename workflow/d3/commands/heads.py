@@ -64,9 +64,10 @@ def functions(module: str) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in _parse(module).body if isinstance(node, ast.FunctionDef)}
 
 
-def fields(module: str, name: str) -> dict[str, str]:
+def fields(modules: Sequence[str], name: str) -> dict[str, str]:
     """Return the annotated fields of a class by name, with the first line of the text below each."""
-    body = next(node.body for node in _parse(module).body if isinstance(node, ast.ClassDef) and node.name == name)
+    nodes = (node for module in modules for node in _parse(module).body)
+    body = next(node.body for node in nodes if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}
     for node, below in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

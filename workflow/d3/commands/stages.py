@@ -7,6 +7,8 @@ from d3.pipeline.stage import Stage
 SECTIONS = {"diffs": "diffs", "pair-diffs": "diffs"}
 """Commands whose settings are flags too, since they are used without a configuration: their section of it."""
 
+SECTION_MODULES = ("d3.config.data", "d3.config.training", "d3.config.evaluation")
+
 
 def stage_commands() -> dict[str, str]:
     """Return `module:function` of every stage by the name of its command."""
@@ -21,5 +23,5 @@ def _function(stage: Stage) -> str:
 
 def setting_flags(section: str) -> dict[str, str]:
     """Return the settings of a section and the run's seed by their path, with their help."""
-    texts = {f"{section}.{name}": text for name, text in fields("d3.config.models", section.capitalize()).items()}
+    texts = {f"{section}.{name}": text for name, text in fields(SECTION_MODULES, section.capitalize()).items()}
     return texts | {"seed": "seed of the run"}

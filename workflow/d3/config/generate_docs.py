@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from d3.config.models import Config, Section
+from d3.config.fields import Section
+from d3.config.models import Config
 from d3.core.paths import IMPORT_ROOT, REPOSITORY
 from d3.core.tables import written_whole
 
@@ -43,7 +44,7 @@ validates a file and prints it with all defaults.
 
 `[authors' code]`, `[dataset card]` and `[abstract]` mark facts about the paper, `[pylintseq]` a default of the
 pylintseq command; every other default is ours. Blocks that several sections share are at the end; a section shows
-where its default differs from the block's. Generated from `workflow/d3/config/models.py` by `d3 config --write`.
+where its default differs from the block's. Generated from `workflow/d3/config` by `d3 config --write`.
 """
 
 

@@ -13,7 +13,8 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from d3.config.models import Config, Decides, Neutral, Section
+from d3.config.fields import Decides, Neutral, Section
+from d3.config.models import Config
 from d3.core.ids import canonical_path
 
 

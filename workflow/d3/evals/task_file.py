@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.core.tables import open_lines
 from d3.errors import InputError
 from d3.evals.solutions import parse, signature, supporting_code, trimmed

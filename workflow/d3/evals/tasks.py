@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from d3.config.models import BENCHMARKS, Benchmark
+from d3.config.evaluation import BENCHMARKS, Benchmark
 from d3.core.ids import derive_seed
 from d3.errors import InputError
 from d3.evals.completion import without_some_lines

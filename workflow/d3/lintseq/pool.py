@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from d3.config.models import Diffs
+from d3.config.data import Diffs
 from d3.core.ids import LINE_BREAKS
 from d3.core.paths import IMPORT_ROOT
 from d3.errors import ToolError

@@ -2,12 +2,12 @@
 
 from importlib import import_module
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.llm.engine import Engine
 
 
-def open_engine(settings: models.Engine, model: str) -> Engine:
+def open_engine(settings: EngineSettings, model: str) -> Engine:
     """Return the engine of `settings.kind` for `model`, a folder or a hub id.
 
     `settings.model` is not read: the caller has resolved it. `settings.revision` is used for a hub

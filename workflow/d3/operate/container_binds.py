@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from d3 import ARITHMETIC
-from d3.config.models import EMBEDDED, prompt_path
+from d3.config.fields import EMBEDDED
+from d3.config.models import prompt_path
 from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
 from d3.pipeline.pipeline import Chain

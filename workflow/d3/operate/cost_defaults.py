@@ -7,8 +7,10 @@ and a share of it that is usually reached.
 
 from pathlib import Path
 
+from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.models import Benchmark, Engine, Training
+from d3.config.evaluation import Benchmark
+from d3.config.training import Training
 from d3.core.tables import open_lines
 from d3.errors import D3Error
 from d3.operate.cost_model import ANSWER_WEIGHT, Seconds

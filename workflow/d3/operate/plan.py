@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from d3.config.models import EMBEDDED
+from d3.config.fields import EMBEDDED
 from d3.operate import cost_defaults
 from d3.operate.cost_model import ANSWER_WEIGHT, Observation, StageRates, by_stage, costs, measured
 from d3.operate.source_rows import source_rows

@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from d3.config.engine_kinds import ENGINE_KINDS
+from d3.config.evaluation import BENCHMARKS, Benchmark
+from d3.config.fields import EMBEDDED
 from d3.config.identity import deciding, deciding_part
-from d3.config.models import BENCHMARKS, EMBEDDED, Arm, Benchmark, Config, prompt_path
+from d3.config.models import Config, prompt_path
+from d3.config.training import Arm
 from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
 from d3.core.pinned_inputs import check_commit, pins

@@ -33,7 +33,7 @@ def _any_midtrain(config: "Config") -> bool:
 
 
 def _any_embedded_benchmark(config: "Config") -> bool:
-    from d3.config.models import EMBEDDED
+    from d3.config.fields import EMBEDDED
 
     return any(benchmark.path == EMBEDDED for benchmark in config.benchmarks.values())
 

@@ -10,8 +10,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.models import EMBEDDED, Engine, Training
+from d3.config.fields import EMBEDDED
+from d3.config.training import Training
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.registry import STAGES
 from d3.pipeline.stage import Resources

@@ -28,6 +28,10 @@ IMPORTS = "(imports)"
 """Among the digests of modules: which module uses what of which other."""
 BESIDE_THE_POINT = {
     "d3.config.models": "every setting that a stage reads is in its statement, with its value",
+    **dict.fromkeys(
+        ("d3.config.fields", "d3.config.engine", "d3.config.data", "d3.config.training", "d3.config.evaluation"),
+        "as d3.config.models",
+    ),
     "d3.config.load": "as d3.config.models; it only says what is wrong with a file",
     "d3.errors": "texts for the user; a job that fails leaves no result",
     "d3.core.progress": "lines for the user",

@@ -16,7 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3.config.models import EMBEDDED, Config
+from d3.config.fields import EMBEDDED
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import derive_seed
 from d3.core.printable import printable

@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from d3.config.models import Config, Pairs
+from d3.config.data import Pairs
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id, normalise, unit_interval

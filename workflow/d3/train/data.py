@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from d3.config.models import Training
+from d3.config.training import Training
 
 IGNORED = -100
 """Label of a token that the loss leaves out (the value of torch's cross entropy)."""

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from d3.config.models import Config, Midtrain
+from d3.config.models import Config
+from d3.config.training import Midtrain
 from d3.core.example_tokens import ExampleTokens
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from d3.config.identity import deciding_part
-from d3.config.models import Config, Midtrain, Sft
+from d3.config.models import Config
+from d3.config.training import Midtrain, Sft
 from d3.core.ids import file_digest
 from d3.core.tables import written_whole
 from d3.core.tokenizer_file import Vocabulary

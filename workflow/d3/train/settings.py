@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from d3.config.models import Optimizer, Training
+from d3.config.training import Optimizer, Training
 
 ADAM_EPSILON = 1e-8
 BUCKET = 50_000_000

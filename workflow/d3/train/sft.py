@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d3.config.models import Config, Sft
+from d3.config.models import Config
+from d3.config.training import Sft
 from d3.core import schemas
 from d3.core.progress import Progress
 from d3.core.tables import TableWriter, count_rows

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from d3.config.models import Midtrain, Sft, Training
+from d3.config.training import Midtrain, Sft, Training
 from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
 from d3.errors import D3Error, InputError, ToolError, explain

@@ -2,7 +2,7 @@
 
 import pytest
 
-from d3.config.models import Corpus
+from d3.config.data import Corpus
 from d3.core.tables import Row
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine

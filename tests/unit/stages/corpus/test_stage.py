@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from d3.config.models import Corpus
+from d3.config.data import Corpus
 from d3.core import schemas
 from d3.core.ids import content_id, normalise
 from d3.core.tables import read_rows

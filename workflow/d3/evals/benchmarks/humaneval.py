@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.task_file import TaskLine, task_lines, to_write
 from d3.evals.tasks import Spec, Task
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.benchmarks import humanevalsynth
 from d3.evals.task_file import task_lines
 from d3.evals.tasks import Task

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.benchmarks import humaneval
 from d3.evals.evalplus import differential_tests, is_evalplus
 from d3.evals.task_file import require_text_tests, task_lines

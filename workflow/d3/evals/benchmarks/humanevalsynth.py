@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.task_file import TaskLine, task_lines
 from d3.evals.tasks import Spec, Task
 

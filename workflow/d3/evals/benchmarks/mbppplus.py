@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.evalplus import differential_tests, is_evalplus, mbpp_types
 from d3.evals.task_file import TaskLine, require_text_tests, task_lines, to_write
 from d3.evals.tasks import Spec, Task

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.core.hub import hub_fault
 from d3.core.ids import file_digest
 from d3.llm.engine import Answer, EngineError, Request, room_needed
@@ -20,7 +20,7 @@ class BaseEngine:
 
     tries = 3
 
-    def __init__(self, settings: models.Engine, model: str) -> None:
+    def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded.
 
         `model` is a folder or a hub id. Weights belong into a method that the first request calls.

@@ -26,7 +26,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.core.ids import derive_seed
 from d3.errors import ConfigError
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
@@ -52,7 +52,7 @@ class OpenaiEngine(BaseEngine):
 
     tries = 1  # it retries by itself
 
-    def __init__(self, settings: models.Engine, model: str) -> None:
+    def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer; raise EngineError if it cannot be loaded, ConfigError without a server."""
         import httpx2
 

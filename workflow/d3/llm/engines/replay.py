@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.core.ids import file_digest
 from d3.core.journal import Journal
 from d3.llm.engine import NOT_IN_JOURNAL, Answer, EngineError, Request
@@ -21,7 +21,7 @@ class ReplayEngine(BaseEngine):
 
     tries = 0
 
-    def __init__(self, settings: models.Engine, model: str) -> None:
+    def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
         super().__init__(settings, model)
         self.chunk = 256

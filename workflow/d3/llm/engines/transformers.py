@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.llm.engine import Answer, EngineError, Request, choice_ids
 from d3.llm.engines.base import BaseEngine
 
@@ -29,7 +29,7 @@ PREFIXES_IN_MEMORY = 4
 class TransformersEngine(BaseEngine):
     """See the module's text."""
 
-    def __init__(self, settings: models.Engine, model: str) -> None:
+    def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
         super().__init__(settings, model)
         self.chunk = 4 * settings.batch

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
 from d3.llm.engines.base import RollingBase
 
@@ -40,7 +40,7 @@ that are not bound to cores. Each gives way to the environment."""
 class VllmEngine(RollingBase):
     """See the module's text."""
 
-    def __init__(self, settings: models.Engine, model: str) -> None:
+    def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded."""
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)

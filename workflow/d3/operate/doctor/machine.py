@@ -6,8 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.models import EMBEDDED, Engine
+from d3.config.fields import EMBEDDED
 from d3.core.paths import REPOSITORY
 from d3.core.programs import ask, last_line
 from d3.errors import D3Error

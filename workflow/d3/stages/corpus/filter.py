@@ -8,7 +8,7 @@ from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
-from d3.config.models import Corpus
+from d3.config.data import Corpus
 
 
 class Rejection(NamedTuple):

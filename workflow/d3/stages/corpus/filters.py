@@ -9,7 +9,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from d3.config.models import Corpus
+from d3.config.data import Corpus
 from d3.core.ids import LINE_BREAKS, normalise
 from d3.core.tables import Row
 from d3.stages.corpus.filter import OURS, Filter, Rejection, from_source, parse

@@ -1,0 +1,251 @@
+"""The sections of the configuration about data: sources, filters, grades, diffs, labels, rows."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from d3.config.engine import Engine, Sampling
+from d3.config.fields import (
+    Count,
+    Decides,
+    ImportString,
+    Neutral,
+    NotNegative,
+    Number,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+    Template,
+    UserPath,
+)
+
+
+def _columns_of_the_stack(columns: dict[str, str]) -> dict[str, str]:
+    """Reject names that are no columns of The Stack."""
+    if columns:
+        from d3.core.schemas import STACK
+
+        if unknown := sorted(columns.keys() - set(STACK.names)):
+            raise ValueError(f"given {', '.join(map(repr, unknown))}, allowed is {', '.join(STACK.names)}")
+    return columns
+
+
+class Source(Section):
+    """Where the source files come from."""
+
+    shards: list[UserPath] = []
+    """Parquet or JSON-lines shards (`.jsonl`, `.json`, also `.gz` and `.zst`), glob patterns of them, folders of
+    Python files, git checkouts, or files of the Hugging Face Hub at a commit:
+    `hf://datasets/OWNER/NAME@COMMIT/PATH`, where `{000..143}` in the path stands for the numbers from 000 to 143.
+    Empty: the pipeline writes the standard library of the running Python as shards."""
+    columns: Annotated[dict[str, str], AfterValidator(_columns_of_the_stack), Neutral({})] = {}
+    """Columns of the shards by column of The Stack, for data sets that are not recognized by their columns:
+    `content: body` names the text, `max_stars_repo_name: meta.project` a field within a column. Recognized are
+    the-stack(-dedup), the-stack-smol, starcoderdata, The Stack v3, The Stack v2 with texts, Dolma documents, and
+    tables with a column `content`. Only the text is required."""
+    allow_empty: Annotated[bool, Decides("nothing")] = False
+    """Whether a job may drop all of its rows. false: a batch of which nothing is kept is an error, unless its rows
+    were opted out, are held out, or are kept in another batch."""
+    embedded_shards: Positive = 2
+    """Number of shards for the standard library, when `shards` is empty."""
+    name: str = "python-standard-library"
+    """Name of the dataset, stored in the `source` column of every row. Use a name of its own for each
+    dataset: shards with equal file names in equally named datasets are treated as the same shard."""
+    shards_per_job: Positive = 1
+    """Consecutive shards that form one batch: one corpus file, and one job of every later stage. Choose it
+    before a run starts, because it is part of every key; about 100 suits 10,000 shards. It changes the
+    order of rows, not the rows. Append new shards to the list; one in the middle shifts later batches."""
+    opt_out: UserPath | None = None
+    """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
+    part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""
+    expected_shards: Annotated[Positive | None, Neutral(None)] = None
+    """Number of shards, for `d3 plan` before they are downloaded. Decides nothing else."""
+    expected_rows: Annotated[Positive | None, Neutral(None)] = None
+    """Rows of all shards together, for `d3 plan` before they are downloaded. Decides nothing else."""
+
+
+PERMISSIVE = [
+    *("0BSD", "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause"),
+    *("BSD-2-Clause-Patent", "BSD-2-Clause-Views", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSD-4-Clause"),
+    *("BSL-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC0-1.0", "CNRI-Python", "curl", "ECL-2.0", "FSFAP", "HPND", "ICU", "ISC"),
+    *("Libpng", "MIT", "MIT-0", "MIT-CMU", "MIT-feh", "MITNFA", "MS-PL", "MulanPSL-2.0", "NCSA", "NTP", "OFL-1.1"),
+    *("PostgreSQL", "PSF-2.0", "Python-2.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0", "W3C", "WTFPL", "X11"),
+    *("Zlib", "ZPL-2.1"),
+]
+"""Licenses without copyleft, by their SPDX identifiers."""
+
+
+class Corpus(Section):
+    """Filters on source files. The paper's filters are not public: all values are ours."""
+
+    language: str = "Python"
+    """Required value of the `lang` column."""
+    min_lines: Positive = 12
+    """Minimum number of lines of a file for mid-training."""
+    max_lines: Positive = 60
+    """Maximum number of lines of a file for mid-training."""
+    max_bytes: Positive = 2500
+    """Maximum size of a file for mid-training, in bytes of UTF-8."""
+    max_line_length: Positive = 1000
+    """Maximum line length, in characters (StarCoder's filter)."""
+    max_mean_line_length: PositiveFloat = 100
+    """Maximum mean line length, in characters (StarCoder's filter)."""
+    min_alphanumeric: Share = 0.25
+    """Minimum share of letters and digits among the characters (StarCoder's filter)."""
+    licenses: list[str] | None = PERMISSIVE
+    """SPDX identifiers of the licenses that are allowed: a file is kept if its license columns name at least one
+    license and no other than these. null: any license and none, for files of your own."""
+    max_encoded: Share = 0.5
+    """Maximum share of base64, hexadecimal numbers and escapes among the characters (StarCoder2's filter)."""
+    max_repeated: Share = 0.8
+    """Maximum share of lines that repeat an earlier one; empty lines do not count."""
+    max_comments: Share = 0.8
+    """Maximum share of comments and docstrings among the characters (StarCoder's filter; its minimum of 0.01 is
+    not applied)."""
+    max_data: Share = 0.95
+    """Maximum share of literal tables at the top level among the characters."""
+    tests: Annotated[bool, Neutral(True)] = True
+    """Whether tests are kept: files in folders `test` or `tests`, `test_*.py`, `*_test.py`, `conftest.py`."""
+    min_ascii_letters: Share | None = None
+    """Minimum share of ASCII among the letters of a file, such as 0.8 to exclude comments in other alphabets."""
+    redact: bool = True
+    """Whether e-mail addresses, public IP addresses, keys and passwords in strings and comments are replaced by
+    `<EMAIL>`, `<IP>`, `<KEY>` and `<PASSWORD>` before any model sees a file."""
+    sample: Positive | None = 24
+    """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
+    held_out: Share = 0.25
+    """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
+    filters: Annotated[list[ImportString], Neutral([])] = []
+    """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
+    folder, `package.module:function` a module there or of an installed package. Each is called with the
+    text and the row of The Stack and returns None (keep) or `(reason, detail)`."""
+
+
+class Contamination(Section):
+    """Decontamination: files, pairs and labels that contain a task of a benchmark are dropped as `benchmark:TASK`.
+
+    All tasks of the files of `benchmarks` count, whatever `benchmarks.*.tasks` is.
+    """
+
+    ngram: Positive = 13
+    """Tokens of an n-gram; a token is a word, a number or an operator."""
+    share: Annotated[float, Field(gt=0, le=1), Number] | None = 0.1
+    """Share of a task's n-grams (problem and solution) that a text must have to be dropped; null drops nothing.
+    Lower values drop more code that is merely similar."""
+    files: list[str] = []
+    """Further JSONL(.gz, .zst) files of tasks: one JSON object a line with `task_id`, the problem (such as
+    `prompt` or `text`) and the solution (such as `canonical_solution` or `code`). Like `benchmarks`, it is
+    part of no key: with another list, only batches that contain its tasks are rebuilt."""
+
+
+class Pairs(Section):
+    """Docstring -> function pairs from the held-out files. The paper's fine-tuning set is not public."""
+
+    max_lines: Positive = 30
+    """Maximum number of lines of a function, with the imports that it needs."""
+    min_words: Positive = 4
+    """Minimum number of words in the first paragraph of the docstring."""
+    sample: Positive | None = 12
+    """Pairs per shard, selected by a hash of their content; null keeps all."""
+
+
+class Grades(Section):
+    """Grading of whole files by a language model."""
+
+    mode: Literal["model", "none"] = "model"
+    """`model`: a judge model grades every file; `none`: the ungraded ablation, no model is loaded and
+    every file passes, whatever the threshold."""
+    engine: Engine = Engine()
+    """The judge model."""
+    sampling: Sampling = Sampling()
+    """Sampling of the rationale."""
+    prompt: Template = "grade.jinja"
+    """Prompt template: a name in `config/prompts`, or a path."""
+    read_out: Literal["parse", "constrained"] = "constrained"
+    """`parse`: the last `Final score: N` of the response [authors' code requests that line];
+    `constrained`: a second decoding step restricted to 0-4, so that no score is missing."""
+    threshold: Annotated[int, Field(ge=0, le=4)] = 0
+    """Minimum score of a file for the later stages. The paper's is not public."""
+
+
+class Diffs(Section):
+    """LintSeq: refactor files into sequences of diffs, each of which leaves an error-free program."""
+
+    samples: Positive = 1
+    """Sequences per file (1 is the default of the pylintseq command)."""
+    sampler: Annotated[Literal["d3", "pylintseq"], Neutral("d3")] = "d3"
+    """`d3`: our sampler; `pylintseq`: the package itself, which writes the same rows in more time. It takes no
+    other value of `lint`, `unresolved_imports` and `packages` than the default."""
+    lint: bool = True
+    """false: the linter-free ablation, which deletes random lines."""
+    unresolved_imports: Literal["error", "ignore"] = "error"
+    """`error`: an import that the linter cannot resolve is deleted first, with everything that uses it
+    [pylintseq], often half of the file in one diff; `ignore`: it is treated as resolved."""
+    packages: list[str] = []
+    """Installed packages that the linter may resolve in addition to the standard library."""
+    max_depth: Positive = 512
+    """Maximum number of edits of a sequence [pylintseq]; the lines that remain become the first diff."""
+    max_lines: Positive = 2000
+    """Files with more lines get the status `too_many_lines`."""
+    max_cpu_seconds: PositiveFloat = 120
+    """CPU-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
+    max_wall_seconds: PositiveFloat = 900
+    """Wall-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
+    max_memory_mb: Positive = 2000
+    """Address-space limit of the process that works on a file; beyond it the status is `memory`."""
+
+    @model_validator(mode="after")
+    def _only_what_pylintseq_can(self) -> Self:
+        if self.sampler == "pylintseq" and (not self.lint or self.unresolved_imports != "error" or self.packages):
+            raise ValueError("sampler pylintseq takes only the defaults of lint, unresolved_imports and packages")
+        return self
+
+
+class Labels(Section):
+    """Instructions for whole programs and for sub-trajectories, written by a language model."""
+
+    mode: Literal["model", "none", "constant"] = "model"
+    """`model`: a model writes the instruction of every example; `none`: the instruction-free ablation, all
+    instructions are empty; `constant`: all are the same sentence. The last two load no model."""
+    constant: Annotated[str, Field(pattern=r"^\S[^\n]*$")] = "Complete the program."
+    """The instruction in mode `constant`; one line."""
+    engine: Engine = Engine()
+    """The model that writes the instructions."""
+    sampling: Sampling = Sampling(max_tokens=32)
+    """Sampling of the instruction."""
+    program_prompt: Template = "label_program.jinja"
+    """Prompt template for the whole program: a name in `config/prompts`, or a path."""
+    change_prompt: Template = "label_change.jinja"
+    """Prompt template for a step from one program to another: a name in `config/prompts`, or a path."""
+    whole_program: bool = True
+    """Whether the whole sequence is an example as well [authors' code]."""
+    sub_trajectories: Count = 4
+    """Sub-trajectories per sequence [authors' code]; half of them start at the empty program."""
+    ends: Literal["all", "authors"] = "all"
+    """`all`: a sub-trajectory may end at the finished file; `authors`: it never includes the last diff
+    [authors' code]."""
+
+
+class Topics(Section):
+    """Topics of the instructions, extracted by a language model; only the target `topics` runs it."""
+
+    engine: Engine = Engine(max_length=1024)
+    """The model that reads the instructions."""
+    sampling: Sampling = Sampling(max_tokens=96)
+    """Sampling of its response."""
+    prompt: Template = "topics.jinja"
+    """Prompt template: a name in `config/prompts`, or a path."""
+    read_out: Literal["parse", "constrained"] = "constrained"
+    """`parse`: everything from the JSON that the model writes [authors' code]; `constrained`: difficulty
+    and task type in two more decoding steps, restricted to the allowed words."""
+    price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
+    """Price of a million prompt tokens and of a million response tokens, in your currency; the estimate
+    that is printed before the first request then includes the maximum cost."""
+
+
+class Dataset(Section):
+    """The rows of the dataset."""
+
+    names: Literal["random", "path"] = "random"
+    """File name in the prompt: `random`, as the authors' helper generates it, or `path`, the source file's."""

