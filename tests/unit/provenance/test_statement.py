@@ -219,3 +219,9 @@ def test_commands_outside_of_a_workflow_note_nothing(tmp_path: Path, monkeypatch
     with attempt("test", Path("a.parquet")):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_the_digest_of_a_module_is_no_secret() -> None:
+    code = {"d3.core.example_tokens": "1" * 64, "d3.stages.tokens": "2" * 64}
+    assert scrub({"code": code}) == {"code": code}
+    assert scrub({"example_tokens": "x"}) == {"example_tokens": "[secret]"}

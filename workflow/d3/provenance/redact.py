@@ -11,8 +11,9 @@ import re
 from typing import Any
 
 MARK = "[secret]"
-SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?|auth)s?$", re.IGNORECASE)
-"""Names of settings and environment variables that hold a secret. `api_key_env` names a variable and holds none."""
+SECRET_NAME = re.compile(r"(?!d3\.)(.*_)?(api_?key|key|token|secret|password|passwd|credentials?|auth)s?$", re.IGNORECASE)
+"""Names of settings and environment variables that hold a secret. `api_key_env` names a variable and holds none, and the
+module `d3.core.example_tokens` has a digest."""
 TOKENS = re.compile(
     r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
     r"|xox[abprs]-[\w-]{10,}|AKIA[A-Z0-9]{12,}|AIza[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+)"
@@ -36,17 +37,13 @@ def _scrub(value: Any, known: list[str]) -> Any:
     if isinstance(value, dict):
         return {
             _text(name, known): MARK
-            if isinstance(item, str) and item and SECRET_NAME.search(name)
+            if isinstance(item, str) and item and SECRET_NAME.match(name)
             else _scrub(item, known)
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [_scrub(item, known) for item in value]
     return value
-
-
-def _named(name: str, value: Any, known: list[str]) -> Any:
-    return MARK if isinstance(value, str) and value and SECRET_NAME.search(name) else _scrub(value, known)
 
 
 def _text(text: str, known: list[str]) -> str:
@@ -58,5 +55,5 @@ def _text(text: str, known: list[str]) -> str:
 
 def _known() -> list[str]:
     """Give the values of secret environment variables, the longest first."""
-    found = {value for name, value in os.environ.items() if len(value) >= SHORTEST and SECRET_NAME.search(name)}
+    found = {value for name, value in os.environ.items() if len(value) >= SHORTEST and SECRET_NAME.match(name)}
     return sorted(found, key=len, reverse=True)
