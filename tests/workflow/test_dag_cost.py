@@ -40,8 +40,9 @@ ONCE = {
     "midtrain": 1,
     "sft": 2,
     "report": 1,
+    "run_record": 1,
 }
-LINES = {"generate": 10, "execute": 10, "scores": 10}  # 5 benchmarks, 2 arms
+LINES = {"gate": 5, "generate": 10, "execute": 10, "scores": 10}  # 5 benchmarks, 2 arms
 
 
 def expected(batches: int) -> dict[str, int]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from d3.config.load import parse_config
 from d3.core.tables import TableWriter, read_notes, read_rows, scratch_folder
-from d3.errors import D3Error
+from d3.errors import D3Error, InputError
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import data_digest
 from d3.provenance.digest_cache import stamp
@@ -223,3 +224,17 @@ def test_scratch_folders_of_another_machine_go(tmp_path: Path) -> None:
     (tmp_path / ".a.dolma.another-node-7.part").mkdir()
     with scratch_folder(tmp_path / "a.npy", "dolma") as folder:
         assert names(tmp_path) == [folder.name]
+
+
+@pytest.mark.parametrize(("stage", "fewest"), [("corpus", 1), ("dataset", 20)])
+def test_a_job_that_loses_every_row_fails_unless_they_were_few(tmp_path: Path, stage: str, fewest: int) -> None:
+    def lose(rows: int, **source: bool) -> None:
+        with Job(stage, config=parse_config({"source": source})) as job:
+            job.read = rows
+            job.drop("wrong_type", rows, detail="column content is 7")
+            job.file(tmp_path / "out").write_text("")
+
+    lose(fewest - 1)
+    lose(fewest, allow_empty=True)
+    with pytest.raises(InputError, match=f"{stage} keeps none of {fewest} rows: .* wrong_type .column content is 7"):
+        lose(fewest)

@@ -45,8 +45,8 @@ class Source(Section):
     the-stack(-dedup), the-stack-smol, starcoderdata, The Stack v3, The Stack v2 with texts, Dolma documents, and
     tables with a column `content`. Only the text is required."""
     allow_empty: Annotated[bool, Decides("nothing")] = False
-    """Whether a job may drop all of its rows. false: a batch of which nothing is kept is an error, unless its rows
-    were opted out, are held out, or are kept in another batch."""
+    """Whether a job may drop all of its rows. false: a batch of which nothing is kept is an error (after `corpus`, a
+    batch of at least 20 rows), unless its rows were opted out, are held out, or are kept in another batch."""
     embedded_shards: Positive = 2
     """Number of shards for the standard library, when `shards` is empty."""
     name: str = "python-standard-library"

@@ -179,7 +179,7 @@ class Job:
             raise D3Error(
                 f"{self.stage}: {lost} of {self.read} rows are neither kept nor dropped", remedy="report this"
             )
-        if STAGES[self.stage].keeps_rows:
+        if 0 < STAGES[self.stage].must_keep_of <= self.read:
             self.require_rows()
         finished: list[tuple[Path, str, int | None]] = []
         for table in self._tables:

@@ -148,8 +148,9 @@ class Stage:
     resources: "Resources | Callable[[Config], Resources]" = Resources()
     """For stages that train, or whose engine runs a model, memory and GPUs of the model are added."""
     cost: Cost = Cost()
-    keeps_rows: bool = False
-    """Whether a job that drops every row it reads fails, unless `source.allow_empty` is set."""
+    must_keep_of: int = 0
+    """A job that reads at least so many rows and drops each of them fails, unless `source.allow_empty` is set; 0: none
+    does. Of a few rows that an earlier stage kept, all may be dropped without a fault."""
     one_row_each: bool = False
     """Whether the first output has exactly one row for each row that was kept."""
     shown: tuple[str, ...] = ()

@@ -11,7 +11,9 @@ import re
 from typing import Any
 
 MARK = "[secret]"
-SECRET_NAME = re.compile(r"(?!d3\.)(.*_)?(api_?key|key|token|secret|password|passwd|credentials?|auth)s?$", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(?!d3\.)(.*_)?(api_?key|key|token|secret|password|passwd|credentials?|auth)s?$", re.IGNORECASE
+)
 """Names of settings and environment variables that hold a secret. `api_key_env` names a variable and holds none, and the
 module `d3.core.example_tokens` has a digest."""
 TOKENS = re.compile(
