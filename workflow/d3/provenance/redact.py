@@ -14,8 +14,8 @@ MARK = "[secret]"
 SECRET_NAME = re.compile(
     r"(?!d3\.)(.*_)?(api_?key|key|token|secret|password|passwd|credentials?|auth)s?$", re.IGNORECASE
 )
-"""Names of settings and environment variables that hold a secret. `api_key_env` names a variable and holds none, and the
-module `d3.core.example_tokens` has a digest."""
+"""Names of settings and environment variables that hold a secret. `api_key_env` names a variable and holds none,
+the module `d3.core.example_tokens` has a digest."""
 TOKENS = re.compile(
     r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
     r"|xox[abprs]-[\w-]{10,}|AKIA[A-Z0-9]{12,}|AIza[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+)"
