@@ -77,6 +77,7 @@ print(json.dumps([schema["enum"], *map(asdict, load_tasks(config.benchmarks["x"]
         "test": "\nassert add(1) == 12\nassert add(-1) == 10\n",
         "entry_point": "add",
         "canonical": "def add(x):\n  return x + 11",
+        "problem": None,
     }
     assert second["task_id"] == "12"
 
