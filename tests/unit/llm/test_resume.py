@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.data import Grades
+from d3.config.engine import Engine, Sampling
+from d3.config.models import Config
 from d3.llm.prompt import find_template
 from d3.stages import grades
 from helpers.corpus_tables import write_corpus
@@ -32,9 +34,9 @@ class Runs:
 
     def __call__(self, *, model: str | None = None, corpus: Path | None = None, seed: int = 0, **section: Any) -> Any:
         """Run, and give (requests asked, answers from the journal)."""
-        engine = models.Engine(**{"batch": 4, "max_length": 1800, **section.pop("engine", {})})
-        sampling = models.Sampling(**{"max_tokens": 2, "temperature": 1.0, **section.pop("sampling", {})})
-        settings = models.Config(seed=seed, grades=models.Grades(engine=engine, sampling=sampling, **section))
+        engine = Engine(**{"batch": 4, "max_length": 1800, **section.pop("engine", {})})
+        sampling = Sampling(**{"max_tokens": 2, "temperature": 1.0, **section.pop("sampling", {})})
+        settings = Config(seed=seed, grades=Grades(engine=engine, sampling=sampling, **section))
         output = self.folder / "grades.parquet"
         files = corpus or self.corpus
         grades.run(settings, files, output, model=model or self.model, journal=self.folder / "journal")

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.data import Diffs, Grades
+from d3.config.engine import Engine, Sampling
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.journal import SUFFIX
@@ -32,10 +34,10 @@ def model(tiny_model: Path) -> str:
     return str(tiny_model)
 
 
-def small_config(**grades: Any) -> models.Config:
-    engine = models.Engine(batch=2, max_length=1800)
-    sampling = models.Sampling(max_tokens=5, temperature=1.0)
-    return models.Config(grades=models.Grades(**{"engine": engine, "sampling": sampling, **grades}))
+def small_config(**grades: Any) -> Config:
+    engine = Engine(batch=2, max_length=1800)
+    sampling = Sampling(max_tokens=5, temperature=1.0)
+    return Config(grades=Grades(**{"engine": engine, "sampling": sampling, **grades}))
 
 
 def write_files(folder: Path) -> Path:
@@ -45,7 +47,7 @@ def write_files(folder: Path) -> Path:
     return write_rows(folder / "corpus.parquet", schemas.CORPUS, rows)
 
 
-def grades_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
+def grades_of(folder: Path, model: str, settings: Config, **options: Any) -> list[dict[str, Any]]:
     output = folder / "grades.parquet"
     grades.run(settings, write_files(folder), output, model=model, **options)
     return list(read_rows(output, schemas.GRADES))
@@ -73,7 +75,7 @@ def test_every_file_that_is_not_held_out_gets_a_score(tmp_path: Path, model: str
 def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> None:
     from d3.stages.diffs import run as lintseq
 
-    settings = models.Config(grades=models.Grades(mode="none", threshold=4), diffs=models.Diffs(lint=False))
+    settings = Config(grades=Grades(mode="none", threshold=4), diffs=Diffs(lint=False))
     output = tmp_path / "grades.parquet"
     grades.run(settings, write_files(tmp_path), output, model=None)
     rows = list(read_rows(output, schemas.GRADES))
@@ -91,7 +93,7 @@ def test_ungraded_every_file_goes_on_and_no_model_is_opened(tmp_path: Path) -> N
 
 def test_a_judge_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model.*grades.mode=none"):
-        grades.run(models.Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
+        grades.run(Config(), write_files(tmp_path), tmp_path / "grades.parquet", model=None)
 
 
 @pytest.mark.parametrize("threshold", [0, 2, 4])
@@ -101,7 +103,7 @@ def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: i
     scores = {content_id(text): at % 5 for at, text in enumerate(TEXTS) if at != 2}
     rows = [{"id": name, "score": score, "status": "ok", "truncated": False} for name, score in scores.items()]
     write_rows(tmp_path / "grades.parquet", schemas.GRADES, rows)
-    settings = models.Config(grades=models.Grades(threshold=threshold), diffs=models.Diffs(lint=False))
+    settings = Config(grades=Grades(threshold=threshold), diffs=Diffs(lint=False))
     corpus, output = write_files(tmp_path), tmp_path / "diffs.parquet"
     lintseq(settings, [corpus], output, grades=tmp_path / "grades.parquet")
     through = {identifier for identifier, score in scores.items() if score >= threshold}

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.data import Labels
+from d3.config.engine import Engine, Sampling
+from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.tables import read_notes, read_rows
@@ -100,10 +102,10 @@ def model(tiny_model: Path) -> str:
     return str(tiny_model)
 
 
-def small_config(**labels: Any) -> models.Config:
-    engine = models.Engine(batch=4, max_length=1200)
-    sampling = models.Sampling(max_tokens=6, temperature=1.0)
-    return models.Config(labels=models.Labels(**{"engine": engine, "sampling": sampling, **labels}))
+def small_config(**labels: Any) -> Config:
+    engine = Engine(batch=4, max_length=1200)
+    sampling = Sampling(max_tokens=6, temperature=1.0)
+    return Config(labels=Labels(**{"engine": engine, "sampling": sampling, **labels}))
 
 
 def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
@@ -122,7 +124,7 @@ def write_inputs(folder: Path, count: int = 3) -> tuple[Path, Path]:
     return corpus, write_rows(folder / "diffs.parquet", schemas.DIFFS, sequences)
 
 
-def labels_of(folder: Path, model: str, settings: models.Config, **options: Any) -> list[dict[str, Any]]:
+def labels_of(folder: Path, model: str, settings: Config, **options: Any) -> list[dict[str, Any]]:
     corpus, diffs = write_inputs(folder)
     output = folder / "labels.parquet"
     labels.run(settings, corpus, diffs, output, model=model, **options)
@@ -174,7 +176,7 @@ def test_modes(tmp_path: Path, model: str) -> None:
 @pytest.mark.parametrize(("mode", "label"), [("none", ""), ("constant", "Do what is missing.")])
 def test_modes_without_a_model_label_the_same_parts(tmp_path: Path, model: str, mode: str, label: str) -> None:
     rows = labels_of(tmp_path, model, small_config())
-    other = models.Config(labels=models.Labels(mode=mode, constant="Do what is missing."))
+    other = Config(labels=Labels(mode=mode, constant="Do what is missing."))
     plain = tmp_path / "plain.parquet"
     label_run(other, tmp_path / "corpus.parquet", tmp_path / "diffs.parquet", plain, model=None)
     without = list(read_rows(plain, schemas.LABELS))
@@ -191,21 +193,21 @@ def test_modes_without_a_model_label_the_same_parts(tmp_path: Path, model: str, 
 
 def test_a_writer_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model; .*--model"):
-        label_run(models.Config(), *write_inputs(tmp_path), tmp_path / "labels.parquet", model=None)
+        label_run(Config(), *write_inputs(tmp_path), tmp_path / "labels.parquet", model=None)
 
 
 def test_programs_without_room_are_cut_or_too_long(tmp_path: Path, model: str) -> None:
-    short = small_config(engine=models.Engine(batch=4, max_length=700))
+    short = small_config(engine=Engine(batch=4, max_length=700))
     rows = labels_of(tmp_path, model, short)
     assert all(row["prompt_tokens"] <= 694 for row in rows if row["prompt_tokens"])
     assert max(row["prompt_tokens"] or 0 for row in rows) > 600  # something was cut to fit
-    whole = labels_of(tmp_path, model, small_config(engine=models.Engine(batch=4, max_length=2048)))
+    whole = labels_of(tmp_path, model, small_config(engine=Engine(batch=4, max_length=2048)))
     assert not any(row["truncated"] for row in whole)
     cut = [(row["prompt_tokens"] or 0) < (other["prompt_tokens"] or 0) for row, other in zip(rows, whole, strict=True)]
     cut = [was and row["status"] != "too_long" for was, row in zip(cut, rows, strict=True)]
     assert [row["truncated"] for row in rows] == cut
     assert any(cut)
-    none = small_config(engine=models.Engine(batch=4, max_length=100))
+    none = small_config(engine=Engine(batch=4, max_length=100))
     assert {row["status"] for row in labels_of(tmp_path, model, none)} <= {"too_long", "repeated"}
 
 

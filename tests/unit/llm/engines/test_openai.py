@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
 from d3.errors import ConfigError
 from d3.llm.ask import Question, ask_all
@@ -48,7 +48,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def engine_for(server: Server, model: Path, **options: Any) -> Engine:
     settings = {"kind": "openai", "served_model": "judge", "base_url": server.url, "timeout_seconds": 5, **options}
-    return open_engine(models.Engine(**settings), str(model))
+    return open_engine(EngineSettings(**settings), str(model))
 
 
 def requests(count: int, **options: Any) -> list[Request]:

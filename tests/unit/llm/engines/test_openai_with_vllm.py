@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.engine import Engine
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engines import openai as openai_engine
@@ -71,8 +71,8 @@ def test_a_real_server_gives_the_answers_of_the_plain_model(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("JUDGE_KEY", "secret")
     settings: Any = {"kind": "openai", "served_model": "judge", "base_url": url, "api_key_env": "JUDGE_KEY"}
-    engine = open_engine(models.Engine(**settings, max_length=512), str(model))
-    plain = open_engine(models.Engine(max_length=512), str(model))
+    engine = open_engine(Engine(**settings, max_length=512), str(model))
+    plain = open_engine(Engine(max_length=512), str(model))
     for options in ({"choices": ("0", "x")}, {"choices": ("a", "b"), "stop": tuple("ae \n")}, {"choices": None}):
         asked = requests(**options)
         for answer, expected in zip(engine.ask(asked), plain.ask(asked), strict=True):
@@ -99,7 +99,7 @@ def test_a_real_server_behind_faults_gives_the_same_answers(
     settings: Any = {"kind": "openai", "served_model": "judge", "timeout_seconds": 2.5, "retries": 12, "batch": 4}
     questions = [Question(row=request.key, request=request) for request in asked]
     try:
-        engine = open_engine(models.Engine(**settings, base_url=proxy.url, max_length=512), str(model))
+        engine = open_engine(Engine(**settings, base_url=proxy.url, max_length=512), str(model))
         with Journal(tmp_path) as journal:
             outcomes = list(ask_all(engine, questions, journal, what="faults", total=None))
         sent = len(proxy.bodies)
@@ -108,7 +108,7 @@ def test_a_real_server_behind_faults_gives_the_same_answers(
     finally:
         proxy.stop()
     monkeypatch.setenv("JUDGE_KEY", "secret")
-    direct = open_engine(models.Engine(**settings, base_url=url, api_key_env="JUDGE_KEY", max_length=512), str(model))
+    direct = open_engine(Engine(**settings, base_url=url, api_key_env="JUDGE_KEY", max_length=512), str(model))
     assert {outcome.status for outcome in outcomes} == {"ok"}
     for outcome, expected in zip(outcomes, direct.ask(asked), strict=True):
         assert outcome.answer is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.core import schemas
 from d3.core.ids import digest_of, file_digest
 from d3.core.journal import Journal
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replay(model: Path, **options: Any) -> Engine:
-    return open_engine(models.Engine(kind="replay", **options), str(model))
+    return open_engine(EngineSettings(kind="replay", **options), str(model))
 
 
 def ask(engine: Any, count: int, journal: Journal | None) -> list[Outcome[int]]:

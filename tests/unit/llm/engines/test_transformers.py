@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.engine import Engine as EngineSettings
 from d3.llm.engine import Answer, Engine, EngineError, Request
 from d3.llm.open_engine import open_engine
 from helpers.tiny_models import chat_model
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Engine:
-    return open_engine(models.Engine(batch=3), str(folder))
+    return open_engine(EngineSettings(batch=3), str(folder))
 
 
 def prompts(count: int = 7) -> list[tuple[int, ...]]:
@@ -150,7 +150,7 @@ def test_a_stop_text_ends_the_answer_and_the_choice_comes_after_what_is_left(eng
 
 def test_an_end_token_ends_the_answer(folder: Path, engine: Any) -> None:
     first = int(reference(engine, prompts()[0]).argmax())
-    other: Any = open_engine(models.Engine(), str(folder))
+    other: Any = open_engine(EngineSettings(), str(folder))
     other.__dict__["_ends"] = frozenset({first})
     (answer,) = other.ask([requests()[0]])
     assert text_of(answer) == ("", "stop", 1)
@@ -164,7 +164,7 @@ def test_a_request_over_the_limit_is_refused(engine: Engine) -> None:
 
 
 def test_weights_are_loaded_at_the_first_question(folder: Path) -> None:
-    engine: Any = open_engine(models.Engine(), str(folder))
+    engine: Any = open_engine(EngineSettings(), str(folder))
     assert engine.identity["digest"]
     assert "_model" not in engine.__dict__
     engine.ask(requests()[:1])
@@ -172,19 +172,19 @@ def test_weights_are_loaded_at_the_first_question(folder: Path) -> None:
 
 
 def test_other_weights_and_other_types_have_another_identity(folder: Path, tmp_path: Path) -> None:
-    base = open_engine(models.Engine(), str(folder)).identity
-    assert open_engine(models.Engine(batch=1, max_length=100), str(folder)).identity == base
-    assert open_engine(models.Engine(dtype="bfloat16"), str(folder)).identity != base
-    assert open_engine(models.Engine(), str(chat_model(tmp_path / "m", length=256, seed=1))).identity != base
+    base = open_engine(EngineSettings(), str(folder)).identity
+    assert open_engine(EngineSettings(batch=1, max_length=100), str(folder)).identity == base
+    assert open_engine(EngineSettings(dtype="bfloat16"), str(folder)).identity != base
+    assert open_engine(EngineSettings(), str(chat_model(tmp_path / "m", length=256, seed=1))).identity != base
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"nothing.*cannot be loaded"):
-        open_engine(models.Engine(), str(tmp_path / "nothing"))
+        open_engine(EngineSettings(), str(tmp_path / "nothing"))
 
 
 def test_a_cut_model_is_no_fault_of_the_requests(tmp_path: Path) -> None:
     weights = chat_model(tmp_path / "model") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(EngineError, match=r"model: cannot be loaded \(SafetensorError: "):
-        open_engine(models.Engine(batch=4, max_length=256), str(weights.parent)).ask(requests())
+        open_engine(EngineSettings(batch=4, max_length=256), str(weights.parent)).ask(requests())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from d3.config import models
+from d3.config.engine import Engine
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.open_engine import open_engine
@@ -45,7 +45,7 @@ def worker(model: Path, journal: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def plain(model: Path) -> Any:
-    return open_engine(models.Engine(batch=4, max_length=512), str(model))
+    return open_engine(Engine(batch=4, max_length=512), str(model))
 
 
 def same(answers: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
@@ -131,7 +131,7 @@ def test_its_journal_is_replayed_without_it(worker: dict[str, Any], model: Path,
     for path in model.iterdir():
         if path.suffix != ".safetensors":
             (bare / path.name).write_bytes(path.read_bytes())
-    engine = open_engine(models.Engine(kind="replay", max_length=512), str(bare))
+    engine = open_engine(Engine(kind="replay", max_length=512), str(bare))
     asked = [Question(row=request.key, request=request) for request in requests(8)]
     outcomes = list(ask_all(engine, asked, Journal(journal), what="replay", total=None))
     assert [outcome.columns() for outcome in outcomes[:7]] == worker["journalled"]
