@@ -21,6 +21,7 @@ from d3.config.data import Diffs
 from d3.config.load import parse_config
 from d3.core import schemas
 from d3.core.ids import content_id, normalise
+from d3.core.journal import verify
 from d3.core.unified_diff import apply_diffs
 from d3.errors import ConfigError, InputError, ToolError
 from d3.lintseq import pinned_versions
@@ -103,12 +104,12 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path, expected: list[dict[s
     environment = {**os.environ, "PYTHONPATH": str(Path(diffs.__file__).parents[2])}
     job = subprocess.Popen([sys.executable, "-c", program, str(path), str(out), str(journal)], env=environment)
     deadline = time.monotonic() + 120
-    while len(list(journal.glob("*.zst"))) < 3 and job.poll() is None and time.monotonic() < deadline:
+    while verify(journal).entries < 3 and job.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert not out.exists()
-    kept = len(list(journal.glob("*.zst")))
+    kept = verify(journal).entries
     assert 3 <= kept < len(FILES)
     asked: list[str] = []
     original = Pool.run

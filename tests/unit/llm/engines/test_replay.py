@@ -99,7 +99,7 @@ def test_without_a_journal_there_is_nothing_to_replay(model: Path) -> None:
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"nothing.*cannot be loaded"):
+    with pytest.raises(EngineError, match="nothing: no such folder"):
         replay(tmp_path / "nothing")
 
 
