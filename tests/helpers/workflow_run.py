@@ -49,6 +49,7 @@ def small_config(model: str) -> dict[str, Any]:
             "max_line_length": 2000,
             "max_mean_line_length": 2000,
             "held_out": HELD_OUT,
+            **{"max_encoded": 1.0, "max_data": 1.0},  # for a program that compression does not shrink
         },
         "pairs": {"sample": 2},
         "grades": {"engine": engine, "sampling": {"max_tokens": 2}, "threshold": 0},

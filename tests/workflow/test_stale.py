@@ -192,7 +192,8 @@ def test_case_06_and_16_a_changed_file_is_found_whatever_its_time_and_is_all_tha
 def test_case_07_a_touched_shard_reruns_nothing(finished: Place) -> None:
     shard = finished.folder / "shards" / "few.parquet"
     assert shard.stat().st_size > 1_000_000
-    for path in [shard, *finished.folder.glob("results/**/*.parquet"), *(finished.folder / "model").iterdir()]:
+    made = [path for path in finished.folder.glob("results/**/*.parquet") if path.exists()]  # links may dangle
+    for path in [shard, *made, *(finished.folder / "model").iterdir()]:
         path.touch()
     assert not finished.run("dataset")
     assert "Nothing to be done" in finished.output
