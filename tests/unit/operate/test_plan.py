@@ -341,7 +341,7 @@ def test_the_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.Captur
     arguments = ["plan", "--config", str(config), "--measured", str(runs["a"]["folder"])]
     assert main([*arguments, "--quick"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Run other: 0 of 42 jobs are done; figures are of all\n")
+    assert text.startswith("Run other: 0 of 50 jobs are done; figures are of all\n")
     assert re.search(r"^stage +jobs +rows ", text, re.MULTILINE)
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
