@@ -345,6 +345,6 @@ def test_the_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.Captur
     assert re.search(r"^stage +jobs +rows ", text, re.MULTILINE)
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["total"]["jobs"] == 42
+    assert found["total"]["jobs"] == 50
     assert {item["stage"]: item["unmade"] for item in found["pending"]}["corpus"] == 3
     assert plan_table(plan(Chain(Config())))
