@@ -83,7 +83,7 @@ os.environ.setdefault(
 )
 
 # Profiles start `d3-scratch` by it, outside of the image.
-os.environ["D3_BIN"] = str(BIN)
+os.environ.update(D3_BIN=str(BIN))
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 # Our rules alone find `d3`: a workflow that uses this one as a module keeps its own prefix.
