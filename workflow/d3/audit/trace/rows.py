@@ -139,6 +139,7 @@ class RowTracer:
             select distinct f.repository, f.path, f.licences, f.hexsha, f.shard, f.source_row, s.path, s.sha256
             from files f {reached} left join parents p on p.child = f.artefact
                 left join artefacts s on s.id = p.parent and starts_with(parse_filename(s.path), f.shard || '.')
+                    and not starts_with(s.path, 'results/contamination/')
             where f.key = ? and s.path is not null order by all
             """,
             [key],
