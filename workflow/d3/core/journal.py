@@ -206,7 +206,7 @@ class Journal:
 
     def compact(self, *, alone: bool = False) -> int:
         """Merge all segments, without repeats, damaged blocks and leftovers of dead processes, with what can be read
-        of damaged files; return the number of keys that are left. Segments that other processes add meanwhile
+        of damaged files; return the number of entries that are left. Segments that other processes add meanwhile
         stay as they are. `alone`: no process of another machine is at work on the journal.
         """
         self.flush()
@@ -222,7 +222,7 @@ class Journal:
         self._take_over(damaged, {line[0]: line for path in damaged for line in _readable(path) if line[0] not in self})
         for path in leftovers(self.folder, alone=alone):
             remove(path)
-        return len(self)
+        return sum(segment.entries for segment in self._segments)
 
     # --- inside -------------------------------------------------------------------------------------
 
