@@ -14,8 +14,8 @@ from helpers.run_folder import Place, copy_checkout
 from helpers.workflow_run import small_config
 
 NAMES = ("one", "two")
-STAGES = ("corpus", "grades", "diffs", "labels", "dataset")
-EVERY = {f"{stage}/{name}" for stage in STAGES for name in NAMES} | {"duplicates"}
+STAGES = ("corpus", "contamination", "grades", "diffs", "labels", "label_contamination", "dataset")
+EVERY = {f"{stage}/{name}" for stage in STAGES for name in NAMES} | {"benchmarks", "duplicates"}
 OLD = 1_000_000_000
 """A time in 2001, in seconds."""
 WEIGHTS = "model/model.safetensors"
