@@ -46,7 +46,7 @@ def make(path: Path) -> set[Path]:
             found = [found[0] / "model.safetensors"]
         found += [statement_path(work.output), attempts_path(work.output)]
         if stage.journal:
-            found.append(Path("work/journal", work.stage, work.name, "x.journal.zst"))
+            found.append(Path("work/journal", work.stage, "x.journal.zst"))
         if stage.trains:
             found.append(Path("work", folder.relative_to("results"), work.name, "checkpoint-1", "weights"))
         for file in found:
@@ -110,8 +110,8 @@ def test_leftovers_of_killed_jobs_go_on_whatever_machine(capsys: pytest.CaptureF
     chain = Chain(load_config(mine))
     left = [
         Path(chain.folder("grades"), ELSEWHERE),
-        Path("work/journal/grades/a", f".{'0' * 64}.journal.zst.another-node-7.part"),
-        Path("work/journal/grades/a", f".{'0' * 64}.journal.zst.{socket.gethostname()}-999999999.part"),
+        Path("work/journal/grades", f".{'0' * 64}.journal.zst.another-node-7.part"),
+        Path("work/journal/grades", f".{'0' * 64}.journal.zst.{socket.gethostname()}-999999999.part"),
         Path(chain.folder("sft"), ".d3.another-node-7.part", "half.safetensors"),
     ]
     for path in left:

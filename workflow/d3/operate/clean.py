@@ -1,7 +1,8 @@
 """What no configuration makes: results of other configurations and of removed shards, and leftovers of killed jobs.
 
 Only what the pipeline itself writes is named: outputs as the registry describes them, statements, checkpoints,
-journals, attempts, folders of runs, temporary files. Anything else below `results/` and `work/` is not touched, nor is
+attempts, folders of runs, temporary files, also those in journals. The entries of a journal stay: any configuration
+may use them, and `d3 forget` removes those of a file. Anything else below `results/` and `work/` is not touched, nor is
 what a configuration reads, such as a model that an earlier run has trained.
 """
 
@@ -40,7 +41,7 @@ class Needed:
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.results, self.resources, self.work = Path("results"), Path("resources"), Path("work")
         self.files: set[Path] = set()
-        """Outputs, statements, checkpoints, journals and attempts of all jobs."""
+        """Outputs, statements, checkpoints and attempts of all jobs, and the journals."""
         self.runs = {chain.config.run for chain in chains}
         self.reads: set[Path] = set()
         """Whole paths of the inputs from outside."""
@@ -53,8 +54,8 @@ class Needed:
                 self.files |= made | {statement_path(work.output), attempts_path(work.output)}
                 if stage.trains:
                     self.files.add(self.work / folder.relative_to(self.results) / work.name)
-                if stage.journal:
-                    self.files.add(self.work / "journal" / work.stage / work.name)
+        # A journal is shared by all configurations of a folder, and what it holds has been paid for.
+        self.files |= {self.work / "journal" / stage.name for stage in STAGES.values() if stage.journal}
         self.folders = {parent for path in self.files for parent in path.parents}
 
     def keeps(self, path: Path) -> bool:
@@ -98,8 +99,8 @@ def _candidates(needed: Needed) -> Iterator[tuple[Path, str]]:
         if stage.has_key:
             for key in _keys(needed.results / stage.name):
                 yield from _outputs_in(stage, key, needed)
-        for folder in ("journal",) * stage.journal + ("",) * stage.trains:
-            yield from _below(needed.work / folder / stage.name, needed)
+        if stage.trains:
+            yield from _below(needed.work / stage.name, needed)
     yield from _below(needed.work / "attempts", needed)
     for run in _children(needed.results / "runs"):
         ours = any((run / name).exists() for name in ("run.json", "report.html"))
