@@ -96,7 +96,8 @@ def test_other_weights_in_the_folder_of_a_model_rerun_what_asks_it(
 def test_case_24_a_shard_of_equal_size_and_time_is_read(finished: Place) -> None:
     shard = finished.folder / "shards" / "one.parquet"
     _change_one_byte(shard)
-    assert stale(finished) == {"corpus/one": ["input shards/one.parquet has other content"]}
+    reasons = ["input shards/one.parquet has other content"]
+    assert stale(finished) == {"corpus/one": reasons, "contamination/one": reasons}
 
 
 def test_case_25_a_missing_intermediate_is_made_again_and_stops_there(finished: Place) -> None:
@@ -106,6 +107,7 @@ def test_case_25_a_missing_intermediate_is_made_again_and_stops_there(finished: 
     states = finished.states("dataset")
     assert {name: item["state"] for name, item in states.items() if item["state"] != "fresh"} == {
         "labels/one": "stale",
+        "label_contamination/one": "follows",
         "dataset/one": "follows",
     }
     (reason,) = states["labels/one"]["reasons"]
