@@ -20,11 +20,13 @@ from d3.core import schemas
 from d3.core.ids import canonical_json
 from d3.pipeline.job_list import Work, jobs
 from d3.pipeline.pipeline import Chain, code_of
+from d3.pipeline.registry import LISTS_OF_MATCHES
 from d3.provenance.attempts import attempts_path, moment
 from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.digest_cache import stamp
 from d3.provenance.environments import venv
 from d3.provenance.statement import BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, settings_digest, statement_path
+from d3.stages.run_record import run_record, settings_of
 from helpers.corpus_tables import columns_of
 
 # --- one job --------------------------------------------------------------------------------------
@@ -137,8 +139,11 @@ def finish_everything(folder: Path, config: Path, states: Iterable[Mapping[str, 
                 path.touch()
     for state in states:
         stage, output = str(state["stage"]), Path(state["outputs"][0])
-        part = {"sft": output.name} | dict.fromkeys(("generate", "execute", "scores"), output.parent.name)
-        settings = list(chain.values) if stage == "report" else own[part[stage]] if stage in part else []
+        part = {"sft": output.name, "gate": output.stem} | dict.fromkeys(
+            ("generate", "execute", "scores"), output.parent.name
+        )
+        read = {"report": list(chain.values)} | {name: ["benchmarks"] for name in LISTS_OF_MATCHES}
+        settings = own[part[stage]] if stage in part else read.get(stage, [])
         _finish_as_of_today(folder, chain, state, settings)
     return len(states)
 
@@ -155,7 +160,7 @@ def _finish_as_of_today(folder: Path, chain: Chain, state: Mapping[str, Any], se
         stage,
         [_empty(folder, name) for name in state["outputs"]],
         [_empty(folder, name) for name in state["inputs"]],
-        config=chain.deciding(stage, *settings),
+        config=settings_of(run_record(chain)) if stage == "run_record" else chain.deciding(stage, *settings),
         prompts=chain.prompts(stage),
         shared=None,  # as in a workflow, where facts are files of their own
         facts="f" * 32,

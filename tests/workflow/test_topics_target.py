@@ -41,7 +41,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
         row for table in tmp_path.glob("results/dataset/*/data/*.parquet") for row in read_rows(table, schemas.DATASET)
     ]
     assert rows
-    assert all(row["prompt"].endswith("<issue>\n\n</issue>\n\n<code>") for row in rows)
+    assert all(row["prompt"].endswith("<issue>\n\n</issue>\n\n<code>\n") for row in rows)
 
 
 @pytest.mark.slow
@@ -63,4 +63,4 @@ def test_a_threshold_and_a_constant_label_are_one_line_each(tmp_path: Path) -> N
         for name, schema in (("data", schemas.DATASET), ("rows", schemas.ROW_IDS))
     )
     assert {row["id"] for row in places} == good
-    assert all(row["prompt"].endswith("<issue>\nDo it.\n</issue>\n\n<code>") for row in rows)
+    assert all(row["prompt"].endswith("<issue>\nDo it.\n</issue>\n\n<code>\n") for row in rows)

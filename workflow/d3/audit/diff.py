@@ -100,7 +100,8 @@ def read_side(text: str, results: Path) -> Side:
     made = whole.producer(relative)
     if made is None:
         raise InputError("no statement says how this run was made", where=relative, remedy="run the workflow again")
-    run = whole.upstream([made[0]])
+    record = whole.producer(relative.replace(NUMBERS, STAGES["run_record"].outputs[0].path))
+    run = whole.upstream([made[0], *(record[:1] if record else ())])
     stages: dict[str, list[Statement]] = {}
     for path in sorted(run.statements):
         stages.setdefault(_stage(run.statements[path]), []).append(run.statements[path])

@@ -428,6 +428,8 @@ _RECORDS = (
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _RECORDS}
+LISTS_OF_MATCHES = ("contamination", "pair_contamination", "label_contamination")
+"""Stages that list which texts contain tasks of benchmarks."""
 """Every stage by its name."""
 
 

@@ -188,7 +188,7 @@ def _corpus(job: Job, files: Files) -> Row:
 
 
 def _contamination(config: Config, job: Job, files: Files) -> Row:
-    """Return what was removed for which task: different files, pairs and labels."""
+    """Return what was removed for which task, different files, pairs and labels, and how many lists say so."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for path in files.contamination:
         for kind, _, match in matches(job.input(path)):
@@ -198,6 +198,7 @@ def _contamination(config: Config, job: Job, files: Files) -> Row:
         "ngram": settings.ngram,
         "share": settings.share,
         "against": [*config.benchmarks, *(Path(path).name for path in settings.files)],
+        "lists": len(files.contamination),
         "removed": [
             {"benchmark": benchmark, "task": task, **{f"{kind}s": counts[kind] for kind in ("file", "pair", "label")}}
             for (benchmark, task), counts in sorted(found.items())

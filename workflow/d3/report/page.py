@@ -17,14 +17,12 @@ from d3.config.models import Config
 from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
+from d3.pipeline.registry import LISTS_OF_MATCHES
 from d3.report.figures import draw
 from d3.report.numbers import Files, Numbers, collect, percent, said
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SHOWN_LINES = 30
-
-
-LISTS_OF_MATCHES = ("contamination", "pair_contamination", "label_contamination")
 
 
 def run(
@@ -170,7 +168,7 @@ def check(job: FinishedJob) -> Faults:
     numbers = json.loads(texts[".json"])
     if texts[".tsv"] != attrition_table(numbers):
         yield names[".tsv"], "is not the table of the numbers beside it"
-    if job.code != digest_of_modules(code_of("report"))[:SHORT]:
+    if job.code != digest_of_modules(code_of("report", job.config))[:SHORT]:
         job.notes.append((names[".json"], "was counted by other code than this: only the scores are compared"))
     else:
         found = count_again(job, numbers)

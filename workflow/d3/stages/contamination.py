@@ -129,14 +129,14 @@ def _tasks(job: Job, config: Config, tasks: Mapping[str, Path], files: Sequence[
     settings = config.contamination
     found = Tasks(settings.ngram, settings.share or 1.0)
     for name, path in tasks.items():
-        job.input(path)
+        job.input(path, role="tasks")
         if settings.share is not None:
             benchmark = config.benchmarks[name].model_copy(update={"plus_tests": False})
             for task in reader(benchmark.kind).read(path, benchmark):
                 problem = task.instruction if task.problem is None else task.problem
                 found.add(name, task.task_id, problem, task.canonical)
     for path in files:
-        job.input(path)
+        job.input(path, role="tasks")
         if settings.share is not None:
             for line in task_lines(path):
                 found.add(path.name, line.first(("task_id", "id", "name")), line.first(PROBLEM), line.first(SOLUTION))

@@ -12,7 +12,7 @@ from d3.core.file_tree import walk
 from d3.core.ids import FOREIGN, digest_of, file_digest, folder_files
 from d3.core.opt_out import REASON
 from d3.pipeline.pipeline import key_of, own_settings
-from d3.pipeline.registry import STAGES, stage_of_folder
+from d3.pipeline.registry import LISTS_OF_MATCHES, STAGES, stage_of_folder
 from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 
@@ -56,7 +56,7 @@ def check_statement(run: Run, statement: Statement) -> Iterator[Finding]:
     if statement.facts:  # else `check_facts` says that they are lost
         yield from (wrong(what) for what in _facts_differ(statement))
         yield from (wrong(what) for what in _key_differs(statement))
-        yield from (wrong(what) for what in _inputs_missing(statement))
+        yield from (wrong(what) for what in _inputs_missing(run, statement))
     elif "shared" in statement.internal:
         yield wrong("its shared facts are no facts")
 
@@ -77,7 +77,7 @@ def _is_short_of(said: object, digest: str) -> bool:
     return said == digest[:SHORT]
 
 
-def _inputs_missing(statement: Statement) -> Iterator[str]:
+def _inputs_missing(run: Run, statement: Statement) -> Iterator[str]:
     """Yield inputs that a job of the stage cannot do without, and rows that were read out of none."""
     record = STAGES.get(stage_of(statement.outputs[0].path))
     if record is None:
@@ -91,7 +91,12 @@ def _inputs_missing(statement: Statement) -> Iterator[str]:
     others = [item for item in statement.inputs if stage_of(item.path) not in record.reads]
     engine = statement.config.get(record.name, {}).get("engine", {}).get("kind")
     local = engine in ENGINE_KINDS and ENGINE_KINDS[engine].environment is not None
-    if not others and (local or record.trains or (record.over == "evaluation" and record.name != "scores")):
+    tasks = record.over in ("benchmark", "evaluation") and record.name != "scores"
+    compared = record.name in LISTS_OF_MATCHES and any(
+        stage_of(other.outputs[0].path) == "gate" for other in run.statements.values()
+    )
+    named = not compared or any(item.role == "tasks" for item in others)
+    if not named or (not others and (local or record.trains or tasks)):
         yield "names no model and no tasks that it read"
     if statement.dropped.get(REASON) and not any(item.role == OPT_OUT for item in others):
         yield f"dropped rows as {REASON}, but names no opt-out list"
