@@ -157,18 +157,24 @@ def forget(
 
     from d3.audit.forget.forget import forget as remove
     from d3.config.load import load_config
-    from d3.core.paths import REPOSITORY, SNAKEFILE
+    from d3.core.paths import REPOSITORY
     from d3.errors import ToolError
     from d3.operate.run_lock import at_work
     from d3.operate.slurm import SlurmSilentError
     from d3.pipeline.pipeline import Chain
 
-    line = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(SNAKEFILE)]
-    profile = str(REPOSITORY / "profiles" / "default")
-    line += ["--workflow-profile", profile, "--configfile", str(config), "--", *target]
+    line = [
+        "run",
+        "--workflow-profile",
+        str(REPOSITORY / "profiles" / "default"),
+        "--configfile",
+        str(config),
+        "--",
+        *target,
+    ]
 
     def build_again() -> None:
-        if subprocess.run(line, stdout=sys.stderr, check=False).returncode:
+        if subprocess.run([sys.executable, "-m", "d3", *line], stdout=sys.stderr, check=False).returncode:
             raise ToolError("the workflow failed", remedy="fix what it reports above, and run `d3 forget` again")
 
     def is_alone() -> bool:
@@ -181,7 +187,7 @@ def forget(
     report = remove(Chain(load_config(config)), names, rebuild=rebuild, more=search, is_alone=is_alone)
     print(report.text())
     if report.left and not run:
-        print(f"run the workflow, then this command again: {shlex.join(line)}")
+        print(f"run the workflow, then this command again: d3 {shlex.join(line)}")
     return 1 if report.left or report.unmatched else 0
 
 
