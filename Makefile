@@ -148,6 +148,10 @@ endef
 	$(call install,envs/validators.lock)
 	@touch $@
 
+.PHONY: docs
+docs: .venv/.installed  ## build the documentation as a website in build/site; a link that leads nowhere is an error
+	$(VENV)/mkdocs build
+
 .PHONY: locks
 locks:  ## compile envs/*.in into locks again (needs uv: pip install uv)
 	python3 envs/compile.py

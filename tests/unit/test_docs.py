@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3.cli import main
+from d3.pipeline.registry import STAGES
 from helpers.paths import ROOT
 
 README = ROOT / "README.md"
@@ -120,3 +122,26 @@ def test_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "d3", *command], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     (row,) = pq.read_table(tmp_path / "diffs.parquet").to_pylist()
     assert completion == "".join(f"<|diff|>{diff}\n" for diff in row["diffs"])
+
+
+@pytest.mark.slow
+def test_the_website_has_a_page_for_every_stage(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (tmp_path / "stages").iterdir()} == set(STAGES)
+    page = (tmp_path / "stages" / "corpus.html").read_text()
+    assert "max_stars_repo_name" in page
+    assert 'href="contamination.html"' in page
+
+
+@pytest.mark.slow
+def test_a_link_of_the_website_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(ROOT, copied, ignore=shutil.ignore_patterns(".*", "results", "resources", "build", "work", "tests"))
+    page = copied / "docs" / "usage.md"
+    page.write_text(page.read_text() + "\n[lost](#no-such-heading)\n")
+    build = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(build, cwd=copied, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no-such-heading" in done.stderr
