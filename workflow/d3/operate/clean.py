@@ -51,7 +51,8 @@ class Needed:
                 stage = STAGES[work.stage]
                 folder = Path(chain.folder(work.stage))
                 made = {folder / path for path in outputs(chain, stage, work.name)}
-                self.files |= made | {statement_path(work.output), attempts_path(work.output)}
+                self.files |= made | {statement_path(work.output)}
+                self.files |= {attempts_path(work.output), attempts_path(work.output.parent)}
                 if stage.trains:
                     self.files.add(self.work / folder.relative_to(self.results) / work.name)
         # A journal is shared by all configurations of a folder, and what it holds has been paid for.

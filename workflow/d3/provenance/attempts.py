@@ -22,7 +22,7 @@ LONGEST = 500
 
 
 def attempts_path(output: Path) -> Path:
-    """Give the file of the attempts at a job, by its first output."""
+    """Return the file of the attempts at a job, by its first output."""
     relative = Path(os.path.relpath(output))
     parts = [part for part in relative.parts if part != ".."]
     if parts[:1] == ["results"]:
@@ -32,10 +32,14 @@ def attempts_path(output: Path) -> Path:
 
 
 def read_attempts(output: Path) -> list[dict[str, Any]]:
-    """Give the lines of a job's attempts, oldest first; a line cut off by a crash is left out."""
+    """Return the lines of a job's attempts, oldest first; a line cut off by a crash is left out.
+
+    A job that writes a folder of files has them under the folder's name.
+    """
     lines = []
+    file = next((path for path in map(attempts_path, (output, output.parent)) if path.is_file()), None)
     try:
-        text = attempts_path(output).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8") if file else ""
     except OSError:
         return []
     for line in text.splitlines():
