@@ -98,6 +98,10 @@ bench-train: setup  ## a training step against a bare PyTorch loop: CPU-seconds,
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory
 	$(VENV)/python benchmarks/lineage.py $(ARGS)
 
+.PHONY: bench-coverage
+bench-coverage: setup  ## how often the intervals of scores hold the truth: simulated benchmarks of all sizes (ARGS="--runs 1000")
+	$(VENV)/python -P benchmarks/coverage.py $(ARGS)
+
 .PHONY: fuzz-answers
 fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
 	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)

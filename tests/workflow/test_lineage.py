@@ -193,7 +193,7 @@ def test_a_diff_names_the_cause_of_every_changed_number(
     folder, _ = finished_run
     values = tiny_config(tiny_model, run="other")
     values["labels"]["sub_trajectories"] = 1
-    values["scores"] = {"resamples": 100}
+    values["scores"] = {"confidence": 0.9}
     done = run(copy, write_config(tmp_path, values))
     assert done.returncode == 0, done.stdout[-4000:]
     assert "No stage differs." in ask(folder, "diff", "tiny", "tiny")

@@ -51,7 +51,7 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"contamination": {"files": ["tasks.jsonl"]}}, set()),
         ({"generate": {"temperature": 0.8}}, {"generate", "execute", "scores", "report"}),
         ({"execute": {"memory_mb": 512}}, {"gate", "execute", "scores", "report"}),
-        ({"scores": {"resamples": 10}}, {"scores", "report"}),
+        ({"scores": {"confidence": 0.9}}, {"scores", "report"}),
         ({"run": "other"}, {"report", "run_record"}),
     ],
 )

@@ -87,9 +87,7 @@ class Scores(Section):
     k: Annotated[list[Positive], Field(min_length=1)] = [1]
     """Values of k for pass@k (the authors' code: 1, 5, 10)."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Confidence level of the bootstrap intervals over tasks."""
-    resamples: Positive = 2000
-    """Number of bootstrap resamples."""
+    """Confidence level of the intervals over tasks."""
     vacuous: Annotated[bool, Neutral(False)] = False
     """Count, too, the tasks that the benchmark's gate leaves out: those whose tests a constant passes, or
     the reference does not."""

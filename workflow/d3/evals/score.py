@@ -5,21 +5,20 @@ samples drawn without replacement hold one that passes. It is the unbiased estim
 al., "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), section 2.1. A
 benchmark's pass@k is the mean over its tasks.
 
-The interval is a percentile bootstrap: tasks are drawn with replacement. All arms and all k of a
-benchmark use the same draws, so differences between arms are not blurred by them.
+`d3.evals.statistics` describes the interval.
 """
 
 import json
-import random
 from collections import Counter
-from math import comb, floor
+from math import comb, fsum
 from pathlib import Path
 from typing import Any
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.ids import derive_seed, file_digest
+from d3.core.ids import file_digest
 from d3.errors import InputError
+from d3.evals.statistics import mean_interval
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 
@@ -32,8 +31,8 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
     Tasks that the benchmark's gate leaves out count only with `scores.vacuous`.
 
     Keys: `benchmark`, `arm`, `gate` with the checksum of the gate's file and the interpreter, `tasks`,
-    `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`,
-    `resamples`; `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the
+    `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`;
+    `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the
     samples that became a program, and `statuses`; `decontaminated`, by which n-grams the training data was
     decontaminated against the benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order
     with `task_id`, `samples`, `built` and `passed`. All of these are strict; `lenient` counts repaired answers
@@ -80,7 +79,7 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
         if counts[few]["samples"] < max(config.scores.k):
             reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
             raise InputError(reason, where=str(verdicts), remedy="raise generate.samples or lower scores.k")
-        result = scores(config, counts, benchmark)
+        result = scores(config, counts)
         against = config.contamination
         decontaminated = {"ngram": against.ngram, "share": against.share} if against.share is not None else None
         result |= {
@@ -96,20 +95,17 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
         job.file(out).write_text(text, encoding="utf-8")
 
 
-def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> dict[str, Any]:
+def scores(config: Config, counts: dict[str, Counter[str]]) -> dict[str, Any]:
     """Compute pass@k, intervals and counts from what was counted of every task."""
     settings = config.scores
-    draws = random.Random(derive_seed(config.seed, "scores", benchmark))
-    places = [draws.choices(range(len(counts)), k=len(counts)) for _ in range(settings.resamples)]
 
     def intervals(name: str) -> dict[str, dict[str, float]]:
         found = {}
         for k in sorted(set(settings.k)):
             values = [pass_at_k(task["samples"], task[name], k) for task in counts.values()]
-            means = sorted(sum(values[place] for place in drawn) / len(values) for drawn in places)
-            tail = (1 - settings.confidence) / 2
-            low, high = quantile(means, tail), quantile(means, 1 - tail)
-            found[str(k)] = {"value": sum(values) / len(values), "low": low, "high": high}
+            independent = min(task["samples"] for task in counts.values()) // k
+            low, high = mean_interval(values, independent, settings.confidence)
+            found[str(k)] = {"value": fsum(values) / len(values), "low": low, "high": high}
         return found
 
     verdicts: Counter[str] = Counter()
@@ -119,7 +115,6 @@ def scores(config: Config, counts: dict[str, Counter[str]], benchmark: str) -> d
         "tasks": len(counts),
         "samples": sum(task["samples"] for task in counts.values()),
         "confidence": settings.confidence,
-        "resamples": settings.resamples,
         "pass_at_k": intervals("passed"),
         "lenient": {"pass_at_k": intervals("lenient")},
         "verdicts": dict(verdicts),
@@ -140,14 +135,6 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     if not 0 <= passed <= samples or not 0 < k <= samples:
         raise ValueError(f"pass@{k} of {passed} passes in {samples} samples")
     return 1 - comb(samples - passed, k) / comb(samples, k)
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Give the quantile of ordered values, linear between neighbours."""
-    place = share * (len(ordered) - 1)
-    below = floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def check(job: FinishedJob) -> Faults:

@@ -363,7 +363,7 @@ _RECORDS = (
     Stage(
         name="scores",
         module="d3.evals.score",
-        settings=("seed", "scores", "generate.samples", "contamination.ngram", "contamination.share"),
+        settings=("scores", "generate.samples", "contamination.ngram", "contamination.share"),
         upstream=("gate", "execute"),
         over="evaluation",
         looks_up=("generate",),
