@@ -134,6 +134,28 @@ def diff(
     print(found.as_json() if json_ else as_text(found))
 
 
+def compare(
+    one: Annotated[Path, "per-sample JSONL of an arm"],
+    other: Annotated[Path, "that of the other arm, on the same tasks"],
+    /,
+    *,
+    task: Annotated[str, "field that names the task; default: task_id, doc_id, ..."] = "",
+    outcome: Annotated[str, "field of the outcome; default: passed, verdict, the first metric of lm_eval, ..."] = "",
+    json_: bool = False,
+) -> None:
+    """Compare two arms task by task from per-sample files, also those of `lm_eval --log_samples`.
+
+    Example: d3 compare samples_before.jsonl samples_after.jsonl
+    """
+    import json
+
+    from d3.evals.compare import compare as paired
+    from d3.evals.compare import read_outcomes, text_of
+
+    found = paired(*(read_outcomes(path, outcome, task) for path in (one, other)))
+    print(json.dumps(found._asdict(), indent=1) if json_ else text_of(found, one.name, other.name))
+
+
 def forget(
     names: Annotated[Sequence[str], "OWNER/NAME or its address, a user, or the id or hexsha of a file"],
     /,

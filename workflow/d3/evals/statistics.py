@@ -82,7 +82,7 @@ def sign_flip_test(differences: Sequence[int]) -> float:
     observed, whole = abs(sum(differences)), sum(sizes)
     counts = reduce(_convolve, sizes, {0: 1})
     extreme = sum(count for total, count in counts.items() if abs(whole - 2 * total) >= observed)
-    return extreme / 2 ** len(sizes)
+    return extreme / (1 << len(sizes))
 
 
 def smallest_detectable(tasks: int, discordant: float, confidence: float = 0.95, power: float = 0.8) -> float:

@@ -37,7 +37,8 @@ def read_attempts(output: Path) -> list[dict[str, Any]]:
     A job that writes a folder of files has them under the folder's name.
     """
     lines = []
-    file = next((path for path in map(attempts_path, (output, output.parent)) if path.is_file()), None)
+    named = [output, output.parent] if output.parent.name else [output]
+    file = next((path for path in map(attempts_path, named) if path.is_file()), None)
     try:
         text = file.read_text(encoding="utf-8") if file else ""
     except OSError:
