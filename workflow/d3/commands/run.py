@@ -146,7 +146,7 @@ def why(
 
     Reasons are settings, prompts, modules, packages, images and inputs.
 
-    Example: d3 why results/runs/demo/report.html --config config/config.yaml
+    Example: d3 why results/runs/demo/report.html --config config/demo.yaml
     """
     from d3.core.printable import printable
     from d3.pipeline.why import elsewhere, explain, job_states
@@ -222,7 +222,7 @@ def clean(
 
 
 def config(
-    config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
+    config: "Config", *, write: Annotated[bool, "write the default configuration, its table and the schema"] = False
 ) -> None:
     """Check a configuration and print it with all defaults.
 
