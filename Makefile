@@ -18,7 +18,13 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: setup
-setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
+setup: .sizes .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
+	@[ "$(MAKECMDGOALS)" != setup ] || echo 'd3 on PATH: export PATH="$(CURDIR)/$(VENV):$$PATH"'
+
+.PHONY: .sizes
+.sizes:
+	@[ -e .venv/.installed ] && [ -e .venv-dolma/.installed ] || \
+		echo "installing the environments: 2.5 GB on disk, more with CUDA; some minutes, as long as the download takes"
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
@@ -26,7 +32,7 @@ demo: setup  ## build a small dataset from real files, train, evaluate, report
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo
-	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
+	@echo "The report: file://$(CURDIR)/results/runs/demo/report.html"
 
 .PHONY: check style check-upper check-lower
 check: .venv/.installed  ## for every change: format, lint, types and the quick unit tests

@@ -407,13 +407,20 @@ def _key(numbers: Numbers) -> Iterator[Row]:
 KEY_COLUMNS = ("number", "value", "interval")
 
 
-def key_numbers(numbers: Path) -> str:
-    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
-    values = read_json(numbers)
+def read_numbers(path: Path) -> Numbers:
+    """Return the values of a `numbers.json`; raise InputError for another file."""
+    values = read_json(path)
     if not isinstance(values, dict) or not {"key", "run", "seed", "demo"} <= set(values):
         remedy = "give results/runs/NAME/numbers.json"
-        raise InputError("must be the numbers of a run", where=str(numbers), remedy=remedy)
+        raise InputError("must be the numbers of a run", where=str(path), remedy=remedy)
+    return values
+
+
+def key_numbers(numbers: Path) -> str:
+    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
     import pandas
+
+    values = read_numbers(numbers)
 
     table = pandas.DataFrame([(str(row["label"]), *said(row)) for row in values["key"]], columns=list(KEY_COLUMNS))
     label, value, note = (table[column].astype(str) for column in KEY_COLUMNS)
