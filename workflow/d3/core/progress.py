@@ -32,7 +32,7 @@ class Progress:
         total: int | None,
         unit: str = "rows",
         *,
-        every: float = 10.0,
+        every: float = 30.0,
         stream: TextIO | None = None,
         done: int = 0,
     ) -> None:
