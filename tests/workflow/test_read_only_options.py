@@ -39,7 +39,7 @@ def test_the_driver_knows_that_an_option_runs_nothing(option: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one result."""
     place = tmp_path_factory.mktemp("run")
-    snakemake(place, "--cores", "1", "--", "results/runs/demo/run.json")
+    snakemake(place, "--cores", "1", "--", "results/runs/d3/run.json")
     return place
 
 
@@ -59,5 +59,5 @@ def test_a_read_only_option_ends_with_0(folder: Path, option: str) -> None:
 
 @pytest.mark.snakemake
 def test_the_summary_shows_what_is_there(folder: Path) -> None:
-    line = next(line for line in snakemake(folder, "--summary").splitlines() if "runs/demo/run.json" in line)
+    line = next(line for line in snakemake(folder, "--summary").splitlines() if "runs/d3/run.json" in line)
     assert line.endswith("\tok\tno update")

@@ -9,7 +9,7 @@ from helpers.paths import ROOT, SNAKEMAKE
 def rulegraph() -> str:
     """Return the rule graph as a Mermaid picture with rule names and no colours."""
     answer = subprocess.run(
-        [str(SNAKEMAKE), "--configfile", "config/config.yaml", "--rulegraph", "mermaid-js"],
+        [str(SNAKEMAKE), "--configfile", "config/demo.yaml", "--rulegraph", "mermaid-js"],
         capture_output=True,
         text=True,
         check=True,

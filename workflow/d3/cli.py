@@ -168,7 +168,9 @@ def _attempt(name: str, values: Mapping[str, Any]) -> Iterator[None]:
     if outputs is None or "D3_RUN" not in os.environ:
         yield
         return
+    from d3.core.progress import announce
     from d3.provenance.attempts import attempt
 
+    announce(f"{name}: started")  # before libraries are loaded, which takes seconds
     with attempt(name, outputs[0] if isinstance(outputs, list) else outputs):
         yield

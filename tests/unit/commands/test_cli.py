@@ -39,7 +39,7 @@ def test_help_shows_every_command_once_in_its_group() -> None:
     for line in help_text().splitlines():
         if re.fullmatch(r"\w+:", line):
             group = line[:-1]
-        elif line.startswith("  ") and group:
+        elif re.match(r"  \w", line) and group:
             name, text = line.split(maxsplit=1)
             assert len(text) > 20
             shown[name] = group
@@ -73,6 +73,27 @@ def test_options_are_those_of_the_group(name: str) -> None:
     assert ("--directory PATH" in options) == (command.group != "Stages")
     assert "--debug" in options
     assert f"example:\n  d3 {name}" in options
+
+
+@pytest.mark.parametrize("columns", [72, 80])
+def test_help_fits_a_narrow_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    texts = {"": help_text(), **{name: parser_of(commands()[name]).format_help() for name in parsed()}}
+    wide = {name: line for name, text in texts.items() for line in text.splitlines() if len(line) > columns}
+    assert wide == {}
+
+
+def test_an_example_that_is_broken_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = parser_of(commands()["report"]).format_help()
+    example = text.partition("example:\n")[2]
+    assert shlex.split(example.replace("\\\n", " "))[:2] == ["d3", "report"]
+    assert example.rstrip().count("\n") == example.count(" \\\n") > 2
+
+
+def test_reading_commands_print_json() -> None:
+    names = ("status", "plan", "why", "where", "verify", "trace", "doctor", "numbers", "clean", "diff")
+    assert [name for name in names if "--json" not in parser_of(commands()[name]).format_help()] == []
 
 
 def test_help_of_verify_ends_with_what_it_does_not_cover() -> None:

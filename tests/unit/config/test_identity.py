@@ -60,7 +60,7 @@ def test_applied_twice_it_changes_nothing() -> None:
     assert deciding(once) == once
     assert "prompt" not in once["grades"]
     assert once["grades"]["engine"] == {
-        "kind": "transformers", "model": "embedded", "dtype": "float32", "tensor_parallel": 1, "max_length": 2048,
+        "kind": "transformers", "model": "embedded", "dtype": "float32", "tensor_parallel": 1, "max_length": 8192,
         "batch": 8,
     }  # fmt: skip
 

@@ -130,7 +130,7 @@ def test_all_faults_are_told_at_once_and_long_values_are_cut() -> None:
     ("values", "words"),
     [
         ({"scores": {"k": [1, 5]}}, "pass@5 but generate.samples is 1"),
-        ({"corpus": {"min_lines": 70}}, "corpus.min_lines is larger than corpus.max_lines"),
+        ({"corpus": {"min_lines": 70, "max_lines": 60}}, "corpus.min_lines is larger than corpus.max_lines"),
         (
             {"grades": {"engine": {"tensor_parallel": 2}}},
             "grades.engine: kind: transformers does not support tensor_parallel (got 2, expected 1)",

@@ -27,6 +27,7 @@ from d3.operate.plan_table import hours, plan_table, size
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.why import JobState
 from d3.provenance.statement import STATEMENT_TYPE, settings_digest
+from helpers.demo import DEMO, over_demo
 from helpers.paths import ROOT
 
 FACTOR = 1.5
@@ -67,7 +68,7 @@ LATER = {"contamination", "pair_contamination", "label_contamination", "gate", "
 
 
 def chain_of(run: Run) -> Chain:
-    return Chain(parse_config(run["config"]))
+    return Chain(parse_config(over_demo(run["config"])))
 
 
 def really(run: Run) -> dict[str, float]:
@@ -173,7 +174,7 @@ def test_times_of_another_model_are_not_taken(runs: dict[str, Run], tmp_path: Pa
 
 
 def test_the_demo_without_any_measurement(runs: dict[str, Run]) -> None:
-    found = plan(Chain(Config()))
+    found = plan(Chain(DEMO))
     # 568 CPU-seconds and 162 rows of the dataset: the README's figures of the demo.
     assert off(found.total("cpu_hours") * 3600, 568) < FACTOR
     stages = {stage.stage: stage for stage in found.stages}

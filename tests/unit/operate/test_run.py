@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from d3.operate.events import RunState
 from d3.operate.failures import screen
 from d3.operate.run_lock import LOCK, run_lock
 from d3.operate.slurm import SlurmSilentError
-from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
+from d3.operate.snakemake_arguments import complete, executor, run_name, runs_nothing, working_folder
 from d3.operate.snakemake_process import EventWriter, listen
 from d3.operate.watchdog import Head, Options
 from helpers.crash_drill import kill_tree
@@ -376,7 +377,7 @@ def test_the_same_command_resumes_after_the_whole_tree_was_killed(tmp_path: Path
 
 def test_the_demo_is_started_by_what_resumes() -> None:
     lines = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert ".venv/bin/d3 run --configfile config/config.yaml\n" in lines
+    assert ".venv/bin/d3 run --configfile config/demo.yaml --quiet rules host progress\n" in lines
     assert "snakemake" not in lines
 
 
@@ -505,3 +506,36 @@ def test_a_configuration_is_named_as_for_every_other_command(tmp_path: Path, mon
 def test_the_watchdog_is_more_patient_than_the_plugin() -> None:
     assert Options().forgotten > 180 + 300
     assert Options().stuck > watchdog.WATCH_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "d3"),
+        (["--configfile", "mine.yaml"], "mine"),
+        (["--configfile=mine.yaml", "--config", "run=other", "seed=2"], "other"),
+        (["--configfile", "broken.yaml"], "d3"),
+        (["--configfile", "none.yaml"], "d3"),
+    ],
+)
+def test_the_run_that_arguments_name(
+    words: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("run: mine\n")
+    Path("broken.yaml").write_text("run: [\n")
+    assert run_name(words) == name
+
+
+def test_a_run_ends_with_its_report_and_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "äöü and space"
+    report = folder / "results" / "runs" / "mine" / "report.html"
+    assert run.where_the_report_is(folder, ["--config", "run=mine"]) == []
+    report.parent.mkdir(parents=True)
+    report.touch()
+    lines = run.where_the_report_is(folder, ["--config", "run=mine"])
+    assert report.as_uri() in lines[1]
+    assert " " not in lines[1].split(":", 1)[1].strip()
+    assert shlex.split(lines[2].split(":", 1)[1])[0] == "scp"
+    assert shlex.split(lines[3].split(":", 1)[1]) == ["d3", "numbers", str(report.with_name("numbers.json"))]
+    assert run.where_the_report_is(folder, ["--config", "run=other"]) == []

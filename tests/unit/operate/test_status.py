@@ -271,11 +271,13 @@ def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureF
 def test_progress_lines_are_read_as_they_are_written(total: int | None) -> None:
     stream = io.StringIO()
     progress = Progress("pairs a: b", total, "files", every=0, stream=stream)
-    progress.advance(10)
-    found = logs.last_progress(stream.getvalue().splitlines())
-    assert found is not None
-    assert (found.done, found.total, found.unit) == (10, total, "files")
-    assert (found.eta is not None) == (total is not None)
+    for batch in (1, 2, 3):
+        progress.advance(10)
+        found = logs.last_progress(stream.getvalue().splitlines())
+        assert found is not None
+        assert (found.done, found.total, found.unit) == (10 * batch, total, "files")
+        # the first two batches tell nothing of the pace
+        assert (found.eta is not None) == (total is not None and batch > 2)
 
 
 def test_the_reason_is_ours_before_pythons_before_the_systems() -> None:

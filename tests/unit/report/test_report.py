@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3.config.load import parse_config
-from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.printable import printable
@@ -28,6 +27,7 @@ from d3.pipeline.job import Job
 from d3.report import numbers as numbers_of
 from d3.report.page import attrition_table, excerpt, render, run
 from d3.report.results import sign_test
+from helpers.demo import over_demo
 
 ARMS = ("baseline", "d3")
 NASTY = "</pre><script>alert(1)</script> & \u202eevil $x$ \x07"
@@ -90,7 +90,7 @@ class Made:
         self.draw = random.Random(7)
         self.folder.mkdir(exist_ok=True)
         self.config = config or parse_config(
-            {"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}}
+            over_demo({"benchmarks": {"humaneval": {"tasks": max(tasks, 1)}}, "grades": {"threshold": 1}})
         )
         self.solved = {"baseline": 1, "d3": 3} if solved is None else solved
         self.paths = {name: [] for name in ("corpus", "rejected", "grades", "diffs", "labels", "dataset", "tokens")}
@@ -600,17 +600,16 @@ def test_the_sign_test_is_exact():
 def test_a_demo_says_so_and_a_full_run_does_not(made, result):
     sentence = "these numbers test the machinery, they are no result"
     assert sentence in result.html
-    assert "only the first 8 tasks of 164" in result.html
+    assert "benchmarks.humaneval.tasks is 8 (full size: no limit)" in result.html
     full = parse_config(
         {
-            "corpus": {"sample": None},
+            "source": {"shards": ["a.parquet"]},
             "grades": {"engine": {"model": "/models/judge"}},
             "labels": {"engine": {"model": "/models/writer"}},
             "model": {"path": "/models/base"},
-            "benchmarks": {"humaneval": {"tasks": None}},
         }
     )
-    demo = numbers_of.demo_reasons(full, result.numbers["benchmarks"])
+    demo = numbers_of.limits_of_run(full, result.numbers["benchmarks"])
     assert demo == []
     assert sentence not in render({**result.numbers, "demo": demo})
 
@@ -732,12 +731,8 @@ def test_long_texts_are_cut():
     assert excerpt("x" * 500) == "x" * 199 + "…"
 
 
-def test_the_default_configuration_is_a_demo():
-    assert numbers_of.demo_reasons(Config(), [])
-
-
-@pytest.mark.parametrize(("asked", "done", "limited"), [(8, 8, True), (164, 164, False), (500, 164, False)])
+@pytest.mark.parametrize(("asked", "done", "limited"), [(8, 8, True), (500, 164, False), (None, 164, False)])
 def test_a_benchmark_is_limited_only_if_tasks_are_left_out(asked, done, limited):
     config = parse_config({"benchmarks": {"humaneval": {"tasks": asked}}})
-    reasons = numbers_of.demo_reasons(config, [{"benchmark": "humaneval", "tasks": done}])
-    assert any("only the first" in reason for reason in reasons) == limited
+    limits = numbers_of.limits_of_run(config, [{"benchmark": "humaneval", "tasks": done}])
+    assert any(limit.key == "benchmarks.humaneval.tasks" for limit in limits) == limited

@@ -144,8 +144,8 @@ def test_functions_that_say_too_little_or_are_no_plain_functions(function: str) 
 def test_long_docstrings_become_one_line_and_long_functions_are_left() -> None:
     body = "".join(f"    x = {number}\n" for number in range(5))
     program = f'def area(side):\n    """Give the\n       area of it.\n\n    More.\n    """\n{body}'
-    assert [pair["instruction"] for pair in pairs_of(program, "f", Pairs())] == ["Give the area of it."]
-    assert len(texts(program, max_lines=6)["area"].split("\n")) == 6
+    assert [pair["instruction"] for pair in pairs_of(program, "f", Pairs(min_words=4))] == ["Give the area of it."]
+    assert len(texts(program, max_lines=6, min_words=4)["area"].split("\n")) == 6
     assert texts(program, max_lines=5) == {}
 
 

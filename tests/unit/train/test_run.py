@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from d3.config.load import parse_config
-from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id, file_digest
@@ -29,6 +28,7 @@ from d3.train.sequences import Sequences
 from d3.train.sft_data import Encoded, Encoder
 from d3.train.token_shards import TokenShards
 from helpers.corpus_tables import write_rows
+from helpers.demo import DEMO
 from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
 
@@ -350,7 +350,7 @@ def test_tokens_of_another_tokenizer_are_refused(model: Path, shard: Path, tmp_p
     notes = json.loads(shard.with_suffix(".json").read_bytes())
     other.with_suffix(".json").write_text(json.dumps(notes | {"tokenizer_sha256": "0" * 64}))
     with pytest.raises(InputError, match="another tokenizer"):
-        midtrain.run(Config(), [other], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        midtrain.run(DEMO, [other], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_sequences_longer_than_the_model_takes_are_refused(model: Path, shard: Path, tmp_path: Path) -> None:
@@ -372,14 +372,14 @@ def test_weights_that_cannot_be_read_are_named(model: Path, shard: Path, tmp_pat
 def test_no_row_left_is_an_error_that_says_why(model: Path, tmp_path: Path) -> None:
     data = write_examples(tmp_path / "rows.parquet", [("a", "b"), ("same", "same")])
     with pytest.raises(InputError, match=r"no row left .*prompt_mismatch"):
-        sft.run(Config(), [data], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        sft.run(DEMO, [data], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_a_missing_model_or_shard_is_one_line(model: Path, shard: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="download it first"):
-        midtrain.run(Config(), [shard], tmp_path / "model", model="nobody/nothing", work=tmp_path / "work")
+        midtrain.run(DEMO, [shard], tmp_path / "model", model="nobody/nothing", work=tmp_path / "work")
     with pytest.raises(D3Error, match="no such file"):
-        midtrain.run(Config(), [tmp_path / "no.npy"], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        midtrain.run(DEMO, [tmp_path / "no.npy"], tmp_path / "model", model=str(model), work=tmp_path / "work")
 
 
 def test_a_work_folder_has_one_master(tmp_path: Path, monkeypatch: Any) -> None:

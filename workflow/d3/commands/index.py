@@ -1,5 +1,7 @@
 """Which commands there are: their groups, names and functions, and the text of `d3 --help`."""
 
+import shutil
+import textwrap
 from typing import NamedTuple
 
 from d3.commands.heads import Head, functions, read_head
@@ -58,8 +60,14 @@ def help_text() -> str:
     """Return the text of `d3 --help`."""
     known = commands().values()
     width = max(len(command.name) for command in known)
+    columns = max(60, shutil.get_terminal_size().columns - 1)
     lines = [USAGE]
     for group in dict.fromkeys(command.group for command in known):
         lines += ["", f"{group}:"]
-        lines += [f"  {item.name:{width}}  {item.head.summary}" for item in known if item.group == group]
+        for item in known:
+            if item.group == group:
+                head = f"  {item.name:{width}}  "
+                lines += textwrap.wrap(
+                    item.head.summary, columns, initial_indent=head, subsequent_indent=" " * len(head)
+                )
     return "\n".join(lines)

@@ -18,6 +18,7 @@ keyword or builtin of Python, is dropped. Help comes from `Annotated[TYPE, "help
 
 import argparse
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
@@ -43,6 +44,36 @@ def is_raw(head: Head) -> bool:
     return any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in head.signature.parameters.values())
 
 
+class _Wrapped(argparse.RawDescriptionHelpFormatter):
+    """Fills paragraphs to the width of the terminal; indented lines, such as those of a list, stay lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks: list[list[str]] = []
+        for line in text.split("\n"):
+            if line and blocks and blocks[-1][-1] and not line.startswith(" ") and not blocks[-1][-1].endswith(":"):
+                blocks[-1].append(line)
+            else:
+                blocks.append([line])
+        return "\n".join(indent + wrapped(" ".join(block), width) for block in blocks)
+
+
+def wrapped(line: str, width: int) -> str:
+    """Return a line as lines of at most `width` columns; a command line that is broken can still be copied."""
+    if len(line) <= width:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    command = line.strip().startswith("d3 ")
+    lines = textwrap.wrap(
+        line.strip(),
+        width - 2 * command,
+        initial_indent=indent,
+        subsequent_indent=indent + "    " * bool(indent),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return (" \\\n" if command else "\n").join(lines)
+
+
 class CommandParser(argparse.ArgumentParser):
     """The parser of one command. Values that are not on the command line are absent from its result."""
 
@@ -52,7 +83,7 @@ class CommandParser(argparse.ArgumentParser):
             prog=f"d3 {name}",
             description=head.description,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Wrapped,
             allow_abbrev=False,
             argument_default=SUPPRESSED,
         )
@@ -68,7 +99,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _add_config(self) -> None:
         group = self.add_argument_group("configuration")
-        group.add_argument("--config", metavar="PATH", help="configuration file (default: the demo's)")
+        group.add_argument("--config", metavar="PATH", help="configuration file (default: config/config.yaml)")
         group.add_argument(
             "--set", action="append", metavar="KEY=VALUE", help="override one setting, such as diffs.samples=2"
         )

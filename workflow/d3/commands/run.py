@@ -141,24 +141,32 @@ def why(
     config: "Config",
     *,
     paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
+    json_: bool = False,
 ) -> None:
     """Explain whether a run would build files again, and why.
 
     Reasons are settings, prompts, modules, packages, images and inputs.
 
-    Example: d3 why results/runs/demo/report.html --config config/config.yaml
+    Example: d3 why results/runs/demo/report.html --config config/demo.yaml
     """
+    import json
+
     from d3.core.printable import printable
     from d3.pipeline.why import elsewhere, explain, job_states
     from d3.provenance.digest_cache import read_everything
 
     if paranoid:
         read_everything()
+    found = []
     for name in files:
         lines = elsewhere(config, name)
         if lines is None:
             lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
-        print("\n".join(map(printable, lines)))
+        found.append({"file": name, "verdict": lines[0], "reasons": [line.strip() for line in lines[1:]]})
+        if not json_:
+            print("\n".join(map(printable, lines)))
+    if json_:
+        print(json.dumps(found, indent=1))
 
 
 def where(
@@ -166,6 +174,7 @@ def where(
     /,
     *,
     config: "Config",
+    json_: bool = False,
 ) -> int:
     """Print where the files of a run are: a line per file of some stages, or a line per stage.
 
@@ -173,16 +182,22 @@ def where(
 
     Example: d3 where dataset --config mine.yaml
     """
+    import json
     import sys
+    from dataclasses import asdict
 
-    from d3.operate.run_files import files_of, stage_table
+    from d3.operate.run_files import files_of, stage_files
     from d3.pipeline.pipeline import Chain
 
     if not stages:
-        print("\n".join(stage_table(Chain(config))))
+        rows = list(stage_files(Chain(config)))
+        print(json.dumps([asdict(row) for row in rows], indent=1) if json_ else "\n".join(map(str, rows)))
         return 0
     found = files_of(Chain(config), stages)
-    print(*found, sep="\n")
+    if json_:
+        print(json.dumps([{"path": str(path), "made": path.exists()} for path in found], indent=1))
+    else:
+        print(*found, sep="\n")
     lacking = sum(not path.exists() for path in found)
     if lacking:
         print(f"d3 where: {lacking} of {len(found)} are not made yet", file=sys.stderr)
@@ -194,6 +209,7 @@ def clean(
     config: Annotated[Sequence[Path], "configurations whose files are kept"],
     dry_run: Annotated[bool, "list only (default)"] = False,
     delete: Annotated[bool, "remove what is listed"] = False,
+    json_: bool = False,
 ) -> None:
     """List what none of some configurations makes, with sizes, or remove it.
 
@@ -202,6 +218,8 @@ def clean(
 
     Example: d3 clean --config mine.yaml other.yaml --delete
     """
+    import json
+
     from d3.config.load import load_config
     from d3.errors import ConfigError, D3Error
     from d3.operate import clean as unused
@@ -216,13 +234,16 @@ def clean(
     found = unused.find_unused([Chain(load_config(path)) for path in config], alone=not worker)
     if delete:
         unused.delete(found)
+    if json_:
+        print(json.dumps([{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found], indent=1))
+        return
     print("\n".join(unused.unused_lines(found, deleted=delete)))
     if found and not delete:
         print("--delete removes them")
 
 
 def config(
-    config: "Config", *, write: Annotated[bool, "write the demo's configuration, its table and the schema"] = False
+    config: "Config", *, write: Annotated[bool, "write the default configuration, its table and the schema"] = False
 ) -> None:
     """Check a configuration and print it with all defaults.
 
@@ -240,14 +261,20 @@ def config(
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
 
 
-def numbers(file: Annotated[Path, "the file numbers.json of a run"], /) -> None:
+def numbers(file: Annotated[Path, "the file numbers.json of a run"], /, *, json_: bool = False) -> None:
     """Print the table of a run's key numbers.
 
     Example: d3 numbers results/runs/demo/numbers.json
     """
-    from d3.report.numbers import key_numbers
+    import json
 
-    print(key_numbers(file))
+    from d3.report.numbers import key_numbers, read_numbers
+
+    if json_:
+        values = read_numbers(file)
+        print(json.dumps({name: values[name] for name in ("run", "seed", "demo", "key")}, indent=1))
+    else:
+        print(key_numbers(file))
 
 
 def topics_cost(config: "Config", *, labels: Sequence[Path], model: str, journal: Path | None = None) -> None:

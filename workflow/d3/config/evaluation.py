@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from d3.config.engine import Engine
-from d3.config.fields import EMBEDDED, ModelName, Neutral, Positive, PositiveFloat, Section
+from d3.config.fields import EMBEDDED, MAXIMUM, ModelName, Neutral, Positive, PositiveFloat, Section
 from d3.core.paths import PACKAGE
 
 BENCHMARKS = "d3.evals.benchmarks"
@@ -47,31 +47,31 @@ class Benchmark(Section):
     text_tests: Annotated[bool, Neutral(False)] = False
     """Take the extended tests from the text that EvalPlus publishes on Hugging Face and as OriginFmt, whose
     comparison lets wrong answers pass, where the file is not EvalPlus' own JSON."""
-    tasks: Positive | None = 8
+    tasks: Annotated[Positive | None, MAXIMUM] = None
     """Number of tasks, from the first; null takes all."""
 
 
 class Generate(Section):
     """Sampling of solutions."""
 
-    engine: Engine = Engine(max_length=1024, batch=8)
+    engine: Engine = Engine()
     """What runs the trained models; its `model` and `revision` are ignored."""
-    samples: Positive = 1
+    samples: Annotated[Positive, MAXIMUM] = 1
     """Solutions per task; must be at least the largest value of `scores.k`."""
     temperature: Annotated[float, Field(ge=0)] = 0.2
     """Sampling temperature [authors' code]."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling [authors' code]."""
-    max_tokens: Positive = 160
-    """Maximum number of new tokens (the authors' code allows 2,000)."""
+    max_tokens: Annotated[Positive, MAXIMUM] = 2000
+    """Maximum number of new tokens [authors' code]."""
 
 
 class Execute(Section):
     """Execution of the generated programs in a bubblewrap sandbox."""
 
-    timeout_seconds: PositiveFloat = 5
+    timeout_seconds: Annotated[PositiveFloat, MAXIMUM] = 5
     """Wall-time limit of one program with its tests [authors' code]."""
-    memory_mb: Positive = 1024
+    memory_mb: Annotated[Positive, MAXIMUM] = 4096
     """Address-space limit of one program."""
     processes: Annotated[int, Field(ge=0, le=8), Neutral(0)] = 0
     """Whether programs may start processes (`multiprocessing`); 0: those that need them are `unsupported`."""

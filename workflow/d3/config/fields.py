@@ -4,7 +4,7 @@ import os.path
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _no_switch(value: Any) -> Any:
@@ -34,6 +34,20 @@ class Decides:
     `path`: what it names decides, however the path to it is spelled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Marks a setting that can make a run smaller than full size; full size is the default of `Config`.
+
+    `d3.config.limits` compares a run with it, and the report shows every limit in effect.
+    """
+
+    by: Literal["maximum", "minimum", "stand_in"]
+    """`maximum`: a lower value leaves something out; `minimum`: a higher one does; `stand_in`: `value` stands
+    for something small that comes with the pipeline, such as its embedded model."""
+    value: Any = None
+    """The value of a stand-in."""
+
+
 Value = TypeVar("Value")
 Machine = Annotated[Value, Decides("nothing")]
 """A setting that belongs to the machine: it decides no row."""
@@ -54,6 +68,10 @@ Address = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")]
 SERVER_ACCESS = Decides("nothing")
 """How a server is reached: the same model may move to another machine."""
 EMBEDDED = "embedded"
+EMBEDDED_SOURCE = "python-standard-library"
+MAXIMUM = Limits("maximum")
+MINIMUM = Limits("minimum")
+SMALL_MODEL = Limits("stand_in", EMBEDDED)
 
 
 class Section(BaseModel):
@@ -62,3 +80,24 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_other_defaults(cls, values: Any) -> Any:
+        """Keep the defaults of the keys that a nested section does not set, where they differ from its class's."""
+        if not isinstance(values, dict):
+            return values
+        filled = dict(values)
+        for name, field in cls.model_fields.items():
+            if isinstance(field.default, Section) and isinstance(values.get(name), dict):
+                filled[name] = _over(field.default.model_dump(mode="json", exclude_unset=True), values[name])
+        return filled
+
+
+def _over(defaults: dict[str, Any], values: dict[Any, Any]) -> dict[Any, Any]:
+    """Return nested values with the defaults of the keys that are absent."""
+    merged: dict[Any, Any] = {**defaults, **values}
+    for name in defaults.keys() & values.keys():
+        if isinstance(defaults[name], dict) and isinstance(values[name], dict):
+            merged[name] = _over(defaults[name], values[name])
+    return merged

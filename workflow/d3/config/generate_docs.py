@@ -1,4 +1,4 @@
-"""Generate the files made from the configuration's models: the demo's config, its reference, the schema.
+"""Generate the files made from the configuration's models: the defaults, their reference, the schema.
 
 `python -m d3 config --write` writes them; a test fails with the difference when one is out of date.
 """
@@ -17,28 +17,44 @@ from d3.core.paths import IMPORT_ROOT, REPOSITORY
 from d3.core.tables import written_whole
 
 YAML_HEADER = """\
-# The demo: small enough for two cores, runs anywhere. These are also the defaults of every key.
-# Copy and edit it: unknown keys and invalid values are rejected before any job starts.
+# The default of every key: a run of full size, limited by nothing.
+# A file of your own needs only the keys that differ; demo.yaml is a small run.
 """
 README_HEADER = """\
 # Configuration
 
 A configuration decides what a run computes. What only concerns the machine (threads, memory, partitions, accounts)
-belongs to a [profile](../profiles/README.md). [`config.yaml`](config.yaml) is the demo and holds the default of every
-key, [`d3.yaml`](d3.yaml) is the paper's scale. [`prompts/`](prompts) holds Jinja templates, and
-[`versions.tsv`](versions.tsv) the version, checksum, license and source of every embedded input.
+belongs to a [profile](../profiles/README.md). A file needs only the keys that differ from the defaults, and a key that
+is unknown or has an invalid value is rejected before any job starts.
+
+| file | what it is |
+|---|---|
+| [`config.yaml`](config.yaml) | the default of every key: a run of full size |
+| [`demo.yaml`](demo.yaml) | the demo: all limits that make a run small |
+| [`d3.yaml`](d3.yaml) | the paper's scale, on a SLURM cluster |
+| [`examples/own-files.yaml`](examples/own-files.yaml) | a folder of your own Python files |
+| [`examples/vllm-node.yaml`](examples/vllm-node.yaml) | one machine with a GPU, vLLM in the jobs |
+| [`examples/server.yaml`](examples/server.yaml) | a server with `/v1/completions`, such as `vllm serve` |
+| [`examples/replay.yaml`](examples/replay.yaml) | no model: the responses of an earlier run |
+| [`examples/ablations.yaml`](examples/ablations.yaml) | no grades, no linter, no instructions |
+| [`prompts/`](prompts) | Jinja templates |
+| [`versions.tsv`](versions.tsv) | version, checksum, license and source of every embedded input |
+
+The report names every limit in effect: each setting that leaves out more than its default does, and each embedded
+input.
 
 ## Order of precedence
 
 Later sources override earlier ones, key by key; a list is replaced as a whole.
 
 1. The defaults below.
-2. The profile: its `configfile:` and `config:` entries, if it has any (those of this repository have none).
-3. `--configfile FILE ...`, from left to right. It replaces the profile's `configfile:` entry.
-4. `--config 'corpus={sample: 10}'`. It replaces the profile's `config:` entry.
+2. What follows from your own inputs: `tokens` from `model`, `source.name` from `source.shards`.
+3. The profile: its `configfile:` and `config:` entries, if it has any (those of this repository have none).
+4. `--configfile FILE ...`, from left to right. It replaces the profile's `configfile:` entry.
+5. `--config 'corpus={sample: 10}'`. It replaces the profile's `config:` entry.
+6. `--set corpus.sample=10` of commands such as `d3 plan`, which read one file with `--config FILE`.
 
-Commands such as `d3 plan` read one file with `--config FILE`, overridden by `--set corpus.sample=10`. `d3 config`
-validates a file and prints it with all defaults.
+`d3 config --config FILE` validates a file and prints it with all defaults.
 
 ## Keys
 

@@ -11,11 +11,34 @@ from pydantic import BaseModel, ValidationError
 from d3.config.models import Config
 from d3.errors import ConfigError
 
+OWN_SOURCE = "own-files"
+"""Name of a dataset of the user's own shards that was given none."""
+
 
 def parse_config(values: Any, where: str = "config") -> Config:
     """Check a nested dict; raises ConfigError with the key's path, what was given and what is allowed."""
     if not isinstance(values, dict):
         raise ConfigError("must be a mapping of sections", where=where, remedy="config/README.md lists them")
+    return _validated(with_own_inputs(values), where)
+
+
+def with_own_inputs(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with what follows from its own inputs where that is not set itself.
+
+    The tokenizer is that of the model. Own shards have a name of their own, not that of the embedded ones.
+    """
+    model, tokens, source = (values.get(name, {}) for name in ("model", "tokens", "source"))
+    if not all(isinstance(section, dict) for section in (model, tokens, source)):
+        return values
+    filled = dict(values)
+    if "path" in model and not {"tokenizer", "revision"} & set(tokens):
+        filled["tokens"] = {**tokens, "tokenizer": model["path"], "revision": model.get("revision")}
+    if source.get("shards") and "name" not in source:
+        filled["source"] = {**source, "name": OWN_SOURCE}
+    return filled
+
+
+def _validated(values: Any, where: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -92,7 +115,7 @@ def read_settings(path: Path) -> Config:
     except ValueError as error:
         remedy = "remove it and run the workflow, which writes it again"
         raise ConfigError(f"not JSON ({error})", where=str(path), remedy=remedy) from None
-    return parse_config(values, str(path))
+    return _validated(values, str(path))
 
 
 def _apply_override(values: Any, override: str) -> None:

@@ -1,4 +1,4 @@
-"""The configuration: one model per section, whose defaults are the demo; validated before any job starts.
+"""The configuration: one model per section, whose defaults are full size; validated before any job starts.
 
 A field's description states its meaning and where its default comes from. `[authors' code]`,
 `[dataset card]` and `[abstract]` mark facts about the paper; every other default is ours. The files in
@@ -22,7 +22,7 @@ PROMPTS = REPOSITORY / "config" / "prompts"
 class Config(Section):
     """The whole configuration of a run."""
 
-    run: Name = "demo"
+    run: Name = "d3"
     """Name of the run; its report is written to `results/runs/NAME`."""
     seed: Count = 0
     """Seed from which every random number is derived."""
@@ -40,7 +40,6 @@ class Config(Section):
     midtrain: Midtrain = Midtrain()
     sft: Sft = Sft(
         batch=1,
-        max_steps=6,
         optimizer=Optimizer(schedule="linear", final_ratio=0.0, warmup_ratio=0.01, weight_decay=0.01),
     )
     arms: dict[Name, Arm] = {"baseline": Arm(midtrain=False), "d3": Arm(midtrain=True)}

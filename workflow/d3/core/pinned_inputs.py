@@ -44,6 +44,10 @@ def check_commit(model: str, revision: str | None) -> None:
     """Raise ConfigError unless a model of the hub is pinned by a commit: a branch or a tag may name others tomorrow."""
     if revision is not None and COMMIT.fullmatch(revision):
         return
-    found = "has no revision" if revision is None else f"has the revision {revision!r}, which is not a commit"
+    found = (
+        "is not a folder here, and has no revision as a Hugging Face id"
+        if revision is None
+        else f"has the revision {revision!r}, which is not a commit"
+    )
     remedy = f"pin its commit: `git ls-remote https://huggingface.co/{model}` lists 40 digits for each branch"
     raise ConfigError(f"model {model!r} {found}", remedy=remedy)

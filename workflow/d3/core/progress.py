@@ -8,6 +8,13 @@ from typing import TextIO, TypeVar
 from d3.core.printable import printable
 
 T = TypeVar("T")
+WARM_UP = 2
+"""Lines without a time left."""
+
+
+def announce(text: str) -> None:
+    """Print one line on standard error at once: what starts now and may take a while."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -15,7 +22,8 @@ class Progress:
 
     `total` is None while it is unknown. On a terminal the line is rewritten in place twice a
     second; in a log it is a new line every `every` seconds. `done` rows were done before the start,
-    by a run that was killed; they do not count for the rate. `note` ends the next lines.
+    by a run that was killed; they do not count for the rate. `note` ends the next lines. A time left is
+    shown from the third line on: rows come in batches, and the first two tell nothing of the pace.
     """
 
     def __init__(
@@ -24,7 +32,7 @@ class Progress:
         total: int | None,
         unit: str = "rows",
         *,
-        every: float = 10.0,
+        every: float = 30.0,
         stream: TextIO | None = None,
         done: int = 0,
     ) -> None:
@@ -34,6 +42,8 @@ class Progress:
         self.every = 0.5 if self.terminal else every
         self.done = self.before = done
         self.note = ""
+        self.lines = 0
+        """Lines with rows that were printed."""
         self.start = self.last = time.monotonic()
 
     def advance(self, rows: int = 1) -> None:
@@ -59,7 +69,8 @@ class Progress:
         else:
             line += f" {self.unit}"
         line += f", {rate:.1f} {self.unit}/s, {clock(now - self.start)} so far"
-        if self.total is not None and self.before < self.done < self.total:
+        self.lines += 1
+        if self.total is not None and self.before < self.done < self.total and self.lines > WARM_UP:
             line += f", ETA {clock((self.total - self.done) / rate)}"
         if self.note:
             line += f", {self.note}"

@@ -13,7 +13,9 @@ forgotten again and again; 130 interrupted. After every one of them the same com
 """
 
 import argparse
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,15 @@ from d3.operate.failures import RESUME, screen
 from d3.operate.orphans import recorded_jobs, settle
 from d3.operate.run_lock import is_locked, run_lock
 from d3.operate.slurm import SlurmSilentError, has_slurm
-from d3.operate.snakemake_arguments import complete, executor, runs_nothing, working_folder
+from d3.operate.snakemake_arguments import (
+    CONFIG_FILES,
+    complete,
+    executor,
+    run_name,
+    runs_nothing,
+    values_of,
+    working_folder,
+)
 from d3.operate.watchdog import Head, Options
 from d3.provenance.digest_cache import read_everything
 
@@ -114,7 +124,7 @@ def _drive(options: argparse.Namespace, arguments: list[str], folder: Path) -> i
         with _passing_on(head.process) as signals:
             code = head.wait()
         if code is not None:
-            return _ended(code, head, folder, interrupted=bool(signals))
+            return _ended(code, head, folder, arguments, interrupted=bool(signals))
         left = options.head_restarts - restart
         _report(f"Snakemake has forgotten SLURM jobs {', '.join(head.forgotten)}; restarts left: {left}")
     return FORGETFUL
@@ -135,10 +145,12 @@ def tidy(folder: Path, arguments: list[str], *, cancel: bool, patience: float) -
         subprocess.run([*SNAKEMAKE, "--unlock", *arguments], check=False, capture_output=True)
 
 
-def _ended(code: int, head: Head, folder: Path, *, interrupted: bool) -> int:
+def _ended(code: int, head: Head, folder: Path, arguments: Sequence[str], *, interrupted: bool) -> int:
     """Print what failed and translate Snakemake's exit code."""
     state = head.state
     if code == 0:
+        for line in where_the_report_is(folder, arguments):
+            print(line, flush=True)
         return DONE
     if interrupted or state.interrupted or code == -signal.SIGINT:
         _report(f"interrupted. {RESUME}")
@@ -148,6 +160,22 @@ def _ended(code: int, head: Head, folder: Path, *, interrupted: bool) -> int:
     errors = list(state.errors.values())
     print("\n" + screen(errors, folder, head.stuck, state.exception), file=sys.stderr, flush=True)
     return FAILED
+
+
+def where_the_report_is(folder: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the lines after a run that has a report: its link, how to open it from elsewhere, what to do next."""
+    name = run_name(arguments)
+    report = folder / "results" / "runs" / name / "report.html"
+    if not report.is_file():
+        return []
+    configs = [f"--config {shlex.quote(value)}" for value in values_of(arguments, *CONFIG_FILES)][-1:]
+    return [
+        "",
+        f"The report:         {report.as_uri()}",
+        f"From a login node:  scp {socket.gethostname()}:{shlex.quote(str(report))} .",
+        f"Next:               d3 numbers {shlex.quote(str(report.with_name('numbers.json')))}",
+        f"                    {' '.join(['d3 status', *configs])}",
+    ]
 
 
 @contextmanager

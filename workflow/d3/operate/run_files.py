@@ -1,6 +1,7 @@
 """Where the files of a run are: the first output of every job, stage by stage."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from d3.errors import InputError
@@ -24,11 +25,25 @@ def _names(stage: Stage) -> set[str]:
     return {stage.name, stage.linked.split("/")[0]} - {""}
 
 
-def stage_table(chain: Chain) -> Iterator[str]:
-    """Yield a line per stage of the run: its name, the files that are made of how many, and its folder."""
+@dataclass(frozen=True, slots=True)
+class StageFiles:
+    """The files of a stage of a run."""
+
+    stage: str
+    made: int
+    """How many of them exist."""
+    files: int
+    folder: str
+
+    def __str__(self) -> str:
+        """Return them as one line."""
+        return f"{self.stage:<16}{f'{self.made:,}/{self.files:,}':>9}  {self.folder}"
+
+
+def stage_files(chain: Chain) -> Iterator[StageFiles]:
+    """Yield the files of every stage of the run, in the order of the pipeline."""
     found: dict[str, list[Path]] = {}
     for work in jobs(chain):
         found.setdefault(work.stage, []).append(work.output)
     for name, files in found.items():
-        made = f"{sum(path.exists() for path in files):,}/{len(files):,}"
-        yield f"{name:<16}{made:>9}  {chain.folder(name)}"
+        yield StageFiles(name, sum(path.exists() for path in files), len(files), chain.folder(name))

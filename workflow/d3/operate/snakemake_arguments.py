@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from d3.config.models import Config
 from d3.core.paths import REPOSITORY, SNAKEFILE
 from d3.errors import ConfigError
 
@@ -20,6 +22,7 @@ RUNS_NOTHING = {
 """Options with which Snakemake runs no job."""
 DRY_RUN = re.compile(r"-[pFk]*n[a-zA-Z]*")
 """`-n`, also written together with other short options that take no value."""
+CONFIG_FILES = ("--configfile", "--configfiles")
 PROFILES = ("--workflow-profile", "--profile")
 """The first overrides the second."""
 
@@ -42,6 +45,16 @@ def working_folder(arguments: Sequence[str]) -> Path:
     return Path(*list(values_of(arguments, "-d", "--directory"))[-1:]).resolve()
 
 
+def run_name(arguments: Sequence[str]) -> str:
+    """Return the name of the run that these arguments start; that of the defaults where a file cannot be read."""
+    name = str(Config.model_fields["run"].default)
+    for file in values_of(arguments, *CONFIG_FILES):
+        with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
+            values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            name = str(values.get("run", name)) if isinstance(values, dict) else name
+    return next((word[4:] for word in reversed(arguments) if word.startswith("run=")), name)
+
+
 def complete(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with our Snakefile, and with absolute paths of profiles, since Snakemake changes the folder.
 
@@ -54,7 +67,7 @@ def complete(arguments: Sequence[str]) -> list[str]:
         following = value if equals else "".join(words[at + 1 : at + 2])
         if name == "--config" and "=" not in following:
             name, words[at] = "--configfile", f"--configfile{equals}{value}"
-        if name in ("--configfile", "--configfiles") and not Path(following).is_file():
+        if name in CONFIG_FILES and not Path(following).is_file():
             where = following or "--configfile"
             raise ConfigError("no such file", where=where, remedy="name a configuration; settings are KEY=VALUE")
         if name in PROFILES:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from d3.config.fields import EMBEDDED
+from d3.config.limits import Limit, limits_in_effect
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import derive_seed
@@ -33,8 +33,6 @@ from d3.stages.label_metrics import duplicate_key, duplicate_share
 Numbers = dict[str, Any]
 
 SCORES = range(5)
-EMBEDDED_TASKS = 164
-"""Tasks of the whole HumanEval, which is the embedded benchmark."""
 EXAMPLE_KINDS = ("whole program", "from the empty program", "from a started program")
 UNITS = {
     "corpus": "files",
@@ -88,7 +86,11 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["dataset"] = _dataset(job, files)
     numbers["tokens"] = _tokens(job, files)
     numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores))
-    numbers["demo"] = demo_reasons(config, numbers["benchmarks"])
+    limits = limits_of_run(config, numbers["benchmarks"])
+    numbers["limits"] = [
+        {"key": limit.key, "value": limit.value, "full": limit.full, "stand_in": limit.stand_in} for limit in limits
+    ]
+    numbers["demo"] = [str(limit) for limit in limits]
     numbers["key"] = list(_key(numbers))
     numbers["config"] = config.model_dump(mode="json")
     cleaned: Numbers = finite(numbers)
@@ -360,27 +362,17 @@ def _tokens(job: Job, files: Files) -> Row:
 # --- what the page says first --------------------------------------------------------------------
 
 
-def demo_reasons(config: Config, benchmarks: Iterable[Row]) -> list[str]:
-    """Say why these numbers are no result; an empty list for a run of full size."""
-    reasons = []
-    for benchmark in benchmarks:
-        name, done = benchmark["benchmark"], benchmark["tasks"]
-        settings = config.benchmarks.get(name)
-        if settings is None or settings.tasks is None or done < settings.tasks:
-            continue  # all tasks: of those that were asked for, some do not exist
-        whole = EMBEDDED_TASKS if settings.path == EMBEDDED and not settings.complete else None
-        if whole is None or done < whole:
-            reasons.append(f"only the first {done} tasks of {whole or 'the benchmark'} ({name})")
-    if config.corpus.sample is not None:
-        reasons.append(f"at most {config.corpus.sample} files of a shard")
-    if EMBEDDED in (config.grades.engine.model, config.labels.engine.model):
-        reasons.append("grades and labels by the small embedded model")
-    if config.model.path == EMBEDDED:
-        reasons.append("training of the small embedded model")
-    if reasons:
-        limits = (("mid-training", config.midtrain.max_steps), ("fine-tuning", config.sft.max_steps))
-        reasons += [f"{name} stopped after {steps} steps" for name, steps in limits if steps is not None]
-    return reasons
+def limits_of_run(config: Config, benchmarks: Iterable[Row]) -> list[Limit]:
+    """Return what makes these numbers smaller than a result of full size; an empty list if nothing does.
+
+    A benchmark with fewer tasks than `tasks` ran whole, and is not limited by it.
+    """
+    whole = {
+        f"benchmarks.{row['benchmark']}.tasks"
+        for row in benchmarks
+        if (item := config.benchmarks.get(row["benchmark"])) and item.tasks and row["tasks"] < item.tasks
+    }
+    return [limit for limit in limits_in_effect(config) if limit.key not in whole]
 
 
 def _key(numbers: Numbers) -> Iterator[Row]:
@@ -415,13 +407,20 @@ def _key(numbers: Numbers) -> Iterator[Row]:
 KEY_COLUMNS = ("number", "value", "interval")
 
 
-def key_numbers(numbers: Path) -> str:
-    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
-    values = read_json(numbers)
+def read_numbers(path: Path) -> Numbers:
+    """Return the values of a `numbers.json`; raise InputError for another file."""
+    values = read_json(path)
     if not isinstance(values, dict) or not {"key", "run", "seed", "demo"} <= set(values):
         remedy = "give results/runs/NAME/numbers.json"
-        raise InputError("must be the numbers of a run", where=str(numbers), remedy=remedy)
+        raise InputError("must be the numbers of a run", where=str(path), remedy=remedy)
+    return values
+
+
+def key_numbers(numbers: Path) -> str:
+    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
     import pandas
+
+    values = read_numbers(numbers)
 
     table = pandas.DataFrame([(str(row["label"]), *said(row)) for row in values["key"]], columns=list(KEY_COLUMNS))
     label, value, note = (table[column].astype(str) for column in KEY_COLUMNS)

@@ -20,6 +20,7 @@ from typing import Any
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.pinned_inputs import Pin, check_pin, pins
+from d3.core.progress import announce
 from d3.core.tables import Row
 from d3.errors import ToolError
 from d3.pipeline.checks import Faults, FinishedJob
@@ -128,6 +129,7 @@ def convert(gguf: Path, output: Path) -> None:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    announce(f"converting the model {gguf.name}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     settings = transformers.GgufConfig(dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -20,6 +20,7 @@ from typing import Any
 from d3.config.training import Midtrain, Sft, Training
 from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
+from d3.core.progress import announce
 from d3.errors import D3Error, InputError, ToolError, explain
 from d3.train.checkpoints import last_complete
 from d3.train.data import Stream, collate
@@ -100,6 +101,8 @@ def _train(plan: Plan, settings: Training) -> None:
             gpu=torch.cuda.is_available(),
         )
     )
+    if os.environ.get("RANK", "0") == "0":
+        announce(f"loading the model {plan.model}")
     model = _load_model(plan.model, settings)
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False

@@ -20,6 +20,7 @@ import transformers
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from d3.config.engine import Engine as EngineSettings
+from d3.core.progress import announce
 from d3.llm.engine import Answer, EngineError, Request, choice_ids
 from d3.llm.engines.base import BaseEngine
 
@@ -43,6 +44,7 @@ class TransformersEngine(BaseEngine):
     @cached_property
     def _model(self) -> Any:
         transformers.utils.logging.disable_progress_bar()
+        announce(f"loading the model {self.model}")
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 self.model, dtype=getattr(torch, self.settings.dtype), revision=self.revision, **self.only_local

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from d3.config.engine import Engine as EngineSettings
+from d3.core.progress import announce
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
 from d3.llm.engines.base import RollingBase
 
@@ -78,6 +79,7 @@ class VllmEngine(RollingBase):
             options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, self.max_length)}
             # the cache serves whole blocks: of 128 tokens here, if nothing is said, and of 16 on GPUs
             options |= {"block_size": 32}
+        announce(f"loading the model {self.model}")
         try:
             return self._vllm.LLM(
                 model=self.model,
