@@ -4,7 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from d3.config.fields import EMBEDDED, Count, Machine, ModelName, Neutral, Positive, PositiveFloat, Section, Share
+from d3.config.fields import (
+    EMBEDDED,
+    Count,
+    Machine,
+    ModelName,
+    Neutral,
+    Number,
+    Positive,
+    PositiveFloat,
+    Section,
+    Share,
+)
 
 
 class Tokens(Section):
@@ -14,6 +25,9 @@ class Tokens(Section):
     """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`."""
     revision: str | None = None
     """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
+    held_out: Annotated[float, Field(ge=0, lt=1), Number, Neutral(0.0)] = 0.0
+    """Share of the source files whose rows are not trained on: the loss of these rows before and after each training
+    shows what was learned, and they are the split `validation` of a release. Chosen by the files alone."""
 
 
 class Optimizer(Section):
@@ -84,6 +98,9 @@ class Midtrain(Training):
     wherever a sequence ends, which leaves many tokens without their instruction [authors' code]."""
     mask_documents: bool = True
     """Whether attention stays inside a document [authors' code: generate_doc_lengths]."""
+    held_out_steps: Machine[Positive | None] = None
+    """Steps between measurements of the loss of held-out rows (`tokens.held_out`), which the metrics of the run show;
+    null measures none while it trains."""
 
 
 class Sft(Training):

@@ -11,7 +11,8 @@ A shard is three files, published together:
   tokenizer begins a text (`d3.core.example_tokens`), which the toolkit does not do;
 - `NAME.csv.gz`: start, end, id, src, line of each document; `start` and `end` count tokens, `id` is
   the content id of the text, `src` the dataset file's name, `line` its row from 1;
-- `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, and the rows dropped.
+- `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, the rows dropped, and with
+  `tokens.held_out` the lines of the documents whose files are held out from training (`held_out`).
 
 This stage runs in the Dolma toolkit's environment, so it imports little.
 """
@@ -38,6 +39,7 @@ from d3.core.example_tokens import ExampleTokens, begins_with
 from d3.core.ids import content_id, file_digest
 from d3.core.progress import Progress, clock
 from d3.core.schemas import DATASET
+from d3.core.splits import is_held_out
 from d3.core.tables import scratch_folder
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
@@ -65,6 +67,8 @@ class Document:
     """Content id of the text."""
     prompt: str | None = None
     """Its prompt; of the first documents only."""
+    held_out: bool = False
+    """Whether its source file is held out from training."""
 
 
 def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
@@ -87,7 +91,7 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
         bounds = job.file(out.with_suffix(".csv.gz"))
         manifest = job.file(out.with_suffix(".json"))
         dropped: list[dict[str, Any]] = []
-        documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
+        documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped, config.tokens.held_out))
         if documents:
             _tokenize(folder, vocabulary)
         parts = _read_parts(folder / "out", vocabulary, len(documents))
@@ -105,15 +109,20 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
             "sha256": file_digest(maps),
             "dropped": dropped,
         }
+        if config.tokens.held_out:
+            notes["held_out"] = [document.line for document in documents if document.held_out]
         manifest.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
     lost = f", {len(dropped)} rows dropped: {dict(sorted(job.dropped.items()))}" if dropped else ""
     print(f"tokens: {len(documents)} documents, {tokens} tokens{lost}", file=sys.stderr)
 
 
-def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]]) -> Iterator[Document]:
+def _write_documents(
+    job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]], held_out: float
+) -> Iterator[Document]:
     """Write Dolma documents, whose id is their line, and yield what was written."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for line, row in enumerate(job.rows(dataset, select(DATASET, "prompt", "completion")), start=1):
+        columns = select(DATASET, "prompt", "completion", *(["source_program_id"] if held_out else []))
+        for line, row in enumerate(job.rows(dataset, columns), start=1):
             text = row["completion"]
             reason = _unfit(text)
             if reason:
@@ -122,7 +131,12 @@ def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str
                 continue
             file.write(json.dumps({"id": str(line), "text": text}) + "\n")
             job.keep()
-            yield Document(line=line, id=content_id(text), prompt=row["prompt"] if job.kept <= PROMPTS else None)
+            yield Document(
+                line=line,
+                id=content_id(text),
+                prompt=row["prompt"] if job.kept <= PROMPTS else None,
+                held_out=bool(held_out) and is_held_out(row["source_program_id"], held_out),
+            )
 
 
 def _unfit(text: str | None) -> str | None:

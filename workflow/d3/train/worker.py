@@ -108,6 +108,8 @@ def _train(plan: Plan, settings: Training) -> None:
         decay_embeddings=plan.decay_embeddings,
         save_steps=settings.save_steps,
         metrics=Path(plan.metrics) if plan.metrics else None,
+        held_out=stage.held_out(plan, settings) if hasattr(stage, "held_out") else [],
+        held_out_steps=getattr(settings, "held_out_steps", None),
         model=model,
         args=arguments,
         data_collator=partial(collate, pad=plan.eos_id),
