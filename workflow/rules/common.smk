@@ -53,6 +53,10 @@ try:
     ]
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
+    MIDTRAINED = [f"{DIR['midtrain']}/model"] * any(
+        arm.midtrain for _, arm in ARMS.values()
+    )
+    LOSSES = [f"{DIR['losses']}/losses.json"] * STAGES["losses"].when(CHAIN.config)
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

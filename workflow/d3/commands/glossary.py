@@ -18,6 +18,7 @@ PARAMETERS = {
     "json": "print JSON",
     "judged": "verdicts of `execute`",
     "labels": "labels of `labels`",
+    "losses": "losses of held-out rows",
     "metrics": "output: loss, learning rate, gradient norm, tokens/s and memory of every step, flushed at once (JSONL)",
     "midtrained": "folder of the mid-trained model",
     "model": "folder or hub id of the model",

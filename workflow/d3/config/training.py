@@ -74,6 +74,9 @@ class Training(Section):
     """Data type of the computation."""
     zero_stage: Machine[Literal[0, 1, 2, 3]] = 2
     """DeepSpeed ZeRO stage: what is sharded over the processes; one process in float32 shards nothing (0)."""
+    attention: Machine[Literal["auto", "flash", "sdpa"]] = "auto"
+    """Attention: `flash` needs the package flash_attn and an Ampere GPU; `auto` takes it where there are both and
+    dtype is bfloat16, and torch's `sdpa` elsewhere."""
     gradient_checkpointing: Machine[bool] = False
     """Recompute activations in the backward pass instead of storing them."""
     save_steps: Machine[Positive] = 500
