@@ -73,6 +73,6 @@ def test_a_file_that_is_no_loss_file_is_named(tmp_path: Path) -> None:
 def test_key_numbers_name_their_unit() -> None:
     row: dict[str, Any] = {"value": 1.4567, "low": 1.2, "high": 1.7, "documents": 12}
     assert said(row) == ("1.457 nats", "95 % interval 1.200 to 1.700, 12 documents")
-    assert said(row | {"low": None, "documents": 1}) == ("1.457 nats", "1 documents")
+    assert said(row | {"low": None, "documents": 1}) == ("1.457 nats", "1 document")
     row = {"value": 0.75, "low": 0.5, "high": 0.9, "samples": 16, "confidence": 0.95}
     assert said(row) == ("75.0 %", "95 % interval 50.0 % to 90.0 %, 16 samples")

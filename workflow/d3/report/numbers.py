@@ -452,7 +452,7 @@ def said(row: Mapping[str, Any]) -> tuple[str, str]:
     """Give a key number and what is to be known about it as text."""
     if "documents" in row:  # a loss in nats a token
         interval = "" if row["low"] is None else f"95 % interval {row['low']:.3f} to {row['high']:.3f}, "
-        return f"{row['value']:.3f} nats", f"{interval}{row['documents']:,} documents"
+        return f"{row['value']:.3f} nats", f"{interval}{row['documents']:,} document{'s' * (row['documents'] != 1)}"
     unit = next((unit for unit in ("tasks", "samples") if unit in row), None)
     if unit is None:
         return f"{row['value']:,}", ""

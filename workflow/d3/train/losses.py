@@ -103,7 +103,9 @@ def _measure(
 ) -> dict[str, list[DocumentLoss]]:  # fmt: skip
     """Return the losses of the documents by model, one model in memory at a time."""
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     progress = Progress("held-out loss", len(folders), "models")
     found = {}
