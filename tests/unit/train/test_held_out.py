@@ -20,9 +20,9 @@ from d3.core.splits import is_held_out
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError
 from d3.train import midtrain
-from d3.train.held_out import DocumentLoss, document_losses, held_out_documents, mean_loss
+from d3.train.held_out import DocumentLoss, document_losses, mean_loss
 from d3.train.plan import Plan
-from d3.train.token_shards import TokenShards
+from d3.train.token_shards import TokenShards, held_out_documents
 from helpers.paths import ROOT
 from helpers.tiny_models import make_model
 

@@ -8,16 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from d3.core.ids import derive_seed
 from d3.train.data import Tokens
-from d3.train.token_shards import TokenShards
 
-MOST_DOCUMENTS = 2000
-"""Documents that a loss is measured on: by a few thousand, its interval is below 1 % of it."""
-WHILE_TRAINING = 64
-"""Documents that it is measured on between steps."""
 NORMAL_95 = 1.959964
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
 
@@ -29,17 +21,6 @@ class DocumentLoss(NamedTuple):
     """Sum over its tokens."""
     tokens: int
     """Tokens that are predicted."""
-
-
-def held_out_documents(shards: TokenShards, *, limit: int, most: int = MOST_DOCUMENTS) -> list[Tokens]:
-    """Return the held-out documents' tokens, at most `limit` of each: `most` documents, chosen by their ids."""
-    rows = [int(row) for row in shards.held_out.nonzero()[0]]
-    rows.sort(key=lambda row: derive_seed(0, "held-out-document", *shards.names[row]))
-    return [
-        np.asarray(shards.tokens(row, 0, min(int(shards.whole[row]), limit)), np.int64)
-        for row in rows[:most]
-        if shards.whole[row] > 1
-    ]
 
 
 def document_losses(model: Any, documents: Sequence[Tokens], device: Any) -> list[DocumentLoss]:

@@ -15,10 +15,10 @@ from d3.core.tokenizer_file import Vocabulary
 from d3.errors import ConfigError, InputError
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
-from d3.train.held_out import DocumentLoss, document_losses, held_out_documents, mean_loss
+from d3.train.held_out import DocumentLoss, document_losses, mean_loss
 from d3.train.load_model import load_model
 from d3.train.run import model_folder
-from d3.train.token_shards import TokenShards
+from d3.train.token_shards import TokenShards, held_out_documents
 
 BASE, MIDTRAINED = "base", "midtrain"
 """Names of the models that are no arm's."""

@@ -14,12 +14,11 @@ from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.train.checkpoints import Resume, locked
 from d3.train.data import Tokens
-from d3.train.held_out import WHILE_TRAINING, held_out_documents
 from d3.train.launch import Nodes, join
 from d3.train.plan import Plan
 from d3.train.run import check_base, check_trained, model_folder, train_model
 from d3.train.sequences import Sequences
-from d3.train.token_shards import TokenShards
+from d3.train.token_shards import WHILE_TRAINING, TokenShards, held_out_documents
 
 
 def run(

@@ -29,13 +29,14 @@ from d3.provenance.code_digest import modules_of
 from d3.train import worker
 from d3.train.checkpoints import CODE, RUN, SHAPE, Resume, settle
 from d3.train.launch import Nodes, start
+from d3.train.model_card import CARD, card
 from d3.train.plan import Plan
 from d3.train.sequences import Sequences
 from d3.train.settings import sharding
 from d3.train.stops import forget_request
 
-CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja")
-"""Files of the base model that go with the trained one unchanged."""
+CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
+"""Files of the base model that go with the trained one. Its chat template does not: nothing is trained with it."""
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate")
 MACHINE = ("processes", "micro_batch", "zero_stage", "gradient_checkpointing", "save_steps")
 """Settings that decide no result but for the rounding of sums; the record of a run names them all the same."""
@@ -66,7 +67,8 @@ def train_model(
         file=sys.stderr,
         flush=True,
     )
-    settle(work, _made_with(plan, settings, base), resume, plan.stage)
+    made_with = _made_with(plan, settings, base)
+    settle(work, made_with, resume, plan.stage)
     part = job.file(output)
     plan.model, plan.output, plan.work = str(base), str(part), str(work)
     _launch(plan, settings.processes, work)
@@ -75,6 +77,7 @@ def train_model(
     for pattern in CARRIED:
         for path in base.glob(pattern):
             shutil.copyfile(path, part / path.name)
+    _drop_chat_template(part / "tokenizer_config.json")
     record = {
         "stage": plan.stage,
         "steps": len(steps),
@@ -89,6 +92,18 @@ def train_model(
     }
     text = json.dumps(record, indent=1, allow_nan=False)
     (part / "training.json").write_text(text + "\n", encoding="utf-8")
+    (part / CARD).write_text(card(plan.stage, base, made_with[RUN]["model"], made_with, record), encoding="utf-8")
+
+
+def _drop_chat_template(path: Path) -> None:
+    """Take the chat template out of a tokenizer's configuration, which is left alone if it has none."""
+    try:
+        values = json.loads(path.read_bytes())
+        template = values.pop("chat_template", None)
+    except (OSError, ValueError, AttributeError):
+        return
+    if template is not None:
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _made_with(plan: Plan, settings: Midtrain | Sft, base: Path) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from d3.core.ids import derive_seed
 from d3.errors import InputError
 from d3.train.data import Tokens
+
+MOST_DOCUMENTS = 2000
+"""Documents that a loss is measured on: by a few thousand, its interval is below 1 % of it."""
+WHILE_TRAINING = 64
+"""Documents that it is measured on between steps."""
 
 
 class TokenShards:
@@ -72,3 +78,14 @@ class TokenShards:
     def loss_from(self, row: int) -> int:
         """Return 0: the loss falls on the whole document."""
         return 0
+
+
+def held_out_documents(shards: TokenShards, *, limit: int, most: int = MOST_DOCUMENTS) -> list[Tokens]:
+    """Return the held-out documents' tokens, at most `limit` of each: `most` documents, chosen by their ids."""
+    rows = [int(row) for row in shards.held_out.nonzero()[0]]
+    rows.sort(key=lambda row: derive_seed(0, "held-out-document", *shards.names[row]))
+    return [
+        np.asarray(shards.tokens(row, 0, min(int(shards.whole[row]), limit)), np.int64)
+        for row in rows[:most]
+        if shards.whole[row] > 1
+    ]

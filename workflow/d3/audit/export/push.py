@@ -40,6 +40,7 @@ def push(folder: Path, name: str, *, public: bool) -> str:
     if fault := hub_fault():
         raise ToolError(f"the hub cannot be reached ({fault})", remedy=f"push {folder} from a machine with a network")
     import huggingface_hub
+    from httpx2 import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     token = huggingface_hub.get_token()
@@ -51,7 +52,7 @@ def push(folder: Path, name: str, *, public: bool) -> str:
         commit = client.upload_folder(
             repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Add a release of the D3 pipeline"
         )
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, HTTPError, OSError, ValueError) as error:
         said = scrub((str(error).strip() or type(error).__name__).splitlines()[0].replace(token, "<KEY>"))
         remedy = "check the name, the token's rights (write) and the network, and run the same command again"
         raise ToolError(f"could not push to {name} ({printable(said)})", remedy=remedy) from None
