@@ -55,6 +55,7 @@ rule sft:
     input:
         examples=expand(f"{DIR['sft_data']}/{{shard}}.parquet", shard=SHARDS),
         model=trained_on,
+        same_tokens=as_long_as,
     output:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
@@ -72,6 +73,9 @@ rule sft:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         metrics="logs/sft/{arm}.metrics.jsonl",
+        same_tokens=lambda wildcards, input: (
+            f"--same-tokens {input.same_tokens}" if input.same_tokens else ""
+        ),
         stale=arm_settings,
     shell:
         """
@@ -80,6 +84,7 @@ rule sft:
             sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
+            {params.same_tokens} \
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \

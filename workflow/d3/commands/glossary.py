@@ -32,6 +32,7 @@ PARAMETERS = {
     "results": "folder of results",
     "revision": "commit on the hub",
     "rows": "output: our ids beside the row numbers",
+    "same-tokens": "folder of a mid-trained model whose number of tokens is trained on in addition",
     "samples": "solutions of `generate`",
     "scores": "scores of `scores`",
     "shard": "source shards (Parquet, JSON lines), folders of Python files or git checkouts",

@@ -128,3 +128,13 @@ class Arm(Section):
 
     midtrain: bool
     """Whether the base model is mid-trained on D3 before supervised fine-tuning."""
+    same_tokens: Annotated[bool, Neutral(False)] = False
+    """For an arm without mid-training: repeat the fine-tuning examples until as many tokens were trained on as by
+    mid-training and fine-tuning of another arm together, so that arms differ in the data alone, not in how long they
+    were trained."""
+
+    @model_validator(mode="after")
+    def _without_midtrain(self) -> Self:
+        if self.midtrain and self.same_tokens:
+            raise ValueError("same_tokens is for arms with midtrain: false")
+        return self

@@ -236,6 +236,8 @@ class _Planner:
             sequence = settings.sequence_length if settings.packing == "best_fit" else each
             tokens = min(tokens, float(settings.max_steps * settings.batch * sequence))
         tokens *= arms
+        longer = sum(arm.same_tokens for arm in self.config.arms.values())
+        tokens += longer * self.stages["midtrain"].tokens if longer else 0.0
         self.add("sft", rows * arms, 0, tokens=tokens, units=tokens)
 
     def generate(self) -> None:

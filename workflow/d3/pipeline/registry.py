@@ -29,7 +29,7 @@ def _sampling(config: "Config") -> Resources:
 
 
 def _any_midtrain(config: "Config") -> bool:
-    return any(arm.midtrain for arm in config.arms.values())
+    return any(arm.midtrain or arm.same_tokens for arm in config.arms.values())
 
 
 def _any_embedded_benchmark(config: "Config") -> bool:
