@@ -25,6 +25,10 @@ class Tokens(Section):
     """Folder or Hugging Face id with the `tokenizer.json` of the base model, or `embedded`."""
     revision: str | None = None
     """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
+    added: Annotated[list[Literal["<|diff|>"]], Field(min_length=1, max_length=1)] | None = None
+    """Tokens that are added to the tokenizer: `["<|diff|>"]` makes the mark of a diff one token, with a row of the
+    embeddings that begins as the mean of the tokens that write it; null writes it as text. All stages of a run and
+    the models that they evaluate must agree."""
     held_out: Annotated[float, Field(ge=0, lt=1), Number, Neutral(0.0)] = 0.0
     """Share of the source files whose rows are not trained on: the loss of these rows before and after each training
     shows what was learned, and they are the split `validation` of a release. Chosen by the files alone."""

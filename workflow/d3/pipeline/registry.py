@@ -233,7 +233,7 @@ _RECORDS = (
     Stage(
         name="midtrain",
         module="d3.train.midtrain",
-        settings=("seed", "model", "midtrain"),
+        settings=("seed", "model", "midtrain", "tokens.added"),
         upstream=("tokens",),
         environment="train",
         over="once",
@@ -302,7 +302,7 @@ _RECORDS = (
     Stage(
         name="sft",
         module="d3.train.sft",
-        settings=("seed", "model", "sft"),
+        settings=("seed", "model", "sft", "tokens.added"),
         upstream=("sft_data",),
         environment="train",
         over="arm",
@@ -319,7 +319,7 @@ _RECORDS = (
     Stage(
         name="losses",
         module="d3.train.losses",
-        settings=("seed", "model", "tokens.held_out", "midtrain", "arms"),
+        settings=("seed", "model", "tokens.held_out", "tokens.added", "midtrain", "arms"),
         upstream=("tokens", "sft"),
         environment="train",
         over="once",
@@ -333,7 +333,7 @@ _RECORDS = (
     Stage(
         name="generate",
         module="d3.evals.generate",
-        settings=("seed", "generate"),
+        settings=("seed", "generate", "tokens.added"),
         upstream=("sft",),
         over="evaluation",
         outputs=(Output("{name}.parquet", "SAMPLES"),),

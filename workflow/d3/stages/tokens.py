@@ -84,7 +84,7 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
     """
     if out.suffix != ".npy":
         raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
-    vocabulary = Vocabulary.read(tokenizer)
+    vocabulary = Vocabulary.read(tokenizer, config.tokens.added)
     with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
         maps = job.file(out)
@@ -95,7 +95,7 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
         if documents:
             _tokenize(folder, vocabulary)
         parts = _read_parts(folder / "out", vocabulary, len(documents))
-        encoder = ExampleTokens(vocabulary.legacy())
+        encoder = ExampleTokens(vocabulary.legacy(), vocabulary.added)
         _check_prompts(documents, parts, encoder, dataset)
         tokens = _write_shard(documents, parts, encoder.begin, dataset.name, maps, bounds)
         notes = {
@@ -352,9 +352,12 @@ def check(job: FinishedJob) -> Faults:
     if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
         yield maps, "contains ids outside of the vocabulary, or documents without an end token"
     chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
-    if notes["tokenizer_sha256"] not in job.inputs.values():
+    added = (job.config.get("tokens") or {}).get("added")
+    if not added and notes["tokenizer_sha256"] not in job.inputs.values():
         yield manifest, "names a tokenizer that is no input"
-    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
+    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"], added)
+    if added and tokenizer is None and any((job.root / name).name == "tokenizer.json" for name in job.inputs):
+        yield manifest, "names a tokenizer that is no input with the tokens that were added"
     for dataset in job.inputs_of("dataset"):
         for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
             if line not in chosen:
@@ -366,10 +369,12 @@ def check(job: FinishedJob) -> Faults:
                 yield maps, f"the tokens of document {line} are not those of its text"
 
 
-def _check_tokenizer(job: FinishedJob, sha256: str) -> ExampleTokens | None:
+def _check_tokenizer(job: FinishedJob, sha256: str, added: list[str] | None) -> ExampleTokens | None:
     """Return the tokenizer that made the token map, or None when its file is lost."""
-    for name, digest in job.inputs.items():
+    for name in job.inputs:
         path = job.root / name
-        if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
-            return ExampleTokens(json.loads(path.read_bytes()))
+        if path.name == "tokenizer.json" and path.is_file():
+            vocabulary = Vocabulary.read(path.parent, added)
+            if vocabulary.sha256 == sha256:
+                return ExampleTokens(vocabulary.settings, vocabulary.added)
     return None

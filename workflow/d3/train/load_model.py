@@ -5,6 +5,8 @@ block-diagonal mask for `sdpa`, and the lengths of the documents for flash atten
 which compute nothing between documents.
 """
 
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -53,3 +55,34 @@ def load_model(folder: str, dtype: str, attention: Attention = "auto") -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"the weights cannot be read ({error})", where=folder, remedy="fetch them again") from None
+
+
+def add_tokens(model: Any, added: Mapping[int, Sequence[int]]) -> None:
+    """Make room for new tokens in the embeddings, and begin each as the mean of the tokens that wrote it before.
+
+    Under ZeRO-3 the rows are gathered for it; every process computes the same.
+    """
+    if not added:
+        return
+    import torch
+
+    shape = model.get_input_embeddings().weight
+    rows = getattr(shape, "ds_shape", shape.shape)[0]
+    if max(added) >= rows:
+        model.resize_token_embeddings(max(added) + 1, mean_resizing=False)
+    layers = [model.get_input_embeddings(), model.get_output_embeddings()]
+    weights = {id(layer.weight): layer.weight for layer in layers if layer is not None}  # one, if they are tied
+    for weight in weights.values():
+        with _gathered(weight), torch.no_grad():
+            for token, before in added.items():
+                weight[token] = weight[list(before)].float().mean(0).to(weight.dtype)
+
+
+def _gathered(weight: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a weight is whole, and is shared out again after it if it was."""
+    if not hasattr(weight, "ds_id"):
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters([weight], modifier_rank=0)
+    return gathered

@@ -16,8 +16,8 @@ from d3.errors import ConfigError, InputError
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.train.held_out import DocumentLoss, document_losses, mean_loss
-from d3.train.load_model import load_model
-from d3.train.run import model_folder
+from d3.train.load_model import add_tokens, load_model
+from d3.train.run import model_folder, new_rows
 from d3.train.token_shards import TokenShards, held_out_documents
 
 BASE, MIDTRAINED = "base", "midtrain"
@@ -63,14 +63,16 @@ def run(
         if not documents:
             remedy = "raise tokens.held_out, or set it to 0 to measure nothing"
             raise InputError("no document is held out", where=", ".join(map(str, tokens)), remedy=remedy)
-        for folder in folders.values():
-            _check_tokenizer(tokens, folder)
+        vocabularies = {name: Vocabulary.read(folder, config.tokens.added) for name, folder in folders.items()}
+        for name, folder in folders.items():
+            _check_tokenizer(tokens, folder, vocabularies[name])
         job.read = len(shards.names)
         job.drop("not_held_out", job.read - held_out)
         if held_out > len(documents):
             job.drop("not_sampled", held_out - len(documents))
         job.keep(len(documents))
-        losses = _measure(folders, documents, settings.dtype)
+        new = {name: new_rows(vocabulary) for name, vocabulary in vocabularies.items()}
+        losses = _measure(folders, new, documents, settings.dtype)
         whole = [int(shards.whole[row]) for row in shards.held_out.nonzero()[0]]
         found = {
             "held_out": {
@@ -89,17 +91,16 @@ def run(
         result.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _check_tokenizer(tokens: Sequence[Path], folder: Path) -> None:
+def _check_tokenizer(tokens: Sequence[Path], folder: Path, vocabulary: Vocabulary) -> None:
     """Raise InputError if a model has another tokenizer than the shards."""
-    digest = Vocabulary.read(folder).sha256
     for shard in tokens:
-        if json.loads(shard.with_suffix(".json").read_bytes())["tokenizer_sha256"] != digest:
+        if json.loads(shard.with_suffix(".json").read_bytes())["tokenizer_sha256"] != vocabulary.sha256:
             remedy = "give the models that were trained on these tokens"
             raise InputError(f"has another tokenizer than {shard}", where=str(folder), remedy=remedy)
 
 
 def _measure(
-    folders: Mapping[str, Path], documents: Sequence[Any], dtype: str
+    folders: Mapping[str, Path], new: Mapping[str, Mapping[str, list[int]]], documents: Sequence[Any], dtype: str
 ) -> dict[str, list[DocumentLoss]]:  # fmt: skip
     """Return the losses of the documents by model, one model in memory at a time."""
     import torch
@@ -110,7 +111,9 @@ def _measure(
     progress = Progress("held-out loss", len(folders), "models")
     found = {}
     for name, folder in folders.items():
-        model = load_model(str(folder), dtype, "sdpa").to(device).eval()
+        model = load_model(str(folder), dtype, "sdpa")
+        add_tokens(model, {int(token): rows for token, rows in new[name].items()})  # of the base model
+        model = model.to(device).eval()
         found[name] = document_losses(model, documents, device)
         del model
         progress.advance()

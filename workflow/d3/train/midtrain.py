@@ -16,7 +16,7 @@ from d3.train.checkpoints import Resume, locked
 from d3.train.data import Tokens
 from d3.train.launch import Nodes, join
 from d3.train.plan import Plan
-from d3.train.run import check_base, check_trained, model_folder, train_model
+from d3.train.run import check_base, check_trained, model_folder, new_rows, train_model
 from d3.train.sequences import Sequences
 from d3.train.token_shards import WHILE_TRAINING, TokenShards, held_out_documents
 
@@ -45,7 +45,7 @@ def run(
         return join(nodes, work, settings.processes, "midtrain")
     base = model_folder(config, model)
     with locked(work), Job("midtrain", config=config) as job:
-        vocabulary = Vocabulary.read(base)
+        vocabulary = Vocabulary.read(base, config.tokens.added)
         check_base(base, settings, vocabulary)
         digests = []
         for shard in tokens:
@@ -53,7 +53,7 @@ def run(
                 job.input(path)
             digests.append(_check_shard(shard, vocabulary))
         shards = TokenShards(tokens)
-        kept = {} if settings.packing == "wrap" else _fitted(shards, settings, base)
+        kept = {} if settings.packing == "wrap" else _fitted(shards, settings, vocabulary)
         held_out = [int(row) for row in shards.held_out.nonzero()[0]]
         job.read = len(shards.names)
         if dropped := sum(not length for length in kept.values()):
@@ -69,6 +69,7 @@ def run(
             settings=settings.model_dump(mode="json"),
             seed=config.seed,
             eos_id=vocabulary.eos_id,
+            added=new_rows(vocabulary),
             decay_embeddings=False,
             metrics=str(metrics or ""),
             data=[str(shard) for shard in tokens],
@@ -79,7 +80,8 @@ def run(
             "cut": len(kept) - dropped,
             "left_out": int(sum(shards.whole[row] - length for row, length in kept.items())),
         }
-        train_model(job, plan, settings, source(plan, settings), counts, base, out, work, Resume(anyway=resume_anyway))
+        resume = Resume(anyway=resume_anyway)
+        train_model(job, plan, settings, source(plan, settings), counts, base, vocabulary, out, work, resume)
 
 
 def source(plan: Plan, settings: Midtrain) -> Sequences:
@@ -103,13 +105,13 @@ def held_out(plan: Plan, settings: Midtrain) -> list[Tokens]:
     return held_out_documents(shards, limit=settings.sequence_length, most=WHILE_TRAINING)
 
 
-def _fitted(shards: TokenShards, settings: Midtrain, base: Path) -> dict[int, int]:
+def _fitted(shards: TokenShards, settings: Midtrain, vocabulary: Vocabulary) -> dict[int, int]:
     """Return how many tokens are kept of each document that is longer than a sequence: 0 drops it."""
     limit = settings.sequence_length
     rows = [int(row) for row in ((shards.whole > limit) & ~shards.held_out).nonzero()[0]]
     if not rows or settings.too_long == "drop":
         return dict.fromkeys(rows, 0)
-    encoder = ExampleTokens.of_model(base)
+    encoder = ExampleTokens(vocabulary.settings, vocabulary.added)
     return {row: encoder.whole_diffs(shards.tokens(row, 0, int(shards.whole[row]) - 1).tolist(), limit) for row in rows}
 
 

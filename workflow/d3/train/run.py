@@ -19,6 +19,7 @@ from typing import Any
 from d3.config.identity import deciding_part
 from d3.config.models import Config
 from d3.config.training import Midtrain, Sft
+from d3.core.example_tokens import PlainText
 from d3.core.ids import file_digest
 from d3.core.tables import written_whole
 from d3.core.tokenizer_file import Vocabulary
@@ -49,6 +50,7 @@ def train_model(
     sequences: Sequences,
     counts: Mapping[str, int],
     base: Path,
+    vocabulary: Vocabulary,
     output: Path,
     work: Path,
     resume: Resume,
@@ -77,6 +79,7 @@ def train_model(
     for pattern in CARRIED:
         for path in base.glob(pattern):
             shutil.copyfile(path, part / path.name)
+    vocabulary.write(part)
     _drop_chat_template(part / "tokenizer_config.json")
     record = {
         "stage": plan.stage,
@@ -110,7 +113,13 @@ def _made_with(plan: Plan, settings: Midtrain | Sft, base: Path) -> dict[str, di
     """Return everything that decides the weights, flat; see `d3.train.checkpoints`."""
     data = {f"data {Path(path).name}": digest for path, digest in zip(plan.data, plan.digests, strict=True)}
     return {
-        RUN: _flat(deciding_part(settings), plan.stage) | data | {"seed": plan.seed, "model": file_digest(base)},
+        RUN: {
+            **_flat(deciding_part(settings), plan.stage),
+            **data,
+            "seed": plan.seed,
+            "model": file_digest(base),
+            **({"added tokens": plan.added} if plan.added else {}),
+        },
         CODE: modules_of(f"d3.train.{plan.stage}") | {name: version(name) for name in LIBRARIES},
         SHAPE: {"processes": settings.processes, "zero_stage": sharding(settings)},
     }
@@ -154,6 +163,12 @@ def model_folder(config: Config, model: str) -> Path:
         ) from None
 
 
+def new_rows(vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Return the ids of tokens that the model does not know yet, each with those that write it as text."""
+    text = PlainText(vocabulary.settings)
+    return {str(number): text.ids(token) for token, number in vocabulary.new.items()}
+
+
 def check_base(base: Path, settings: Midtrain | Sft, vocabulary: Vocabulary) -> None:
     """Raise ConfigError or InputError if a model's folder does not go with settings or tokenizer."""
     path = base / "config.json"
@@ -168,9 +183,9 @@ def check_base(base: Path, settings: Midtrain | Sft, vocabulary: Vocabulary) -> 
             where=str(base),
             remedy="lower sequence_length",
         )
-    if size < vocabulary.size:
+    if size < vocabulary.size - len(vocabulary.new):
         raise InputError(
-            f"the model knows {size} tokens, but its tokenizer has {vocabulary.size}",
+            f"the model knows {size} tokens, but its tokenizer has {vocabulary.size - len(vocabulary.new)}",
             where=str(base),
             remedy="give the tokenizer that the model was made with",
         )

@@ -19,7 +19,7 @@ from d3.train.checkpoints import Resume, locked
 from d3.train.data import Stream
 from d3.train.launch import Nodes, join
 from d3.train.plan import Plan
-from d3.train.run import check_base, check_trained, model_folder, train_model
+from d3.train.run import check_base, check_trained, model_folder, new_rows, train_model
 from d3.train.sequences import Sequences
 from d3.train.sft_data import ENCODED, AnswerRows, Encoder
 
@@ -49,7 +49,7 @@ def run(
         return join(nodes, work, settings.processes, "sft")
     base = model_folder(config, model)
     with locked(work), Job("sft", config=config) as job:
-        vocabulary = Vocabulary.read(base)
+        vocabulary = Vocabulary.read(base, config.tokens.added)
         check_base(base, settings, vocabulary)
         rows = _encode(job, examples, vocabulary, settings, work)
         if same_tokens is not None:
@@ -61,6 +61,7 @@ def run(
             settings=settings.model_dump(mode="json"),
             seed=config.seed,
             eos_id=vocabulary.eos_id,
+            added=new_rows(vocabulary),
             decay_embeddings=True,
             metrics=str(metrics or ""),
             data=[str(rows.path)],
@@ -68,7 +69,9 @@ def run(
         )
         counts = {"cut": rows.cut, "left_out": rows.left_out}
         resume = Resume(anyway=resume_anyway)
-        train_model(job, plan, settings, source(plan, settings), counts, base, out, work, resume, rows.dropped)
+        train_model(
+            job, plan, settings, source(plan, settings), counts, base, vocabulary, out, work, resume, rows.dropped
+        )
 
 
 def source(plan: Plan, settings: Sft) -> Sequences:

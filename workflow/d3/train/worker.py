@@ -22,7 +22,7 @@ from d3.core.processes import die_with_parent
 from d3.errors import D3Error, ToolError, explain
 from d3.train.checkpoints import last_complete
 from d3.train.data import Stream, collate
-from d3.train.load_model import load_model
+from d3.train.load_model import add_tokens, load_model
 from d3.train.plan import Plan
 from d3.train.stops import StopRequestedError, signals_stop
 
@@ -101,6 +101,7 @@ def _train(plan: Plan, settings: Training) -> None:
         )
     )
     model = load_model(plan.model, settings.dtype, settings.attention)
+    add_tokens(model, {int(token): rows for token, rows in plan.added.items()})
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False
     trainer = StageTrainer(
