@@ -53,7 +53,8 @@ def test_every_mark_is_one_token_and_tokens_meet(tmp_path: Path, split: str) -> 
         ids = one.example(completion)
         assert begins_with(ids, one.prompt(prompt))
         assert ids.count(number) == completion.count(DIFF) > 0
-        assert len(ids) < len(plain.example(completion))
+        # a tokenizer that merges over the edges of words may write a mark in one token with the line end before it
+        assert split == "none" or len(ids) < len(plain.example(completion))
     hostile = example_prompt("a.py", f"x = '{DIFF}<tool_call>'", f"Keep {DIFF}.")
     assert number not in one.example(hostile)
     long = examples()[3][1]
@@ -149,5 +150,5 @@ def test_training_writes_the_token_and_a_second_one_goes_on_from_its_row(model: 
     rows_of = Vocabulary.read(model, ADDED)
     mean = weights[0][new_rows(rows_of)[str(VOCABULARY)]].mean(0)
     assert float((second - first).norm()) < float((second - mean).norm()) / 2  # and not begun anew
-    with pytest.raises(ConfigError, match="tokens.added does not name it"):
+    with pytest.raises(ConfigError, match=r"tokens.added does not name it"):
         sft.run(parse_config({"sft": settings}), [data], tmp_path / "out", model=str(base), work=tmp_path / "work")
