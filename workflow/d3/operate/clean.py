@@ -96,10 +96,14 @@ def find_unused(chains: Sequence[Chain], *, alone: bool) -> list[Unused]:
 
 def orphaned_checkpoints(chain: Chain) -> list[Unused]:
     """Return the checkpoints of trainings that a configuration does not have, with their sizes."""
-    needed = Needed([chain])
-    stages = [stage.name for stage in STAGES.values() if stage.trains]
-    found = [item for stage in stages for item in _below(needed.work / stage, needed) if not item[0].is_symlink()]
-    return [Unused(path, size_of(path), why) for path, why in sorted(found)]
+    found = []
+    for stage in (stage for stage in STAGES.values() if stage.trains):
+        for key in _children(Path("work") / stage.name):
+            if key.name != Path(chain.folder(stage.name)).name:
+                found.append((key, OTHER))
+            elif stage.over == "arm":
+                found += [(arm, REMOVED) for arm in _children(key) if arm.name not in chain.arms]
+    return [Unused(path, size_of(path), why) for path, why in found if not path.is_symlink()]
 
 
 def _candidates(needed: Needed) -> Iterator[tuple[Path, str]]:
