@@ -265,8 +265,6 @@ def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureF
     found = json.loads(capsys.readouterr().out)
     keys = {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done", "orphaned_checkpoints"}
     assert keys == set(found)
-        found
-    )
     assert [status["stage"] for status in found["stages"]][:4] == ["source", "model", "benchmark", "contamination"]
     assert main(["status", "--directory", "nowhere"]) == 1
 

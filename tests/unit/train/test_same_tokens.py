@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from d3.audit.verify.statements import _names_differ
 from d3.config.load import parse_config
 from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
@@ -59,6 +61,16 @@ def test_the_examples_are_repeated_up_to_that_many_tokens(
     (longer / "training.json").write_text("{}")
     with pytest.raises(InputError, match="not the record of a training"):
         sft.run(config, [data], tmp_path / "out", **places, same_tokens=longer)
+
+
+def test_verify_works_out_the_same_name_of_an_arm() -> None:
+    arms = {"longer": {"midtrain": False, "same_tokens": True}}
+    chain = Chain(parse_config({"arms": arms}))
+    (name,) = chain.arms
+    statement: Any = SimpleNamespace(config={"arms": arms})
+    read = {"midtrain": chain.key("midtrain")}
+    assert list(_names_differ(statement, "sft", ["results", "sft", "KEY", name], read)) == []
+    assert list(_names_differ(statement, "sft", ["results", "sft", "KEY", name], {"midtrain": "other"})) != []
 
 
 def test_the_arm_follows_mid_training_and_needs_it() -> None:
