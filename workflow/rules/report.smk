@@ -35,11 +35,8 @@ rule report:
         labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
         dataset=shard_files(f"{DIR['dataset']}/data/{{shard}}.parquet"),
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
-        midtrained=(
-            [f"{DIR['midtrain']}/model"]
-            if any(arm.midtrain for _, arm in ARMS.values())
-            else []
-        ),
+        midtrained=MIDTRAINED,
+        losses=LOSSES,
         trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
@@ -58,6 +55,9 @@ rule report:
         midtrained=lambda wildcards, input: (
             f"--midtrained {input.midtrained}" if input.midtrained else ""
         ),
+        losses=lambda wildcards, input: (
+            f"--losses {input.losses}" if input.losses else ""
+        ),
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
@@ -71,6 +71,7 @@ rule report:
             --dataset {input.dataset:q} \
             --tokens {input.tokens:q} \
             {params.midtrained} \
+            {params.losses} \
             --trained {params.trained:q} \
             --written {params.written:q} \
             --judged {params.judged:q} \

@@ -55,6 +55,7 @@ rule sft:
     input:
         examples=expand(f"{DIR['sft_data']}/{{shard}}.parquet", shard=SHARDS),
         model=trained_on,
+        same_tokens=as_long_as,
     output:
         directory(f"{DIR['sft']}/{{arm}}"),
     log:
@@ -72,6 +73,9 @@ rule sft:
         launch=LAUNCH,
         work=f"{WORK}/{Path(DIR['sft']).relative_to('results')}/{{arm}}",
         metrics="logs/sft/{arm}.metrics.jsonl",
+        same_tokens=lambda wildcards, input: (
+            f"--same-tokens {input.same_tokens}" if input.same_tokens else ""
+        ),
         stale=arm_settings,
     shell:
         """
@@ -80,8 +84,47 @@ rule sft:
             sft --settings {params.stale[settings]:q} \
             --examples {input.examples:q} \
             --model {input.model:q} \
+            {params.same_tokens} \
             --work {params.work:q} \
             --metrics {params.metrics:q} \
             --out {output:q} \
             2>&1 | bash -c 'trap "" TERM USR1; exec tee "$1"' - {log:q}
+        """
+
+
+rule losses:
+    """Measure the loss of held-out rows before and after every training."""
+    input:
+        tokens=expand(f"{DIR['tokens']}/{{shard}}.npy", shard=SHARDS),
+        documents=expand(f"{DIR['tokens']}/{{shard}}.csv.gz", shard=SHARDS),
+        manifests=expand(f"{DIR['tokens']}/{{shard}}.json", shard=SHARDS),
+        model=MODELS["losses"],
+        midtrained=MIDTRAINED,
+        trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
+    output:
+        f"{DIR['losses']}/losses.json",
+    log:
+        "logs/losses.log",
+    benchmark:
+        "logs/usage/losses.tsv"
+    container:
+        image(CHAIN.environment("losses"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "losses").of_rule(),
+    params:
+        trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
+        midtrained=lambda wildcards, input: (
+            f"--midtrained {input.midtrained}" if input.midtrained else ""
+        ),
+        stale=stale_when("losses"),
+    shell:
+        """
+        d3 losses --settings {params.stale[settings]:q} \
+            --tokens {input.tokens:q} \
+            --model {input.model:q} \
+            {params.midtrained} \
+            --trained {params.trained:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
         """

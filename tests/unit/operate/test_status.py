@@ -14,6 +14,7 @@ from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core.progress import Progress
 from d3.operate import logs
+from d3.operate.clean import delete, find_unused
 from d3.operate.failures import SILENT
 from d3.operate.slurm import read_job, read_queue, read_seconds
 from d3.operate.status import StageStatus, Survey, job_arguments, status_table, survey
@@ -262,7 +263,8 @@ def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("Run mine: 0 of 40 jobs done, Snakemake is not running\n")
     assert main(["status", "--json", "--directory", "."]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done"} == set(found)
+    keys = {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done", "orphaned_checkpoints"}
+    assert keys == set(found)
     assert [status["stage"] for status in found["stages"]][:4] == ["source", "model", "benchmark", "contamination"]
     assert main(["status", "--directory", "nowhere"]) == 1
 
@@ -299,3 +301,24 @@ def test_lines_of_other_programs_are_passed_over() -> None:
     job = read_job(f"7_3|{RUN}|COMPLETED|0:01|n1|None|/x|rule_grades_wildcards_a|b")
     assert job is not None
     assert job.comment == "rule_grades_wildcards_a|b"
+
+
+def test_checkpoints_of_other_configurations_are_listed_with_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, other = Chain(parse_config({})), Chain(parse_config({"midtrain": {"batch": 8}}))
+    works = {name: Path("work", Path(chain.folder("midtrain")).relative_to("results")) for name, chain in
+             (("mine", mine), ("other", other))}  # fmt: skip
+    for folder in works.values():
+        (folder / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+        (folder / "checkpoints" / "checkpoint-2" / "states.pt").write_bytes(b"x" * 2_000_000)
+    found = survey(mine, None)
+    assert found.orphaned_checkpoints == [{"path": str(works["other"]), "bytes": 2_000_000}]
+    text = status_table(found)
+    assert f"{works['other']}, 2.0 MB" in text
+    assert str(works["mine"]) not in text
+    json.dumps(found.plain())
+    delete(find_unused([mine], alone=True))
+    assert survey(mine, None).orphaned_checkpoints == []
+    assert works["mine"].exists()

@@ -25,9 +25,9 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_LABELS = {"labels", "label_contamination", "topics", "topic_counts", "dataset", "tokens", "midtrain"}
+AFTER_LABELS = {"labels", "label_contamination", "topics", "topic_counts", "dataset", "tokens", "midtrain", "losses"}
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
-AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
+AFTER_SFT = {"sft", "losses", "generate", "execute", "scores", "report"}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ AFTER_SFT = {"sft", "generate", "execute", "scores", "report"}
         ({"labels": {"constant": "Write it."}}, set()),
         ({"topics": {"read_out": "parse"}}, {"topics", "topic_counts"}),
         ({"topics": {"price": [1, 2]}}, set()),
-        ({"midtrain": {"batch": 8}}, {"midtrain"}),
+        ({"midtrain": {"batch": 8}}, {"midtrain", "losses"}),
         ({"sft": {"batch": 8}}, AFTER_SFT),
         (
             {"pairs": {"sample": 2}},

@@ -14,7 +14,7 @@ from d3.core.tables import Row, read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import InputError
 from d3.evals.answer import read_answer
-from d3.stages.pairs import compiles, pairs_of
+from d3.stages.pairs import compiles, imperative, pairs_of
 from d3.stages.pairs import run as write_pairs
 from d3.stages.pairs import sft_data as write_examples
 from helpers.corpus_tables import open_config, run_corpus, stack_row, write_rows, write_shard
@@ -226,3 +226,29 @@ def test_foreign_or_wrong_sequences_are_refused(tmp_path: Path) -> None:
             write_examples(Config(), pairs_path, diffs, tmp_path / "out.parquet")
         assert str(diffs) in str(caught.value)
         assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("docstring", "instruction"),
+    [
+        ("Return the area of a square.", "Return the area of a square."),
+        ("Returns the :class:`~os.PathLike` of ``name``:", "Return the os.PathLike of name."),
+        ("computes `x`_ and **all** of [the rest](http://a.b) now", "Compute x and all of the rest now."),
+        ("Applies *args* to __init__ of every class.", "Apply args to __init__ of every class."),
+        ("Call f(*args, **kwargs) with a_b and c_d", "Call f(*args, **kwargs) with a_b and c_d."),
+        ("See `the manual <http://a.b>`_ of <b>it</b> all.", None),
+        ("This function returns the area of it.", None),
+        ("The area of a square.", None),
+        ("Returns ``x``:", None),  # too short
+        ("Return it >>> area(2) 4 as shown", None),
+    ],
+)
+def test_an_imperative_instruction_begins_with_a_verb_and_has_no_markup(
+    docstring: str, instruction: str | None
+) -> None:
+    assert imperative(docstring, 4) == instruction
+    program = f'def f(x):\n    """{docstring}"""\n    return x'
+    plain = [pair["instruction"] for pair in pairs_of(program, "file", Pairs(min_words=1))]
+    assert plain == [docstring]
+    found = [pair["instruction"] for pair in pairs_of(program, "file", Pairs(min_words=4, instructions="imperative"))]
+    assert found == [instruction] * (instruction is not None)

@@ -47,3 +47,45 @@ def test_a_restart_replaces_the_steps_that_are_done_again(tmp_path: Path) -> Non
     again.write(4, LOGS | {"loss": 1.0})
     again.close()
     assert [(line["step"], line["loss"]) for line in read(path)] == [(1, 2.5), (2, 2.5), (3, 2.5), (4, 1.0)]
+
+
+def events(folder: Path) -> dict[str, dict[int, float]]:
+    """Read TensorBoard's event files: value by step by name; each record is length, checksum, event, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + length])
+            if event.session_log.status == event.session_log.START:  # TensorBoard forgets what is from here on
+                for values in found.values():
+                    for step in [step for step in values if step >= event.step]:
+                        del values[step]
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+            data = data[12 + length + 4 :]
+    return found
+
+
+def test_tensorboard_shows_the_same_numbers(tmp_path: Path) -> None:
+    path, folder = tmp_path / "m.metrics.jsonl", tmp_path / "tensorboard" / "m"
+    first = Metrics(path, done=0)
+    first.start(3.5)
+    for step in (1, 2, 3):
+        first.write(step, LOGS)
+    shown = events(folder)  # while it runs
+    assert shown["loss"] == {1: 2.5, 2: 2.5, 3: 2.5}
+    assert shown["held_out_loss"] == {0: 3.5}
+    assert {"grad_norm", "learning_rate", "tokens_per_second", "memory_mb"} <= shown.keys()
+    first.close()
+    again = Metrics(path, done=2)
+    again.write(3, LOGS | {"loss": 1.0, "grad_norm": float("nan"), "held_out_loss": 2.0})
+    again.close()
+    assert events(folder)["loss"] == {1: 2.5, 2: 2.5, 3: 1.0}
+    assert events(folder)["held_out_loss"] == {0: 3.5, 3: 2.0}
+    assert 3 not in events(folder)["grad_norm"]
+    other = Metrics(path, done=0)  # another run of this name
+    other.close()
+    assert "loss" not in events(folder)

@@ -253,6 +253,34 @@ def export(
         print(f"{openlineage}: {write_openlineage(side, openlineage)} events")
 
 
+def release(
+    run: Annotated[str, "a run: its name, or RESULTS:NAME; default: the only one"] = "",
+    /,
+    *,
+    out: Annotated[Path, "folder of the release: made anew, or with --push one that was made before"],
+    results: Path = Path("results"),
+    push: Annotated[str | None, "data set OWNER/NAME of the Hugging Face Hub to upload it to"] = None,
+    public: Annotated[bool, "make a new data set of the hub public; default: private"] = False,
+) -> None:
+    """Make a folder with a run's dataset that is ready to publish, and push it on request.
+
+    It has the rows as data/train-* and, of held-out files, data/validation-*; a card, a description in Croissant,
+    the statements of all jobs, and checksums. With --push, a folder that is there is uploaded as it is.
+
+    Example: d3 release demo --out release --push OWNER/NAME
+    """
+    from d3.audit.diff import read_side
+    from d3.audit.export import push as hub
+    from d3.audit.export.release import write_release
+
+    if not (push and out.exists()):
+        counts = write_release(read_side(run or str(results), results), out)
+        for split, rows in counts.rows.items():
+            print(f"{out}: {split} {rows:,} rows of {counts.files[split]:,} source files")
+    if push:
+        print(hub.push(out, push, public=public))
+
+
 def sign(
     *,
     key: Annotated[Path, "SSH key that signs"],

@@ -151,6 +151,10 @@ class Pairs(Section):
     """Maximum number of lines of a function, with the imports that it needs."""
     min_words: Annotated[Positive, MINIMUM] = 6
     """Minimum number of words in the first paragraph of the docstring."""
+    instructions: Annotated[Literal["docstring", "imperative"], Neutral("docstring")] = "docstring"
+    """The instruction: the `docstring`'s first paragraph, or that paragraph as a command (`imperative`): markup
+    removed, no colon at the end, "Returns" written as "Return"; functions whose docstring does not begin with a verb
+    are left out."""
     sample: Annotated[Positive | None, MAXIMUM] = None
     """Pairs per shard, selected by a hash of their content; null keeps all."""
 
@@ -230,6 +234,9 @@ class Labels(Section):
     ends: Literal["all", "authors"] = "all"
     """`all`: a sub-trajectory may end at the finished file; `authors`: it never includes the last diff
     [authors' code]."""
+    trivial: Annotated[Literal["keep", "redraw"], Neutral("keep")] = "keep"
+    """Sub-trajectories that change comments, quotes or layout alone, or one line of docstrings: `keep` them, or
+    `redraw` until one changes more."""
 
 
 class Topics(Section):

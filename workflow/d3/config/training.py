@@ -12,6 +12,7 @@ from d3.config.fields import (
     Machine,
     ModelName,
     Neutral,
+    Number,
     Positive,
     PositiveFloat,
     Section,
@@ -27,6 +28,13 @@ class Tokens(Section):
     and `revision` are those of `model`."""
     revision: str | None = None
     """Commit of the tokenizer on the Hugging Face Hub; required for Hub ids."""
+    added: Annotated[list[Literal["<|diff|>"]], Field(min_length=1, max_length=1)] | None = None
+    """Tokens that are added to the tokenizer: `["<|diff|>"]` makes the mark of a diff one token, with a row of the
+    embeddings that begins as the mean of the tokens that write it; null writes it as text. All stages of a run and
+    the models that they evaluate must agree."""
+    held_out: Annotated[float, Field(ge=0, lt=1), Number, Neutral(0.0)] = 0.0
+    """Share of the source files whose rows are not trained on: the loss of these rows before and after each training
+    shows what was learned, and they are the split `validation` of a release. Chosen by the files alone."""
 
 
 class Optimizer(Section):
@@ -73,6 +81,9 @@ class Training(Section):
     """Data type of the computation."""
     zero_stage: Machine[Literal[0, 1, 2, 3]] = 2
     """DeepSpeed ZeRO stage: what is sharded over the processes; one process in float32 shards nothing (0)."""
+    attention: Machine[Literal["auto", "flash", "sdpa"]] = "auto"
+    """Attention: `flash` needs the package flash_attn and an Ampere GPU; `auto` takes it where there are both and
+    dtype is bfloat16, and torch's `sdpa` elsewhere."""
     gradient_checkpointing: Machine[bool] = False
     """Recompute activations in the backward pass instead of storing them."""
     save_steps: Machine[Positive] = 500
@@ -97,6 +108,9 @@ class Midtrain(Training):
     wherever a sequence ends, which leaves many tokens without their instruction [authors' code]."""
     mask_documents: bool = True
     """Whether attention stays inside a document [authors' code: generate_doc_lengths]."""
+    held_out_steps: Machine[Positive | None] = None
+    """Steps between measurements of the loss of held-out rows (`tokens.held_out`), which the metrics of the run show;
+    null measures none while it trains."""
 
 
 class Sft(Training):
@@ -121,3 +135,13 @@ class Arm(Section):
 
     midtrain: bool
     """Whether the base model is mid-trained on D3 before supervised fine-tuning."""
+    same_tokens: Annotated[bool, Neutral(False)] = False
+    """For an arm without mid-training: repeat the fine-tuning examples until as many tokens were trained on as by
+    mid-training and fine-tuning of another arm together, so that arms differ in the data alone, not in how long they
+    were trained."""
+
+    @model_validator(mode="after")
+    def _without_midtrain(self) -> Self:
+        if self.midtrain and self.same_tokens:
+            raise ValueError("same_tokens is for arms with midtrain: false")
+        return self

@@ -11,7 +11,7 @@ A marker of this structure inside of a file or an instruction gets a backslash a
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from d3.core.ids import unit_interval
@@ -28,6 +28,9 @@ UNESCAPED = re.compile(rf"(<)(?=\\*(?:{INSIDE}))|(\[)(?=\\*(?:{AFTER_BRACKET}))"
 ESCAPED = re.compile(rf"(<)\\(?=\\*(?:{INSIDE}))|(\[)\\(?=\\*(?:{AFTER_BRACKET}))")
 """A marker's first character where a backslash is to be put, and with one."""
 
+DRAWS = 20
+"""How often a part is drawn before an unwanted one stays."""
+
 
 class Part(NamedTuple):
     """A piece of a diff sequence: from the program after diffs[:start], the steps diffs[start:end]."""
@@ -38,22 +41,34 @@ class Part(NamedTuple):
 
 
 def draw_parts(
-    run_seed: int, identifier: str, sample: int, length: int, *, count: int, ends: Literal["all", "authors"]
+    run_seed: int,
+    identifier: str,
+    sample: int,
+    length: int,
+    *,
+    count: int,
+    ends: Literal["all", "authors"],
+    unwanted: Callable[[Part], bool] = lambda part: False,
 ) -> list[Part]:
     """Draw `count` sub-trajectories of a sequence of `length` diffs, numbered from 1.
 
     With probability 1/2 a part starts at the empty program, else uniformly at a later state; its
     end is uniform after its start [authors' code]. In the mode `authors` the last diff is never
-    reached, as in their code, which needs at least two diffs: shorter sequences have no parts.
+    reached, as in their code, which needs at least two diffs: shorter sequences have no parts. An unwanted
+    part is drawn again, at most `DRAWS` times in all; then the last one stays.
     """
     last = length if ends == "all" else length - 1
     parts = []
     for number in range(1, count + 1 if last > 0 else 1):
-        names = (identifier, sample, number)
-        begins_empty = last == 1 or unit_interval(run_seed, "part-empty", *names) < 0.5
-        start = 0 if begins_empty else 1 + int(unit_interval(run_seed, "part-start", *names) * (last - 1))
-        end = start + 1 + int(unit_interval(run_seed, "part-end", *names) * (last - start))
-        parts.append(Part(number, start, end))
+        for draw in range(DRAWS):
+            names: tuple[str | int, ...] = (identifier, sample, number, *([draw] if draw else []))
+            begins_empty = last == 1 or unit_interval(run_seed, "part-empty", *names) < 0.5
+            start = 0 if begins_empty else 1 + int(unit_interval(run_seed, "part-start", *names) * (last - 1))
+            end = start + 1 + int(unit_interval(run_seed, "part-end", *names) * (last - start))
+            part = Part(number, start, end)
+            if not unwanted(part):
+                break
+        parts.append(part)
     return parts
 
 

@@ -1,6 +1,7 @@
 """The one tokenization of D3 examples: for mid-training, for fine-tuning and for generation.
 
-Text is data: control tokens that are written in it are its characters (`PlainText`). Every example begins with
+Text is data: control tokens that are written in it are its characters (`PlainText`), but for `<|diff|>` where
+`tokens.added` makes it one token: files and instructions have it escaped. Every example begins with
 what the tokenizer's own post-processor puts before a text, such as a begin token, and in generation so does a prompt.
 
 **Tokens meet.** A model continues a prompt well if the prompt's tokens are those that training showed it. Many
@@ -28,11 +29,11 @@ BOUNDARY = re.compile(rf"\n{re.escape(DIFF)}|\n{re.escape(CODE_END)}\Z")
 class PlainText:
     """Encodes text in which no control token is recognized: all added tokens but runs of white space."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Load a tokenizer from what its `tokenizer.json` holds."""
+    def __init__(self, settings: Mapping[str, Any], kept: Sequence[str] = ()) -> None:
+        """Load a tokenizer from what its `tokenizer.json` holds; the tokens `kept` are recognized all the same."""
         from tokenizers import Tokenizer, processors
 
-        state = plain_settings(settings)
+        state = plain_settings(settings, kept)
         added = [token for token in state.get("added_tokens") or [] if token["special"]]
         self.control: dict[int, str] = {token["id"]: token["content"] for token in added}
         self._tokenizer = Tokenizer.from_str(json.dumps(state))
@@ -75,16 +76,17 @@ def _cut(text: str, places: list[int]) -> list[str]:
 class ExampleTokens:
     """Turns examples and prompts into tokens; see the module's text."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Load a tokenizer from what its `tokenizer.json` holds."""
-        self._text = PlainText(settings)
+    def __init__(self, settings: Mapping[str, Any], added: Sequence[str] = ()) -> None:
+        """Load a tokenizer from what its `tokenizer.json` holds, which has the tokens `added`."""
+        self._text = PlainText(settings, added)
         self.begin: list[int] = self._text.begin
         """What every example and every prompt begins with."""
 
     @classmethod
-    def of_model(cls, folder: Path) -> "ExampleTokens":
-        """Load the tokenizer of a model's folder; raise InputError when it cannot be read."""
-        return cls(Vocabulary.read(folder).settings)
+    def of_model(cls, folder: Path, added: Sequence[str] | None = None) -> "ExampleTokens":
+        """Load the tokenizer of a model's folder; raise InputError or ConfigError as `Vocabulary.read` does."""
+        vocabulary = Vocabulary.read(folder, added)
+        return cls(vocabulary.settings, vocabulary.added)
 
     def example(self, completion: str) -> list[int]:
         """Return the tokens of a whole example, without the end token."""

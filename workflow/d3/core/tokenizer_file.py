@@ -6,12 +6,13 @@ library is old, and the one with transformers. This room needs neither.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from d3.errors import InputError
+from d3.core.example_format import DIFF
+from d3.errors import ConfigError, InputError
 
 EOS_FILES = ("tokenizer_config.json", "config.json", "generation_config.json")
 """Files that may name the end token, the first that does decides."""
@@ -29,17 +30,20 @@ class Vocabulary:
     """Number of different tokens, added ones included."""
     eos_id: int
     """Token that ends every document."""
+    added: tuple[str, ...] = ()
+    """Tokens that structure examples (`tokens.added`); all else in a text is text."""
+    new: dict[str, int] = field(default_factory=dict)
+    """Ids of those that the folder's file does not have."""
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read the tokenizer of a model's folder.
+    def read(cls, folder: Path, added: Sequence[str] | None = None) -> Self:
+        """Read the tokenizer of a model's folder, with the tokens `added` to it unless it has them.
 
-        Raises InputError when a file is missing or broken, or when nothing names the end token.
+        Raises InputError when a file is missing or broken, or when nothing names the end token; ConfigError if it
+        has `<|diff|>` as a token and that is not in `added`.
         """
         path = folder / "tokenizer.json"
-        settings = _read_json(path)
-        if settings is None:
-            raise InputError("no such file", where=str(path), remedy="give a folder that holds a fast tokenizer")
+        settings = tokenizer_settings(folder)
         try:
             tokens = settings["model"]["vocab"]
             ids = dict(tokens) if isinstance(tokens, dict) else {token[0]: at for at, token in enumerate(tokens)}
@@ -47,8 +51,25 @@ class Vocabulary:
         except (KeyError, TypeError, IndexError, ValueError):
             raise InputError("holds no vocabulary", where=str(path), remedy="fetch it again") from None
         eos_id = _eos_id(folder, ids)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return cls(settings=settings, sha256=digest, size=len(ids), eos_id=eos_id)
+        wanted = tuple(added or ())
+        check_added(settings, wanted, path, missing=False)
+        new = {token: max(ids.values()) + at for at, token in enumerate((t for t in wanted if t not in ids), start=1)}
+        extended = _with_added(settings, wanted, new)
+        text = path.read_bytes() if extended == settings else _written(extended)
+        return cls(
+            settings=extended,
+            sha256=hashlib.sha256(text).hexdigest(),
+            size=len(ids) + len(new),
+            eos_id=eos_id,
+            added=wanted,
+            new=new,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the tokenizer into a folder that has a copy of the file that it was read from."""
+        path = folder / "tokenizer.json"
+        if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
+            path.write_bytes(_written(self.settings))
 
     @property
     def dtype(self) -> str:
@@ -60,7 +81,7 @@ class Vocabulary:
 
         Raise InputError for a merge whose halves contain a space: the older form cannot express it.
         """
-        plain = plain_settings(self.settings)
+        plain = plain_settings(self.settings, self.added)
         merges = self.settings["model"].get("merges")
         if merges is None:
             return plain
@@ -75,17 +96,63 @@ class Vocabulary:
         return plain | {"model": self.settings["model"] | {"merges": older}}
 
 
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def check_added(settings: Mapping[str, Any], added: Sequence[str], where: Path, *, missing: bool = True) -> None:
+    """Raise ConfigError unless a tokenizer has the tokens that structure examples exactly if they are `added`.
+
+    Without `missing`, it may lack some.
+    """
+    has = {token["content"] for token in settings.get("added_tokens") or []}
+    if DIFF in has and DIFF not in added:
+        remedy = f'set tokens.added to ["{DIFF}"], or take a tokenizer without it'
+        raise ConfigError(
+            f"the tokenizer has {DIFF} as a token, but tokens.added does not name it", where=str(where), remedy=remedy
+        )
+    lacking = [token for token in added if token not in has]
+    if missing and lacking:
+        remedy = "take a model that was trained with tokens.added, or set it to null"
+        raise ConfigError(
+            f"tokens.added names {lacking[0]}, which the tokenizer does not have", where=str(where), remedy=remedy
+        )
+
+
+def _with_added(settings: dict[str, Any], added: Sequence[str], new: Mapping[str, int]) -> dict[str, Any]:
+    """Return settings with tokens that are found in texts, and are no special ones: decoding would leave those out."""
+    if not added:
+        return settings
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    tokens = [
+        token | ({"special": False} if token["content"] in added else {})
+        for token in settings.get("added_tokens") or []
+    ]
+    tokens += [{"id": number, "content": token, **flags} for token, number in new.items()]
+    return {**settings, "added_tokens": tokens}
+
+
+def _written(settings: Mapping[str, Any]) -> bytes:
+    return (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def plain_settings(settings: Mapping[str, Any], kept: Sequence[str] = ()) -> dict[str, Any]:
     """Return a tokenizer's settings for text that is data: never cut off or padded, every added token special.
 
     A special token can be written as plain text (`encode_special_tokens`), any other added token cannot. Runs of
-    white space, which some tokenizers add to write code in fewer tokens, stay as they are.
+    white space, which some tokenizers add to write code in fewer tokens, stay as they are, and so do those in `kept`.
     """
     added = [
-        token | {"special": bool(token.get("special")) or bool(token["content"].strip())}
+        token
+        | {"special": token["content"] not in kept and (bool(token.get("special")) or bool(token["content"].strip()))}
         for token in settings.get("added_tokens") or []
     ]
     return {**settings, "truncation": None, "padding": None, "added_tokens": added}
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """Return what the `tokenizer.json` of a model's folder holds; raise InputError when it cannot be read."""
+    path = folder / "tokenizer.json"
+    settings = _read_json(path)
+    if settings is None:
+        raise InputError("no such file", where=str(path), remedy="give a folder that holds a fast tokenizer")
+    return settings
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from d3.core.example_tokens import ExampleTokens
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row
+from d3.core.tokenizer_file import check_added, tokenizer_settings
 from d3.errors import ConfigError
 from d3.evals.answer import Built, build
 from d3.evals.tasks import Task, load_tasks
@@ -58,9 +59,10 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, model: str, j
         engine = open_engine(config.generate.engine, model)
         folder = Path(model)
         # transformers may load another tokenizer than the one that the examples were written with
-        tokens = (
-            ExampleTokens.of_model(folder) if folder.is_dir() else ExampleTokens(backend_settings(engine.tokenizer))
-        )
+        added = config.tokens.added or []
+        settings = tokenizer_settings(folder) if folder.is_dir() else backend_settings(engine.tokenizer)
+        check_added(settings, added, folder)
+        tokens = ExampleTokens(settings, added)
         total = job.read = len(todo) * config.generate.samples
         questions = (
             question(config, tokens, benchmark, task, number)

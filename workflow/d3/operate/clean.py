@@ -94,6 +94,18 @@ def find_unused(chains: Sequence[Chain], *, alone: bool) -> list[Unused]:
     return [Unused(path, size_of(path), why) for path, why in sorted(found.items())]
 
 
+def orphaned_checkpoints(chain: Chain) -> list[Unused]:
+    """Return the checkpoints of trainings that a configuration does not have, with their sizes."""
+    found = []
+    for stage in (stage for stage in STAGES.values() if stage.trains):
+        for key in _children(Path("work") / stage.name):
+            if key.name != Path(chain.folder(stage.name)).name:
+                found.append((key, OTHER))
+            elif stage.over == "arm":
+                found += [(arm, REMOVED) for arm in _children(key) if arm.name not in chain.arms]
+    return [Unused(path, size_of(path), why) for path, why in found if not path.is_symlink()]
+
+
 def _candidates(needed: Needed) -> Iterator[tuple[Path, str]]:
     """Yield the outermost files and folders of the pipeline's own that are not needed."""
     for stage in STAGES.values():
@@ -164,10 +176,11 @@ def delete(found: Sequence[Unused]) -> None:
 def unused_lines(found: Sequence[Unused], *, deleted: bool) -> Iterator[str]:
     """Yield a line per file or folder with its size, and their sum."""
     for item in found:
-        yield f"{_megabytes(item.bytes):>12}  {item.path}  ({item.why})"
-    total = _megabytes(sum(item.bytes for item in found))
+        yield f"{megabytes(item.bytes):>12}  {item.path}  ({item.why})"
+    total = megabytes(sum(item.bytes for item in found))
     yield f"{total:>12}  in {len(found)} files and folders{' removed' if deleted else ''}"
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """Write bytes as MB or kB."""
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"

@@ -14,6 +14,7 @@ from d3.config.fields import EMBEDDED
 from d3.operate import cost_defaults
 from d3.operate.cost_model import ANSWER_WEIGHT, Observation, StageRates, by_stage, costs, measured
 from d3.operate.source_rows import source_rows
+from d3.operate.training_memory import TrainingMemory, training_memory
 from d3.pipeline.job_list import Work, jobs, outputs
 from d3.pipeline.pipeline import MODEL_NAME, Chain
 from d3.pipeline.registry import STAGES
@@ -62,6 +63,8 @@ class Plan:
     source_known: bool
     stages: list[StagePlan] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    trainings: list[TrainingMemory] = field(default_factory=list)
+    """What the trainings take."""
 
     def total(self, name: str) -> float:
         """Give the sum of a figure over all stages."""
@@ -70,7 +73,8 @@ class Plan:
     def plain(self) -> dict[str, Any]:
         """Give the plan as JSON values."""
         names = ("jobs", "done", "gpu_hours", "cpu_hours", "bytes", "files")
-        return {**asdict(self), "total": {name: self.total(name) for name in names}}
+        trainings = [training.plain() for training in self.trainings]
+        return {**asdict(self), "trainings": trainings, "total": {name: self.total(name) for name in names}}
 
 
 def plan(chain: Chain, rates: Mapping[str, StageRates] | None = None, *, topics: bool = False) -> Plan:
@@ -127,6 +131,7 @@ class _Planner:
                 self.passed(stage)
         ordered = [self.stages[stage] for stage in self.works]
         found = Plan(run=self.config.run, source_known=known, stages=ordered)
+        found.trainings = [training_memory(self.chain, stage) for stage in self.works if STAGES[stage].trains]
         found.warnings = [text for stage in ordered if (text := self.too_long(stage))]
         if self.chain.expects_source:
             found.warnings.append("no shard is there yet: rows are source.expected_rows")
@@ -236,6 +241,8 @@ class _Planner:
             sequence = settings.sequence_length if settings.packing == "best_fit" else each
             tokens = min(tokens, float(settings.max_steps * settings.batch * sequence))
         tokens *= arms
+        longer = sum(arm.same_tokens for arm in self.config.arms.values())
+        tokens += longer * self.stages["midtrain"].tokens if longer else 0.0
         self.add("sft", rows * arms, 0, tokens=tokens, units=tokens)
 
     def generate(self) -> None:

@@ -2,6 +2,7 @@
 
 from d3.core.printable import printable
 from d3.operate.plan import Plan, StagePlan
+from d3.operate.training_memory import KEPT_CHECKPOINTS, TrainingMemory
 
 COLUMNS = ("stage", "jobs", "rows", "tokens", "GPU-h", "CPU-h", "h a job", "disk", "files", "rates")
 
@@ -29,6 +30,7 @@ def plan_table(found: Plan) -> str:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
         text.append("  ".join(cells).rstrip())
+    text += ["", *map(_training, found.trainings)] if found.trainings else []
     text += [f"warning: {warning}" for warning in found.warnings]
     return "\n".join(map(printable, text))
 
@@ -47,6 +49,17 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
         f"{stage.files:,}",
         stage.rates,
     )
+
+
+def _training(memory: TrainingMemory) -> str:
+    """Return a line about the memory and the checkpoints of a training."""
+    parts = ("weights", "gradients", "states", "activations", "logits", "buckets")
+    shown = ", ".join(f"{name} {size(getattr(memory, name))}" for name in parts if getattr(memory, name))
+    needed = KEPT_CHECKPOINTS * memory.checkpoint
+    room = f"checkpoints up to {size(needed)}, {size(memory.free_disk)} free"
+    short = "; too little disk" if needed > memory.free_disk else ""
+    each = "each GPU" if memory.gpus > 1 else "the GPU (or host)"
+    return f"{memory.stage}: {size(memory.each_gpu)} on {each} ({shown}); {room}{short}"
 
 
 def hours(value: float) -> str:

@@ -17,6 +17,7 @@ from d3.audit.statements import read_finished
 from d3.core.printable import printable
 from d3.core.processes import processes_in
 from d3.core.progress import clock
+from d3.operate.clean import megabytes, orphaned_checkpoints
 from d3.operate.failures import Attempt, Failure, failure_of, last_attempt
 from d3.operate.logs import Progress, failed_outputs, last_progress, tail
 from d3.operate.run_lock import is_locked, snakemakes
@@ -83,6 +84,8 @@ class Survey:
     stages: list[StageStatus] = field(default_factory=list)
     active: list[Active] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    orphaned_checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    """Checkpoints of trainings that the configuration does not have: `path` and `bytes`."""
 
     @property
     def jobs(self) -> int:
@@ -127,6 +130,7 @@ def survey(chain: Chain, queue: Queue | None, *, topics: bool = False) -> Survey
         _speed(status, members, finished, progress)
         found.stages.append(status)
     found.stages.sort(key=lambda status: position(status.stage))
+    found.orphaned_checkpoints = [{"path": str(item.path), "bytes": item.bytes} for item in orphaned_checkpoints(chain)]
     return found
 
 
@@ -278,6 +282,8 @@ def status_table(found: Survey, *, lines: int = 20) -> str:
     text += _listed("Running", [_active_line(job) for job in found.active if job.state == "running"], lines)
     text += _listed("Waiting", [_active_line(job) for job in found.active if job.state != "running"], lines)
     text += _listed("Failed", [_failure_line(failure) for failure in found.failures], lines)
+    orphans = [f"{item['path']}, {megabytes(item['bytes'])}" for item in found.orphaned_checkpoints]
+    text += _listed("Checkpoints of other configurations (`d3 clean` removes them)", orphans, lines)
     return "\n".join(map(printable, text))
 
 

@@ -236,7 +236,7 @@ class Chain:
         """Give (name, arm) by a name that also carries what the arm was trained on."""
         arms = {}
         for name, arm in self.config.arms.items():
-            history = self.key("midtrain") if arm.midtrain else ""
+            history = self.key("midtrain") if arm.midtrain or arm.same_tokens else ""
             arms[f"{name}-{digest_of([deciding_part(arm), history])[:8]}"] = (name, arm)
         return arms
 

@@ -29,7 +29,7 @@ def _sampling(config: "Config") -> Resources:
 
 
 def _any_midtrain(config: "Config") -> bool:
-    return any(arm.midtrain for arm in config.arms.values())
+    return any(arm.midtrain or arm.same_tokens for arm in config.arms.values())
 
 
 def _any_embedded_benchmark(config: "Config") -> bool:
@@ -233,7 +233,7 @@ _RECORDS = (
     Stage(
         name="midtrain",
         module="d3.train.midtrain",
-        settings=("seed", "model", "midtrain"),
+        settings=("seed", "model", "midtrain", "tokens.added"),
         upstream=("tokens",),
         environment="train",
         over="once",
@@ -302,7 +302,7 @@ _RECORDS = (
     Stage(
         name="sft",
         module="d3.train.sft",
-        settings=("seed", "model", "sft"),
+        settings=("seed", "model", "sft", "tokens.added"),
         upstream=("sft_data",),
         environment="train",
         over="arm",
@@ -317,9 +317,23 @@ _RECORDS = (
         cost=Cost(start=22, unit="trained token"),
     ),
     Stage(
+        name="losses",
+        module="d3.train.losses",
+        settings=("seed", "model", "tokens.held_out", "tokens.added", "midtrain", "arms"),
+        upstream=("tokens", "sft"),
+        environment="train",
+        over="once",
+        outputs=(Output("losses.json"),),
+        rows_of="tokens",
+        model="model.path",
+        when=lambda config: config.tokens.held_out > 0,
+        resources=Resources(memory_mb=2000, minutes=240),
+        cost=Cost(start=15, cpu_per_row=0.3),
+    ),
+    Stage(
         name="generate",
         module="d3.evals.generate",
-        settings=("seed", "generate"),
+        settings=("seed", "generate", "tokens.added"),
         upstream=("sft",),
         over="evaluation",
         outputs=(Output("{name}.parquet", "SAMPLES"),),

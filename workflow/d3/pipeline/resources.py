@@ -34,6 +34,8 @@ def needs(chain: Chain, stage: str) -> Resources:
     base = record.resources if isinstance(record.resources, Resources) else record.resources(chain.config)
     if record.trains:
         return _training(base, getattr(chain.config, stage), model_mb(chain, stage))
+    if record.model and record.environment == "train":
+        return _loading(base, chain.config.midtrain, model_mb(chain, stage))
     if chain.asks(stage):
         return _asking(base, getattr(chain.config, stage).engine, model_mb(chain, stage))
     return base
@@ -43,6 +45,11 @@ def _training(base: Resources, settings: Training, weights: int) -> Resources:
     """Add the model: every process loads the weights, and gathers or saves them in float32, four times bfloat16."""
     memory = base.memory_mb + settings.processes * (1500 + 4 * weights)
     return replace(base, gpus=settings.processes, memory_mb=memory)
+
+
+def _loading(base: Resources, settings: Training, weights: int) -> Resources:
+    """Add one copy of the model in float32, and a GPU where training has them."""
+    return replace(base, gpus=int(settings.dtype == "bfloat16"), memory_mb=base.memory_mb + 2 * weights)
 
 
 def _asking(base: Resources, engine: Engine, weights: int) -> Resources:

@@ -25,6 +25,7 @@ from d3.core.tables import Row, count_rows, read_notes
 from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
 from d3.pipeline.job import Job
+from d3.report.learning import learning
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
 from d3.stages.contamination import matches
@@ -69,6 +70,8 @@ class Files:
     """(benchmark, arm) -> what the tests said."""
     scores: Sequence[Path]
     """One file for each benchmark and arm."""
+    losses: Path | None = None
+    """Losses of held-out rows; None if nothing is held out."""
 
 
 def collect(config: Config, job: Job, files: Files) -> Numbers:
@@ -86,6 +89,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["dataset"] = _dataset(job, files)
     numbers["tokens"] = _tokens(job, files)
     numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores))
+    numbers["learning"] = learning(job, files.losses, files.samples)
     limits = limits_of_run(config, numbers["benchmarks"])
     numbers["limits"] = [
         {"key": limit.key, "value": limit.value, "full": limit.full, "stand_in": limit.stand_in} for limit in limits
@@ -392,6 +396,18 @@ def _key(numbers: Numbers) -> Iterator[Row]:
     ):
         if not (name in ("files_graded", "scores_missing") and grades["mode"] == "none"):
             yield {"name": name, "label": label, "value": value}
+    held_out = numbers["learning"]["held_out"] or {"models": []}
+    for model in held_out["models"]:
+        value = {"value": model["loss"], **{name: model[name] for name in ("low", "high", "documents")}}
+        yield {"name": f"held_out_loss/{model['model']}", "label": f"Held-out loss, {model['model']}", **value}
+    for benchmark in numbers["learning"]["applies"]:
+        for arm in benchmark["arms"]:
+            yield {
+                "name": f"applies/{benchmark['benchmark']}/{arm['arm']}",
+                "label": f"{benchmark['benchmark']} answers that apply, arm {arm['arm']}",
+                **{name: arm[name] for name in ("value", "low", "high", "samples")},
+                "confidence": 0.95,
+            }
     for benchmark in numbers["benchmarks"]:
         for arm in benchmark["arms"]:
             for score in arm["pass"]:
@@ -433,9 +449,13 @@ def key_numbers(numbers: Path) -> str:
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:
     """Give a key number and what is to be known about it as text."""
-    if "tasks" not in row:
+    if "documents" in row:  # a loss in nats a token
+        interval = "" if row["low"] is None else f"95 % interval {row['low']:.3f} to {row['high']:.3f}, "
+        return f"{row['value']:.3f} nats", f"{interval}{row['documents']:,} document{'s' * (row['documents'] != 1)}"
+    unit = next((unit for unit in ("tasks", "samples") if unit in row), None)
+    if unit is None:
         return f"{row['value']:,}", ""
-    tasks = f"{row['tasks']:,} task{'' if row['tasks'] == 1 else 's'}"
+    tasks = f"{row[unit]:,} {unit[:-1] if row[unit] == 1 else unit}"
     if row["value"] is None:
         return "none", tasks
     if row["low"] is None or row["high"] is None:

@@ -44,6 +44,7 @@ def run(
     out: Path,
     numbers: Path,
     attrition: Path,
+    losses: Path | None = None,
 ) -> None:
     """Write the report of a run: page, numbers and attrition table.
 
@@ -51,7 +52,8 @@ def run(
 
     `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
     `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
-    `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason.
+    `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason,
+    `losses` those of held-out rows.
     Raises InputError for a file that is not what it must be.
 
     Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
@@ -74,6 +76,7 @@ def run(
         samples=written,
         verdicts=judged,
         scores=scores,
+        losses=losses,
     )
     with Job("report", config=config) as job:
         page, values, table = job.file(out), job.file(numbers), job.file(attrition)
@@ -206,6 +209,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
         samples={_line(path): path for path in job.inputs_of("generate")},
         verdicts={_line(path): path for path in job.inputs_of("execute")},
         scores=job.inputs_of("scores"),
+        losses=next(iter(job.inputs_of("losses")), None),
     )
     found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
     return found

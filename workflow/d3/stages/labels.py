@@ -27,6 +27,7 @@ from d3.llm.prompt import Prompt, find_template
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.stages.label_metrics import verb_first
+from d3.stages.trivial_change import is_trivial
 
 PROGRAM = ("program",)
 CHANGE = ("start", "end", "change")
@@ -170,6 +171,7 @@ def parts_of(config: Config, row: Row) -> list[Part]:
     """Give the parts of a sequence that become examples: the whole program, then sub-trajectories."""
     length = len(row["diffs"])
     whole = [Part(0, 0, length)] if config.labels.whole_program else []
+    programs = programs_of(row["diffs"]) if config.labels.trivial == "redraw" else []
     drawn = draw_parts(
         config.seed,
         row["id"],
@@ -177,6 +179,7 @@ def parts_of(config: Config, row: Row) -> list[Part]:
         length,
         count=config.labels.sub_trajectories,
         ends=config.labels.ends,
+        unwanted=lambda part: bool(programs) and is_trivial(programs[part.start], programs[part.end]),
     )
     return whole + drawn
 

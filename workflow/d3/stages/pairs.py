@@ -7,6 +7,7 @@ import of its file, which is then put before it.
 
 import ast
 import builtins
+import re
 import symtable
 import sys
 import warnings
@@ -26,7 +27,17 @@ from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, s
 from d3.pipeline.job import Job
 from d3.stages.duplicates import REASON as ELSEWHERE
 from d3.stages.duplicates import ids_elsewhere
+from d3.stages.label_metrics import VERBS, verb_first
 
+MARKUP = (
+    (re.compile(r":[a-z][a-z:+-]*:`[~!]?(?:[^`<]*<)?([^`<>]*)>?`"), r"\1"),  # roles: :func:`os.path`
+    (re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)"), r"\1"),  # links of Markdown
+    (re.compile(r"`([^`<]*?)\s*<[^`>]*>`_+"), r"\1"),  # links of reStructuredText
+    (re.compile(r"`+([^`]*)`+_*"), r"\1"),  # code
+    (re.compile(r"(?<![\w*])(\*\*?)(?=\S)([^*]+?)(?<=\S)\1(?![\w*])"), r"\2"),  # emphasis; not *args
+    (re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*>"), ""),  # tags
+)
+"""Markup in docstrings, and what is kept of it."""
 BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
 
@@ -95,6 +106,8 @@ def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
         if not isinstance(node, ast.FunctionDef):
             continue
         instruction = instruction_of(ast.get_docstring(node), settings.min_words)
+        if instruction is not None and settings.instructions == "imperative":
+            instruction = imperative(instruction, settings.min_words)
         body = without_docstring(node, lines)
         used = outside_names(node, tables)
         if instruction is None or body is None or not used <= known | {node.name}:
@@ -175,6 +188,33 @@ def instruction_of(docstring: str | None, min_words: int) -> str | None:
     words = paragraph.split()
     sentence = " ".join(words)
     return sentence if len(words) >= min_words and sentence.isprintable() else None
+
+
+def imperative(paragraph: str, min_words: int) -> str | None:
+    """Return a docstring's paragraph as a command, None if it is none or says too little without its markup.
+
+    Markup of reStructuredText and Markdown goes, the names in it stay. A first word in the third person becomes the
+    base form. What introduces something that is not part of the paragraph loses its colon.
+    """
+    text = paragraph
+    for pattern, kept in MARKUP:
+        text = pattern.sub(kept, text)
+    text = " ".join(text.split()).rstrip(": ")
+    first, _, rest = text.partition(" ")
+    if not verb_first(text) and (base := _base_form(first.lower())) is not None:
+        text = f"{base} {rest}"
+    if len(text.split()) < min_words or not verb_first(text) or ">>>" in text:
+        return None
+    text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _base_form(word: str) -> str | None:
+    """Return the base form of a verb in the third person, None for other words."""
+    forms = [word.removesuffix("s")] if word.endswith("s") else []
+    forms += [word.removesuffix("es")] if word.endswith("es") else []
+    forms += [word.removesuffix("ies") + "y"] if word.endswith("ies") else []
+    return next((form for form in forms if form in VERBS), None)
 
 
 def sft_data(config: Config, pairs: Path, diffs: Path, out: Path) -> None:

@@ -11,7 +11,8 @@ A shard is three files, published together:
   tokenizer begins a text (`d3.core.example_tokens`), which the toolkit does not do;
 - `NAME.csv.gz`: start, end, id, src, line of each document; `start` and `end` count tokens, `id` is
   the content id of the text, `src` the dataset file's name, `line` its row from 1;
-- `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, and the rows dropped.
+- `NAME.json`: documents, tokens, number type, end token, vocabulary, digests, the rows dropped, and with
+  `tokens.held_out` the lines of the documents whose files are held out from training (`held_out`).
 
 This stage runs in the Dolma toolkit's environment, so it imports little.
 """
@@ -38,6 +39,7 @@ from d3.core.example_tokens import ExampleTokens, begins_with
 from d3.core.ids import content_id, file_digest
 from d3.core.progress import Progress, clock
 from d3.core.schemas import DATASET
+from d3.core.splits import is_held_out
 from d3.core.tables import scratch_folder
 from d3.core.tokenizer_file import Vocabulary
 from d3.errors import InputError, ToolError
@@ -65,6 +67,8 @@ class Document:
     """Content id of the text."""
     prompt: str | None = None
     """Its prompt; of the first documents only."""
+    held_out: bool = False
+    """Whether its source file is held out from training."""
 
 
 def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
@@ -80,18 +84,18 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
     """
     if out.suffix != ".npy":
         raise InputError("the output must be named NAME.npy", where=str(out), remedy="rename it")
-    vocabulary = Vocabulary.read(tokenizer)
+    vocabulary = Vocabulary.read(tokenizer, config.tokens.added)
     with Job("tokens", config=config) as job, scratch_folder(out, "dolma") as folder:
         job.input(tokenizer / "tokenizer.json")
         maps = job.file(out)
         bounds = job.file(out.with_suffix(".csv.gz"))
         manifest = job.file(out.with_suffix(".json"))
         dropped: list[dict[str, Any]] = []
-        documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped))
+        documents = list(_write_documents(job, dataset, folder / "documents.jsonl", dropped, config.tokens.held_out))
         if documents:
             _tokenize(folder, vocabulary)
         parts = _read_parts(folder / "out", vocabulary, len(documents))
-        encoder = ExampleTokens(vocabulary.legacy())
+        encoder = ExampleTokens(vocabulary.legacy(), vocabulary.added)
         _check_prompts(documents, parts, encoder, dataset)
         tokens = _write_shard(documents, parts, encoder.begin, dataset.name, maps, bounds)
         notes = {
@@ -105,15 +109,20 @@ def run(config: Config, dataset: Path, out: Path, *, tokenizer: Path) -> None:
             "sha256": file_digest(maps),
             "dropped": dropped,
         }
+        if config.tokens.held_out:
+            notes["held_out"] = [document.line for document in documents if document.held_out]
         manifest.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
     lost = f", {len(dropped)} rows dropped: {dict(sorted(job.dropped.items()))}" if dropped else ""
     print(f"tokens: {len(documents)} documents, {tokens} tokens{lost}", file=sys.stderr)
 
 
-def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]]) -> Iterator[Document]:
+def _write_documents(
+    job: Job, dataset: Path, path: Path, dropped: list[dict[str, Any]], held_out: float
+) -> Iterator[Document]:
     """Write Dolma documents, whose id is their line, and yield what was written."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for line, row in enumerate(job.rows(dataset, select(DATASET, "prompt", "completion")), start=1):
+        columns = select(DATASET, "prompt", "completion", *(["source_program_id"] if held_out else []))
+        for line, row in enumerate(job.rows(dataset, columns), start=1):
             text = row["completion"]
             reason = _unfit(text)
             if reason:
@@ -122,7 +131,12 @@ def _write_documents(job: Job, dataset: Path, path: Path, dropped: list[dict[str
                 continue
             file.write(json.dumps({"id": str(line), "text": text}) + "\n")
             job.keep()
-            yield Document(line=line, id=content_id(text), prompt=row["prompt"] if job.kept <= PROMPTS else None)
+            yield Document(
+                line=line,
+                id=content_id(text),
+                prompt=row["prompt"] if job.kept <= PROMPTS else None,
+                held_out=bool(held_out) and is_held_out(row["source_program_id"], held_out),
+            )
 
 
 def _unfit(text: str | None) -> str | None:
@@ -338,9 +352,12 @@ def check(job: FinishedJob) -> Faults:
     if int(tokens.max()) >= notes["vocabulary"] or not (tokens[np.array(ends[1:]) - 1] == notes["eos_id"]).all():
         yield maps, "contains ids outside of the vocabulary, or documents without an end token"
     chosen = {row[3]: row for row in job.draw.sample(rows, min(job.sample, len(rows)))}
-    if notes["tokenizer_sha256"] not in job.inputs.values():
+    added = (job.config.get("tokens") or {}).get("added")
+    if not added and notes["tokenizer_sha256"] not in job.inputs.values():
         yield manifest, "names a tokenizer that is no input"
-    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"])
+    tokenizer = _check_tokenizer(job, notes["tokenizer_sha256"], added)
+    if added and tokenizer is None and any((job.root / name).name == "tokenizer.json" for name in job.inputs):
+        yield manifest, "names a tokenizer that is no input with the tokens that were added"
     for dataset in job.inputs_of("dataset"):
         for line, row in enumerate(read_columns([dataset], DATASET, "completion"), start=1):
             if line not in chosen:
@@ -352,10 +369,12 @@ def check(job: FinishedJob) -> Faults:
                 yield maps, f"the tokens of document {line} are not those of its text"
 
 
-def _check_tokenizer(job: FinishedJob, sha256: str) -> ExampleTokens | None:
+def _check_tokenizer(job: FinishedJob, sha256: str, added: list[str] | None) -> ExampleTokens | None:
     """Return the tokenizer that made the token map, or None when its file is lost."""
-    for name, digest in job.inputs.items():
+    for name in job.inputs:
         path = job.root / name
-        if path.name == "tokenizer.json" and digest == sha256 and path.is_file():
-            return ExampleTokens(json.loads(path.read_bytes()))
+        if path.name == "tokenizer.json" and path.is_file():
+            vocabulary = Vocabulary.read(path.parent, added)
+            if vocabulary.sha256 == sha256:
+                return ExampleTokens(vocabulary.settings, vocabulary.added)
     return None

@@ -24,6 +24,8 @@ class Plan:
     """Digests of their contents."""
     kept: dict[str, int] = field(default_factory=dict)
     """How many first tokens are trained on of the rows that are too long, by the number of the row."""
+    added: dict[str, list[int]] = field(default_factory=dict)
+    """Tokens whose embeddings the base model does not have, by id, and those whose mean they begin with."""
     model: str = ""
     """Folder of the base model."""
     output: str = ""

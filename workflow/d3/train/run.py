@@ -19,6 +19,7 @@ from typing import Any
 from d3.config.identity import deciding_part
 from d3.config.models import Config
 from d3.config.training import Midtrain, Sft
+from d3.core.example_tokens import PlainText
 from d3.core.ids import file_digest
 from d3.core.tables import written_whole
 from d3.core.tokenizer_file import Vocabulary
@@ -29,13 +30,14 @@ from d3.provenance.code_digest import modules_of
 from d3.train import worker
 from d3.train.checkpoints import CODE, RUN, SHAPE, Resume, settle
 from d3.train.launch import Nodes, start
+from d3.train.model_card import CARD, card
 from d3.train.plan import Plan
 from d3.train.sequences import Sequences
 from d3.train.settings import sharding
 from d3.train.stops import forget_request
 
-CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja")
-"""Files of the base model that go with the trained one unchanged."""
+CARRIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
+"""Files of the base model that go with the trained one. Its chat template does not: nothing is trained with it."""
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate")
 MACHINE = ("processes", "micro_batch", "zero_stage", "gradient_checkpointing", "save_steps")
 """Settings that decide no result but for the rounding of sums; the record of a run names them all the same."""
@@ -48,6 +50,7 @@ def train_model(
     sequences: Sequences,
     counts: Mapping[str, int],
     base: Path,
+    vocabulary: Vocabulary,
     output: Path,
     work: Path,
     resume: Resume,
@@ -66,7 +69,8 @@ def train_model(
         file=sys.stderr,
         flush=True,
     )
-    settle(work, _made_with(plan, settings, base), resume, plan.stage)
+    made_with = _made_with(plan, settings, base)
+    settle(work, made_with, resume, plan.stage)
     part = job.file(output)
     plan.model, plan.output, plan.work = str(base), str(part), str(work)
     _launch(plan, settings.processes, work)
@@ -75,6 +79,8 @@ def train_model(
     for pattern in CARRIED:
         for path in base.glob(pattern):
             shutil.copyfile(path, part / path.name)
+    vocabulary.write(part)
+    _drop_chat_template(part / "tokenizer_config.json")
     record = {
         "stage": plan.stage,
         "steps": len(steps),
@@ -89,13 +95,31 @@ def train_model(
     }
     text = json.dumps(record, indent=1, allow_nan=False)
     (part / "training.json").write_text(text + "\n", encoding="utf-8")
+    (part / CARD).write_text(card(plan.stage, base, made_with[RUN]["model"], made_with, record), encoding="utf-8")
+
+
+def _drop_chat_template(path: Path) -> None:
+    """Take the chat template out of a tokenizer's configuration, which is left alone if it has none."""
+    try:
+        values = json.loads(path.read_bytes())
+        template = values.pop("chat_template", None)
+    except (OSError, ValueError, AttributeError):
+        return
+    if template is not None:
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _made_with(plan: Plan, settings: Midtrain | Sft, base: Path) -> dict[str, dict[str, Any]]:
     """Return everything that decides the weights, flat; see `d3.train.checkpoints`."""
     data = {f"data {Path(path).name}": digest for path, digest in zip(plan.data, plan.digests, strict=True)}
     return {
-        RUN: _flat(deciding_part(settings), plan.stage) | data | {"seed": plan.seed, "model": file_digest(base)},
+        RUN: {
+            **_flat(deciding_part(settings), plan.stage),
+            **data,
+            "seed": plan.seed,
+            "model": file_digest(base),
+            **({"added tokens": plan.added} if plan.added else {}),
+        },
         CODE: modules_of(f"d3.train.{plan.stage}") | {name: version(name) for name in LIBRARIES},
         SHAPE: {"processes": settings.processes, "zero_stage": sharding(settings)},
     }
@@ -139,6 +163,12 @@ def model_folder(config: Config, model: str) -> Path:
         ) from None
 
 
+def new_rows(vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Return the ids of tokens that the model does not know yet, each with those that write it as text."""
+    text = PlainText(vocabulary.settings)
+    return {str(number): text.ids(token) for token, number in vocabulary.new.items()}
+
+
 def check_base(base: Path, settings: Midtrain | Sft, vocabulary: Vocabulary) -> None:
     """Raise ConfigError or InputError if a model's folder does not go with settings or tokenizer."""
     path = base / "config.json"
@@ -153,9 +183,9 @@ def check_base(base: Path, settings: Midtrain | Sft, vocabulary: Vocabulary) -> 
             where=str(base),
             remedy="lower sequence_length",
         )
-    if size < vocabulary.size:
+    if size < vocabulary.size - len(vocabulary.new):
         raise InputError(
-            f"the model knows {size} tokens, but its tokenizer has {vocabulary.size}",
+            f"the model knows {size} tokens, but its tokenizer has {vocabulary.size - len(vocabulary.new)}",
             where=str(base),
             remedy="give the tokenizer that the model was made with",
         )

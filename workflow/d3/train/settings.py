@@ -58,6 +58,8 @@ def deepspeed_settings(settings: Training, accumulation: int) -> dict[str, Any]:
         "allgather_bucket_size": BUCKET,
         "contiguous_gradients": True,
     }
+    # Sums of many small gradients lose their end in bfloat16: both those over micro batches and over processes.
+    sums = {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     if sharding(settings) == 3:
         zero |= {"stage3_gather_16bit_weights_on_model_save": True, "sub_group_size": 10**9}
     return {
@@ -67,6 +69,7 @@ def deepspeed_settings(settings: Training, accumulation: int) -> dict[str, Any]:
         "gradient_clipping": settings.optimizer.clip,
         "bf16": {"enabled": settings.dtype == "bfloat16"},
         "fp16": {"enabled": False},
+        **(sums if settings.dtype == "bfloat16" and sharding(settings) else {}),
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

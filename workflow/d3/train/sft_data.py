@@ -49,7 +49,7 @@ class Encoder:
         self, vocabulary: Vocabulary, *, sequence_length: int, too_long: Literal["drop", "cut_at_diff"] = "cut_at_diff"
     ) -> None:
         self.sequence_length, self.too_long, self.eos_id = sequence_length, too_long, vocabulary.eos_id
-        self._tokens = ExampleTokens(vocabulary.settings)
+        self._tokens = ExampleTokens(vocabulary.settings, vocabulary.added)
 
     def encode(self, prompt: str | None, completion: str | None) -> Encoded | str:
         """Return a row as tokens, or the reason why it cannot be trained on.

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from d3.core.progress import Progress
 from d3.core.tables import remove
 from d3.errors import ToolError
 from d3.train.checkpoints import mark_complete
-from d3.train.data import Stream
+from d3.train.data import Stream, Tokens
+from d3.train.held_out import document_losses
 from d3.train.metrics import Metrics
 from d3.train.stops import MEDIAN_STEPS, RUNAWAY_STEPS, fault, requested
 
@@ -32,7 +34,15 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, *, stream: Stream, decay_embeddings: bool, save_steps: int, metrics: Path | None, **settings: Any
+        self,
+        *,
+        stream: Stream,
+        decay_embeddings: bool,
+        save_steps: int,
+        metrics: Path | None,
+        held_out: Sequence[Tokens] = (),
+        held_out_steps: int | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(train_dataset=stream, **settings)
         self.stream, self.decay_embeddings = stream, decay_embeddings
@@ -40,8 +50,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.keeper = _Keeper(save_steps)
         self.add_callback(self.keeper)
+        measure = _HeldOutLoss(self, held_out, held_out_steps) if held_out and held_out_steps else None
+        if measure is not None:
+            self.add_callback(measure)
         if self.is_world_process_zero():
-            self.add_callback(_Reporter(metrics))
+            self.add_callback(_Reporter(metrics, measure))
 
     def training_step(self, *arguments: Any, **more: Any) -> Any:
         """Compute a micro batch. Without sharding, DeepSpeed clips the gradient and forgets its norm."""
@@ -129,11 +142,48 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         torch.distributed.barrier()
 
 
+class _HeldOutLoss(TrainerCallback):  # type: ignore[misc]
+    """Measures the loss of held-out documents before the first step, every so many steps and after the last.
+
+    The processes share the documents. Each computes as many, since under ZeRO-3 all take part in every forward pass.
+    """
+
+    def __init__(self, trainer: Trainer, documents: Sequence[Tokens], every: int) -> None:
+        self.trainer, self.documents, self.every = trainer, documents, every
+        self.latest: tuple[int, float] | None = None
+        """Step, and the loss after it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Measure what the training begins with."""
+        self._measure(args, state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Measure after some steps."""
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._measure(args, state)
+
+    def _measure(self, args: Any, state: Any) -> None:
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        own = list(self.documents[rank::world])
+        fillers = math.ceil(len(self.documents) / world) - len(own)
+        model = self.trainer.model_wrapped
+        model.eval()
+        losses = document_losses(model, own + [self.documents[0]] * fillers, args.device)[: len(own)]
+        model.train()
+        sums = torch.tensor(
+            [math.fsum(loss.nats for loss in losses), sum(loss.tokens for loss in losses)],
+            dtype=torch.float64,
+            device=args.device,
+        )
+        torch.distributed.all_reduce(sums)
+        self.latest = (state.global_step, float(sums[0] / sums[1]))
+
+
 class _Reporter(TrainerCallback):  # type: ignore[misc]
     """Prints progress lines and writes metrics."""
 
-    def __init__(self, metrics: Path | None) -> None:
-        self.path = metrics
+    def __init__(self, metrics: Path | None, held_out: _HeldOutLoss | None) -> None:
+        self.path, self.held_out = metrics, held_out
         self.lines: Metrics | None = None
         self.progress: Progress | None = None
         self.tokens = 0
@@ -145,6 +195,8 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self.start = time.monotonic()
         if self.path is not None:
             self.lines = Metrics(self.path, done=state.global_step)
+            if (loss := self._held_out_loss(state)) is not None and state.global_step == 0:
+                self.lines.start(loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Count a step."""
@@ -154,7 +206,14 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
             self.progress.note = f"loss {logs['loss']:.4f}, {speed:.0f} tokens/s"
             self.progress.advance()
         if self.lines is not None and "loss" in logs:
-            self.lines.write(state.global_step, logs)
+            loss = self._held_out_loss(state)
+            self.lines.write(state.global_step, logs if loss is None else {**logs, "held_out_loss": loss})
+
+    def _held_out_loss(self, state: Any) -> float | None:
+        """Return the loss of the held-out rows if it was measured at this step."""
+        if self.held_out is None or self.held_out.latest is None or self.held_out.latest[0] != state.global_step:
+            return None
+        return self.held_out.latest[1]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Print the last line."""

@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from d3.config.training import Midtrain, Sft, Training
 from d3.core.ids import derive_seed
 from d3.core.processes import die_with_parent
 from d3.core.progress import announce
-from d3.errors import D3Error, InputError, ToolError, explain
+from d3.errors import D3Error, ToolError, explain
 from d3.train.checkpoints import last_complete
 from d3.train.data import Stream, collate
+from d3.train.load_model import add_tokens, load_model
 from d3.train.plan import Plan
 from d3.train.stops import StopRequestedError, signals_stop
 
@@ -103,7 +103,8 @@ def _train(plan: Plan, settings: Training) -> None:
     )
     if os.environ.get("RANK", "0") == "0":
         announce(f"loading the model {plan.model}")
-    model = _load_model(plan.model, settings)
+    model = load_model(plan.model, settings.dtype, settings.attention)
+    add_tokens(model, {int(token): rows for token, rows in plan.added.items()})
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False
     trainer = StageTrainer(
@@ -111,6 +112,8 @@ def _train(plan: Plan, settings: Training) -> None:
         decay_embeddings=plan.decay_embeddings,
         save_steps=settings.save_steps,
         metrics=Path(plan.metrics) if plan.metrics else None,
+        held_out=stage.held_out(plan, settings) if hasattr(stage, "held_out") else [],
+        held_out_steps=getattr(settings, "held_out_steps", None),
         model=model,
         args=arguments,
         data_collator=partial(collate, pad=plan.eos_id),
@@ -144,20 +147,6 @@ def _train(plan: Plan, settings: Training) -> None:
             shutil.copymode(output / "config.json", path)
         (output / RECORD).write_text(json.dumps(trainer.record(), allow_nan=False), encoding="utf-8")
     torch.distributed.barrier()
-
-
-def _load_model(folder: str, settings: Training) -> Any:
-    """Load the weights in the type of the computation; raises InputError when they cannot be read."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, settings.dtype), attn_implementation="sdpa", local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"the weights cannot be read ({error})", where=folder, remedy="fetch them again") from None
 
 
 def _start_group() -> None:

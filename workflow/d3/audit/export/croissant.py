@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from d3.audit.diff import Side
 from d3.audit.statements import Statement
 from d3.core import schemas
+from d3.core.ids import file_digest
 from d3.core.tables import written_whole
 from d3.pipeline.registry import STAGES, before
 
@@ -66,12 +67,33 @@ MEANING = {
 }
 
 
-def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str, Any]:
-    """Give the description of a run's dataset; paths are relative to `folder`."""
+class ReleasedFile(NamedTuple):
+    """A file of a release; paths are relative to its folder, and to that of the run."""
+
+    path: str
+    split: str
+    rows: int
+    derived_from: str
+    derived_sha256: str
+
+
+class _File(NamedTuple):
+    """A file of rows."""
+
+    path: str
+    sha256: str
+    bytes: int | None
+    rows: int | None
+    derived_from: tuple[tuple[str, str], ...]
+    """(path, SHA-256) of what it was made of."""
+
+
+def describe(
+    side: Side, licences: Mapping[str, int], folder: Path, files: Sequence[ReleasedFile] | None = None
+) -> dict[str, Any]:
+    """Give the description of a run's dataset, or of the files of its release; paths are relative to `folder`."""
     statements = side.stages.get("dataset") or []
-    files = [statement.outputs[0] for statement in statements]
-    base = os.path.relpath(side.root, folder)
-    places = [Path(os.path.normpath(Path(base) / item.path)).as_posix() for item in files]
+    described = list(_files_of_run(side, folder) if files is None else _released(files, folder))
     return {
         "@context": CROISSANT_CONTEXT,
         "@type": "sc:Dataset",
@@ -92,13 +114,13 @@ def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str,
                 "@type": "cr:FileObject",
                 "@id": f"file-{number:05d}",
                 "name": Path(item.path).name,
-                "contentUrl": place,
+                "contentUrl": item.path,
                 "contentSize": f"{item.bytes} B" if item.bytes is not None else None,
                 "encodingFormat": "application/x-parquet",
                 "sha256": item.sha256,
-                "prov:wasDerivedFrom": [_entity(read.path, read.sha256) for read in statement.inputs],
+                "prov:wasDerivedFrom": [_entity(path, sha256) for path, sha256 in item.derived_from],
             }
-            for number, (item, place, statement) in enumerate(zip(files, places, statements, strict=True))
+            for number, item in enumerate(described)
         ],
         "recordSet": [
             {
@@ -108,9 +130,27 @@ def describe(side: Side, licences: Mapping[str, int], folder: Path) -> dict[str,
                 "description": f"{item.rows} rows of {Path(item.path).name}",
                 "field": [_field(f"rows-{number:05d}", f"file-{number:05d}", column) for column in schemas.DATASET],
             }
-            for number, item in enumerate(files)
+            for number, item in enumerate(described)
         ],
     }
+
+
+def _files_of_run(side: Side, folder: Path) -> Iterator[_File]:
+    """Yield the files of the dataset as the run left them."""
+    base = os.path.relpath(side.root, folder)
+    for statement in side.stages.get("dataset") or []:
+        item = statement.outputs[0]
+        place = Path(os.path.normpath(Path(base) / item.path)).as_posix()
+        derived = tuple((read.path, read.sha256) for read in statement.inputs)
+        yield _File(place, item.sha256, item.bytes, item.rows, derived)
+
+
+def _released(files: Sequence[ReleasedFile], folder: Path) -> Iterator[_File]:
+    """Yield the files of a release."""
+    for item in files:
+        path = folder / item.path
+        derived = ((item.derived_from, item.derived_sha256),)
+        yield _File(item.path, file_digest(path), path.stat().st_size, item.rows, derived)
 
 
 def _made_rows(stage: str) -> bool:
@@ -160,8 +200,10 @@ def _field(rows: str, source: str, column: pa.Field) -> dict[str, Any]:
     }
 
 
-def write_croissant(side: Side, licences: Mapping[str, int], path: Path) -> None:
-    """Write the Croissant file of a run's dataset."""
-    text = json.dumps(describe(side, licences, path.absolute().parent), indent=1, ensure_ascii=False) + "\n"
+def write_croissant(
+    side: Side, licences: Mapping[str, int], path: Path, files: Sequence[ReleasedFile] | None = None
+) -> None:
+    """Write the Croissant file of a run's dataset, or of the files of its release beside it."""
+    text = json.dumps(describe(side, licences, path.absolute().parent, files), indent=1, ensure_ascii=False) + "\n"
     with written_whole(path) as part:
         part.write_text(text, encoding="utf-8")

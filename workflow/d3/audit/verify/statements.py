@@ -149,7 +149,8 @@ def _names_differ(statement: Statement, stage: str, parts: list[str], read: dict
     config = statement.config
     if STAGES[stage].over == "arm":
         for name, arm in (config.get("arms") or {}).items():
-            expected = f"{name}-{digest_of([arm, read.get('midtrain', '') if arm.get('midtrain') else ''])[:8]}"
+            history = read.get("midtrain", "") if arm.get("midtrain") or arm.get("same_tokens") else ""
+            expected = f"{name}-{digest_of([arm, history])[:8]}"
             if parts[3] != expected:
                 yield f"its settings are those of the arm {expected}, not of {parts[3]}"
     for name, benchmark in (config.get("benchmarks") or {}).items() if STAGES[stage].over == "evaluation" else ():
