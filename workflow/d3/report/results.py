@@ -11,12 +11,22 @@ from typing import Any
 import pyarrow as pa
 
 from d3.core import schemas
+from d3.core.ids import derive_seed
 from d3.core.tables import Row
 from d3.errors import InputError
 from d3.pipeline.job import Job
+from d3.report.evidence import answers, opened_tasks, per_task
 
+STEP = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
+"""What every step of a training record has."""
+STEP_MORE = ("grad_norm", "held_out_loss", "tokens_per_second")
+"""What a step may have beside it."""
 VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
 """Verdicts in the order in which figures show them; others follow."""
+
+
+RESAMPLES = 2000
+"""Draws of the bootstrap of a difference between arms [ours]."""
 
 
 def read_json(path: Path) -> Any:
@@ -45,8 +55,10 @@ def training(job: Job, midtrain: Path | None, sft: Mapping[str, Path]) -> Iterat
         path = folder / "training.json"
         record = read_json(job.input(path))
         try:
-            names = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
-            history = [{name: step[name] for name in names} for step in record["record"]]
+            history = [
+                {name: step[name] for name in STEP} | {name: step[name] for name in STEP_MORE if name in step}
+                for step in record["record"]
+            ]
             yield {
                 "stage": stage,
                 "name": name,
@@ -70,19 +82,23 @@ def benchmarks(
     samples: Mapping[tuple[str, str], Path],
     verdicts: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
+    seed: int,
 ) -> Iterator[Row]:
-    """Yield one row for each benchmark: its arms with their scores, and how the arms differ."""
+    """Yield one row for each benchmark: its arms with their scores, how the arms differ, and its tasks."""
     scored = _scored(job, scores)
     lines = list(dict.fromkeys([*samples, *verdicts, *scored]))
     for benchmark in dict.fromkeys(name for name, _ in lines):
         arms: list[Row] = []
         solved: dict[str, dict[str, float]] = {}
+        passed: dict[str, dict[str, tuple[int, int]]] = {}
         for arm in [arm for name, arm in lines if name == benchmark]:
             statuses = _column(job, samples.get((benchmark, arm)), schemas.SAMPLES, "status")
             judged = _column(job, verdicts.get((benchmark, arm)), schemas.VERDICTS, "verdict")
             counts = Counter(verdict for _, verdict in judged)
             rates = solve_rates(judged)
             solved[arm] = rates
+            samples_of, passed_of = Counter(task for task, _ in judged), Counter(t for t, v in judged if v == "passed")
+            passed[arm] = {task: (passed_of[task], count) for task, count in samples_of.items()}
             score = scored.get((benchmark, arm))
             if score and judged and score["verdicts"] != dict(counts):
                 where = str(verdicts[benchmark, arm])
@@ -104,6 +120,12 @@ def benchmarks(
         kinds = Counter(name for arm in arms for name in arm["verdicts"])
         statuses_seen = {name for arm in arms for name in arm["statuses"]}
         tasks = max((arm["tasks"] for arm in arms), default=0)
+        level = next((arm["confidence"] for arm in arms if arm["confidence"]), 0.95)
+        listed = per_task(passed)
+        of = {
+            name: {arm: path for (other, arm), path in paths.items() if other == benchmark}
+            for name, paths in (("samples", samples), ("verdicts", verdicts))
+        }
         yield {
             "benchmark": benchmark,
             "tasks": tasks,
@@ -111,7 +133,20 @@ def benchmarks(
             "verdict_kinds": _in_order(kinds),
             "status_kinds": sorted(statuses_seen, key=lambda name: (name != "ok", name)),
             **resolution(tasks),
-            "differences": [difference(*pair, *(solved[arm] for arm in pair)) for pair in combinations(solved, 2)],
+            "differences": [
+                {
+                    **(found := difference(*pair, *(solved[arm] for arm in pair))),
+                    **paired_interval(
+                        found,
+                        [solved[arm] for arm in pair],
+                        level,
+                        derive_seed(seed, "report-difference", benchmark, *pair),
+                    ),
+                }
+                for pair in combinations(solved, 2)
+            ],
+            "per_task": listed,
+            "answers": answers(job, opened_tasks(listed), of["samples"], of["verdicts"]),
         }
 
 
@@ -194,6 +229,24 @@ def difference(one: str, other: str, before: Mapping[str, float], after: Mapping
         "difference": math.fsum(after[task] - before[task] for task in shared) / len(shared) if shared else None,
         "p_value": sign_test(better, worse),
     }
+
+
+def paired_interval(found: Row, rates: Sequence[Mapping[str, float]], level: float, seed: int) -> Row:
+    """Return the interval of a difference: percentile bootstrap over the tasks that both arms have, drawn in pairs.
+
+    It has no width, and is null, where no task differs.
+    """
+    import numpy
+
+    before, after = rates
+    shared = sorted(set(before) & set(after))
+    if not found["better"] + found["worse"]:
+        return {"low": None, "high": None, "confidence": level}
+    steps = numpy.array([after[task] - before[task] for task in shared])
+    draw = numpy.random.default_rng(seed % 2**63)
+    means = numpy.sort([steps[draw.integers(0, len(steps), len(steps))].mean() for _ in range(RESAMPLES)])
+    low, high = (means[round(share * (RESAMPLES - 1))] for share in ((1 - level) / 2, (1 + level) / 2))
+    return {"low": round(float(low), 12), "high": round(float(high), 12), "confidence": level}
 
 
 def sign_test(better: int, worse: int) -> float:
