@@ -401,7 +401,7 @@ def _funnel(numbers: Numbers) -> Iterator[Row]:
     corpus = next(stage for stage in numbers["attrition"] if stage["stage"] == "corpus")
     grades, kept = numbers["grades"], numbers["corpus"]
     yield {"step": "read", "files": corpus["read"]}
-    yield {"step": "kept by the corpus stage", "files": kept["rows"]}
+    yield {"step": "kept", "files": kept["rows"]}
     yield {"step": "for mid-training", "files": grades["rows"]}
     if grades["mode"] != "none":
         yield {"step": f"score of {grades['threshold']} or more", "files": grades["at_threshold"]}

@@ -239,14 +239,11 @@ def task_table(benchmark: Mapping[str, Any], number: int) -> Any:
 
 def file_table(files: Sequence[Mapping[str, Any]]) -> Any:
     """Return the table of result files as the page's script reads it."""
-    columns = {"File": "code", "Stage": "text", "Bytes": "number", "SHA-256": "code", "Trace": "code"}
+    columns = {"File and where it comes from": "code", "Stage": "text", "Bytes": "number", "SHA-256": "code"}
     return {
         "caption": "Files that this report was made of.",
         "columns": [{"name": name, "kind": kind} for name, kind in columns.items()],
-        "rows": [
-            [row["name"], row["stage"], row["bytes"], (row["sha256"] or "–")[:16], f"d3 trace {row['name']}"]
-            for row in files
-        ],
+        "rows": [[f"d3 trace {row['name']}", row["stage"], row["bytes"], (row["sha256"] or "–")[:16]] for row in files],
         "opens": None,
     }
 
