@@ -409,6 +409,9 @@ def test_a_demo_says_so_and_a_full_run_does_not(made, result):
     demo = numbers_of.demo_reasons(full, result.numbers["benchmarks"])
     assert demo == []
     assert sentence not in render({**result.numbers, "demo": demo})
+    many = render({**result.numbers, "demo": [f"limit <{number}>" for number in range(9)]})
+    assert all(many.count(f"limit &lt;{number}&gt;") == 1 for number in range(9))
+    assert "3 more limits" in many
 
 
 def test_key_numbers_as_text(result):
