@@ -109,3 +109,17 @@ def test_curves_have_held_out_losses_and_throughput_where_there_are_some(tmp_pat
     assert loss[-2]["step"] == 2000
     assert "tokens_per_second-midtrain" in figures
     assert "tokens_per_second-sft" not in figures
+
+
+def test_losses_of_held_out_documents_are_drawn_where_there_are_some(tmp_path: Path) -> None:
+    numbers = json.loads(Made(tmp_path, files=8, tasks=1).write_report()["numbers"].read_text())
+    assert "held-out" not in draw(numbers)
+    models = [
+        {"model": "base", "loss": 2.5, "low": 2.4, "high": 2.6, "documents": 9},
+        {"model": "d3", "loss": 2.0, "low": None, "high": None, "documents": 1},
+    ]
+    figure = draw({**numbers, "learning": {"held_out": {"models": models}}})["held-out"]
+    assert [(row["model"], row["low"], row["high"]) for row in figure["data"]["values"]] == [
+        ("base", 2.4, 2.6),
+        ("d3", 2.0, 2.0),
+    ]

@@ -64,6 +64,9 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
         for column in CURVES:
             if any(step.get(column) is not None for run in runs for step in run["history"]):
                 charts[f"{column}-{stage}"] = _curve(runs, column)
+    held_out = (numbers.get("learning") or {}).get("held_out") or {}
+    if held_out.get("models"):
+        charts["held-out"] = _held_out(held_out["models"])
     for number, benchmark in enumerate(numbers["benchmarks"]):
         if any(arm["pass"] for arm in benchmark["arms"]):
             charts[f"pass-{number}"] = _forest(benchmark)
@@ -233,6 +236,29 @@ def _curve(runs: Sequence[Mapping[str, Any]], column: str) -> Any:
         )
         .properties(height=200)
     )
+
+
+def _held_out(models: Sequence[Mapping[str, Any]]) -> Any:
+    import altair
+
+    rows = [
+        {
+            "model": row["model"],
+            "loss": row["loss"],
+            "low": row["loss"] if row.get("low") is None else row["low"],
+            "high": row["loss"] if row.get("high") is None else row["high"],
+            "text": f"{row['loss']:.3f}",
+        }
+        for row in models
+    ]
+    base = _chart(rows).encode(
+        y=altair.Y("model:N", sort=[row["model"] for row in rows], axis=_axis(None, labelLimit=150, domain=False)),
+        x=altair.X("loss:Q", scale=altair.Scale(zero=False, nice=True), axis=_axis("nats per token", tickCount=5)),
+        tooltip=["model:N", "loss:Q", "low:Q", "high:Q"],
+    )
+    lines = base.mark_rule(strokeWidth=2.5, color=BAR).encode(x="low:Q", x2="high:Q")
+    points = base.mark_point(size=80, filled=True, opacity=1, color=BAR)
+    return (lines + points + base.mark_text(dy=-13).encode(text="text:N")).properties(height=altair.Step(46))
 
 
 def _run_of(name: str, places: Mapping[str, int]) -> str:

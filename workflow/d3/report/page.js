@@ -169,8 +169,13 @@
         } catch (error) { faults.push(`${file.name} must be the numbers.json of a run (${error.message})`); }
       }
       const labels = [...new Set(columns.flatMap((column) => Object.keys(column.key)))];
-      const said = (row) => !row || row.value === null ? "–" : !("tasks" in row) ? Number(row.value).toLocaleString("en")
-        : `${(100 * row.value).toFixed(1)} %` + (row.low === null ? "" : ` (${(100 * row.low).toFixed(1)} to ${(100 * row.high).toFixed(1)})`);
+      const said = (row) => {
+        if (!row || row.value === null) return "–";
+        const share = "tasks" in row || "samples" in row;
+        const text = (value) => share ? (100 * value).toFixed(1) : Number(value).toLocaleString("en", { maximumFractionDigits: 3 });
+        const interval = row.low === undefined || row.low === null ? "" : ` (${text(row.low)} to ${text(row.high)})`;
+        return `${text(row.value)}${share ? " %" : ""}${interval}`;
+      };
       const head = element("tr", {}, element("th", { textContent: "Number" }), ...columns.map((column) => element("th", { className: "n", textContent: column.run })));
       const body = labels.map((label) => element("tr", {}, element("th", { textContent: label }),
         ...columns.map((column) => element("td", { className: "n", textContent: said(column.key[label]) }))));
