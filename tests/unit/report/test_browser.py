@@ -14,7 +14,7 @@ import pytest
 
 from d3.core.printable import printable
 from d3.report.page import render
-from helpers.browser import Browser
+from helpers.browser import Browser, require_chromium
 from helpers.injections import MARKUP
 from helpers.report_run import Made
 
@@ -262,3 +262,15 @@ def test_budgets_of_a_small_run_and_of_ten_thousand_tasks(
 def spent(browser: Browser) -> float:
     values = {row["name"]: row["value"] for row in browser.send("Performance.getMetrics")["metrics"]}
     return float(values["TaskDuration"])
+
+
+def test_without_chromium_these_tests_are_skipped_but_fail_in_continuous_integration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("D3_CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        require_chromium()
+    monkeypatch.setenv("D3_CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        require_chromium()
