@@ -89,7 +89,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["answers"] = [_answers("grades", numbers["grades"]), _answers("labels", numbers["labels"])]
     numbers["dataset"] = _dataset(job, files)
     numbers["tokens"] = _tokens(job, files)
-    numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores, config.seed))
+    numbers["benchmarks"] = list(evaluated(job, files.samples, files.verdicts, files.scores))
     numbers["funnel"] = list(_funnel(numbers))
     numbers["sequences"] = evidence.shown_sequences(config, job, files.diffs, files.labels)
     numbers["lineage"] = evidence.lineage(config)

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from d3.core import schemas
-from d3.core.ids import derive_seed
 from d3.core.tables import Row
 from d3.errors import InputError
+from d3.evals.statistics import difference_interval
 from d3.pipeline.job import Job
 from d3.report.evidence import answers, opened_tasks, per_task
 
@@ -23,10 +23,6 @@ STEP_MORE = ("grad_norm", "held_out_loss", "tokens_per_second")
 """What a step may have beside it."""
 VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
 """Verdicts in the order in which figures show them; others follow."""
-
-
-RESAMPLES = 2000
-"""Draws of the bootstrap of a difference between arms [ours]."""
 
 
 def read_json(path: Path) -> Any:
@@ -82,7 +78,6 @@ def benchmarks(
     samples: Mapping[tuple[str, str], Path],
     verdicts: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
-    seed: int,
 ) -> Iterator[Row]:
     """Yield one row for each benchmark: its arms with their scores, how the arms differ, and its tasks."""
     scored = _scored(job, scores)
@@ -122,6 +117,7 @@ def benchmarks(
         tasks = max((arm["tasks"] for arm in arms), default=0)
         level = next((arm["confidence"] for arm in arms if arm["confidence"]), 0.95)
         listed = per_task(passed)
+        each = min((count for counts in passed.values() for _, count in counts.values()), default=1)
         of = {
             name: {arm: path for (other, arm), path in paths.items() if other == benchmark}
             for name, paths in (("samples", samples), ("verdicts", verdicts))
@@ -135,13 +131,8 @@ def benchmarks(
             **resolution(tasks),
             "differences": [
                 {
-                    **(found := difference(*pair, *(solved[arm] for arm in pair))),
-                    **paired_interval(
-                        found,
-                        [solved[arm] for arm in pair],
-                        level,
-                        derive_seed(seed, "report-difference", benchmark, *pair),
-                    ),
+                    **difference(*pair, *(solved[arm] for arm in pair)),
+                    **paired_interval([solved[arm] for arm in pair], each, level),
                 }
                 for pair in combinations(solved, 2)
             ],
@@ -231,22 +222,12 @@ def difference(one: str, other: str, before: Mapping[str, float], after: Mapping
     }
 
 
-def paired_interval(found: Row, rates: Sequence[Mapping[str, float]], level: float, seed: int) -> Row:
-    """Return the interval of a difference: percentile bootstrap over the tasks that both arms have, drawn in pairs.
-
-    It has no width, and is null, where no task differs.
-    """
-    import numpy
-
+def paired_interval(rates: Sequence[Mapping[str, float]], samples: int, level: float) -> Row:
+    """Return the interval of the difference of two arms over the tasks that both have; null without such a task."""
     before, after = rates
-    shared = sorted(set(before) & set(after))
-    if not found["better"] + found["worse"]:
-        return {"low": None, "high": None, "confidence": level}
-    steps = numpy.array([after[task] - before[task] for task in shared])
-    draw = numpy.random.default_rng(seed % 2**63)
-    means = numpy.sort([steps[draw.integers(0, len(steps), len(steps))].mean() for _ in range(RESAMPLES)])
-    low, high = (means[round(share * (RESAMPLES - 1))] for share in ((1 - level) / 2, (1 + level) / 2))
-    return {"low": round(float(low), 12), "high": round(float(high), 12), "confidence": level}
+    steps = [after[task] - before[task] for task in sorted(set(before) & set(after))]
+    low, high = difference_interval(steps, samples, level) if steps else (None, None)
+    return {"low": low, "high": high, "confidence": level}
 
 
 def sign_test(better: int, worse: int) -> float:
