@@ -486,6 +486,16 @@ def consistent(root: Path) -> None:
         (root / name).mkdir()
 
 
+def with_report(tamper: Tamper) -> Tamper:
+    """Tamper, and make the report anew: it shows the digests of the files."""
+
+    def change(root: Path) -> None:
+        tamper(root)
+        report_again(root)
+
+    return change
+
+
 KINDS: dict[str, tuple[Tamper, str]] = {
     **{f"flip a byte of {stage}": (flipped(f"results/{stage}/**/*.parquet"), "") for stage in (
         "source", "corpus", "corpus/*/rejected", "grades", "diffs", "labels", "dataset/*/data", "dataset/*/rows",
@@ -499,7 +509,7 @@ KINDS: dict[str, tuple[Tamper, str]] = {
     "flip a byte of a benchmark": (flipped("resources/benchmarks/*"), ""),
     "edit a checkpoint's weights": (edit_weights, ""),
     "edit weights and fix the digest": (covered_weights, ""),
-    "edit weights and every digest of them": (learned, "answers"),
+    "edit weights and every digest of them": (with_report(learned), "answers"),
     "swap two shards": (swap_files, ""),
     "swap two statements": (swap_statements, ""),
     "swap two shards and their statements": (swap_both, ""),
@@ -547,7 +557,8 @@ KINDS: dict[str, tuple[Tamper, str]] = {
                   lambda row: row | {"max_stars_repo_licenses": ["MIT"]}, everywhere=True), ""),
     "change a score and fix its digest": (rewritten("results/grades/*/*.parquet", "score", lambda score: 1), ""),
     "change a score and every digest": (
-        rewritten("results/grades/*/*.parquet", "rationale", lambda text: "good", everywhere=True), "answers"),
+        with_report(rewritten("results/grades/*/*.parquet", "rationale", lambda text: "good", everywhere=True)),
+        "answers"),
     "change a diff and every digest": (
         rewritten("results/diffs/*/*.parquet", "diffs", lambda diffs: diffs[:-1], everywhere=True), ""),
     "change a label and every digest": (

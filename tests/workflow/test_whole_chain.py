@@ -28,6 +28,18 @@ def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000
 
 
+def test_the_report_of_snakemake_has_the_page_with_its_category_and_caption(
+    finished_run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, config = finished_run
+    out = tmp_path / "report.html"
+    done = run(folder, config, "--report", str(out))
+    assert done.returncode == 0, done.stdout[-3000:]
+    text = out.read_text()
+    for expected in ("report with all figures", "rows by stage and reason", "Results", "Everything about the run tiny"):
+        assert expected in text
+
+
 def test_no_file_is_lost_between_stages(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
     kept = rows_of(folder, "corpus/*/*.parquet", schemas.CORPUS)

@@ -42,9 +42,24 @@ rule report:
         verdicts=line_files("execute", "parquet"),
         scores=line_files("scores", "json"),
     output:
-        page=REPORT,
-        numbers=f"{DIR['report']}/numbers.json",
-        attrition=f"{DIR['report']}/attrition.tsv",
+        page=report(
+            REPORT,
+            caption="../report/page.rst",
+            category="Results",
+            labels={"run": CHAIN.config.run, "content": "report with all figures"},
+        ),
+        numbers=report(
+            f"{DIR['report']}/numbers.json",
+            caption="../report/numbers.rst",
+            category="Results",
+            labels={"run": CHAIN.config.run, "content": "all numbers"},
+        ),
+        attrition=report(
+            f"{DIR['report']}/attrition.tsv",
+            caption="../report/attrition.rst",
+            category="Results",
+            labels={"run": CHAIN.config.run, "content": "rows by stage and reason"},
+        ),
     log:
         "logs/report.log",
     localrule: True

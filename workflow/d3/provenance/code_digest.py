@@ -23,7 +23,7 @@ RULE_FILES = IMPORT_ROOT / "rules"
 BIN = IMPORT_ROOT / "bin"
 RULE = re.compile(r"^[ \t]*(?:rule|checkpoint)[ \t]+(\w+)[ \t]*:", re.MULTILINE)
 SHELL = re.compile(r"^[ \t]+shell:\s*", re.MULTILINE)
-DATA_NAME = re.compile(r"[\w.-]+\.(jinja|json|txt|tsv|html|css)")
+DATA_NAME = re.compile(r"[\w.-]+\.(jinja|json|txt|tsv|html|css|js)")
 IMPORTS = "(imports)"
 """Among the digests of modules: which module uses what of which other."""
 BESIDE_THE_POINT = {

@@ -25,6 +25,8 @@ from d3.core.tables import Row, count_rows, read_notes
 from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
 from d3.pipeline.job import Job
+from d3.report import evidence
+from d3.report.evidence import columns_of
 from d3.report.learning import learning
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
@@ -95,6 +97,10 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
         {"key": limit.key, "value": limit.value, "full": limit.full, "stand_in": limit.stand_in} for limit in limits
     ]
     numbers["demo"] = [str(limit) for limit in limits]
+    numbers["funnel"] = list(_funnel(numbers))
+    numbers["sequences"] = evidence.shown_sequences(config, job, files.diffs, files.labels)
+    numbers["lineage"] = evidence.lineage(config)
+    numbers["files"] = list(evidence.file_list(_tables(files)))
     numbers["key"] = list(_key(numbers))
     numbers["config"] = config.model_dump(mode="json")
     cleaned: Numbers = finite(numbers)
@@ -139,16 +145,9 @@ def _noted(stage: str, unit: str, tables: Iterable[Path]) -> Row:
     return _stage(stage, unit, read, kept, dropped)
 
 
-def _rows(job: Job, tables: Iterable[Path], schema: pa.Schema, *columns: str) -> Iterator[Row]:
-    """Read some columns of several tables."""
-    part = pa.schema([schema.field(column) for column in columns])
-    for path in tables:
-        yield from job.side_rows(path, part)
-
-
 def _counts(job: Job, tables: Iterable[Path], schema: pa.Schema, column: str) -> dict[str, int]:
     """Count the values of a column, the most frequent first."""
-    counts = Counter(str(row[column]) for row in _rows(job, tables, schema, column))
+    counts = Counter(str(row[column]) for row in columns_of(job, tables, schema, column))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -218,7 +217,7 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
     expected: list[float] = []
     missing = 0
     truncated = 0
-    for row in _rows(job, files.grades, schemas.GRADES, "score", "expected_score", "status", "truncated"):
+    for row in columns_of(job, files.grades, schemas.GRADES, "score", "expected_score", "status", "truncated"):
         statuses[row["status"]] += 1
         truncated += row["truncated"]
         if row["score"] is None:
@@ -240,6 +239,7 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
         "threshold": threshold,
         "at_threshold": sum(count for score, count in scores.items() if score >= threshold),
         "statuses": dict(sorted(statuses.items())),
+        "examples": evidence.scored_files(config, job, files.grades, files.corpus),
     }
 
 
@@ -247,7 +247,7 @@ def _diffs(job: Job, files: Files) -> Row:
     statuses: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     diffed: set[str] = set()
-    for row in _rows(job, files.diffs, schemas.DIFFS, "id", "status", "diffs"):
+    for row in columns_of(job, files.diffs, schemas.DIFFS, "id", "status", "diffs"):
         statuses[row["status"]] += 1
         if row["status"] == "ok":
             diffed.add(row["id"])
@@ -280,15 +280,24 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
     truncated = verbs = 0
     keys = array("Q")
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in EXAMPLE_KINDS}
+    words: Counter[int] = Counter()
+    first: Counter[str] = Counter()
+    labelled: set[str] = set()
     chosen: dict[str, tuple[int, Row]] = {}
     columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "status", "truncated")
-    for row in _rows(job, files.labels, schemas.LABELS, *columns):
+    for row in columns_of(job, files.labels, schemas.LABELS, *columns):
         kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
         statuses[kind][row["status"]] += 1
         truncated += row["truncated"]
         if row["label"]:
             verbs += bool(row["verb_first"])
             keys.append(duplicate_key(row["label"]))
+            written = row["label"].split()
+            words[len(written)] += 1
+            if row["verb_first"]:
+                first[evidence.bounded(written[0].lower(), 30) or ""] += 1
+        if row["status"] == "ok":
+            labelled.add(row["id"])
         rank = derive_seed(config.seed, "report", row["id"], row["sample"], row["part"])
         if row["status"] == "ok" and (kind not in chosen or rank < chosen[kind][0]):
             chosen[kind] = (rank, row)
@@ -300,6 +309,9 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
         "worded": len(keys),
         "verb_first": verbs / len(keys) if keys else None,
         "duplicates": duplicate_share(keys),
+        "files": len(labelled),
+        "words": _spread(words),
+        "verbs": evidence.first_words(first),
         "statuses": dict(sorted(total.items())),
         "kinds": {kind: dict(sorted(counts.items())) for kind, counts in statuses.items()},
         "examples": list(_examples(job, files, {kind: row for kind, (_, row) in chosen.items()})),
@@ -310,7 +322,7 @@ def _examples(job: Job, files: Files, chosen: Mapping[str, Row]) -> Iterator[Row
     """Yield some labels with the program before their diffs and the diffs themselves."""
     wanted = {(row["id"], row["sample"]) for row in chosen.values()}
     sequences = {}
-    for row in _rows(job, files.diffs if wanted else (), schemas.DIFFS, "id", "sample", "diffs"):
+    for row in columns_of(job, files.diffs if wanted else (), schemas.DIFFS, "id", "sample", "diffs"):
         if (row["id"], row["sample"]) in wanted:
             sequences[row["id"], row["sample"]] = row["diffs"] or []
     for kind, row in chosen.items():
@@ -327,7 +339,7 @@ def _dataset(job: Job, files: Files) -> Row:
     changed: Counter[int] = Counter()
     programs: set[int] = set()
     empty = 0
-    for row in _rows(job, files.dataset, schemas.DATASET, "lines_changed", "source_program_id", "program_start"):
+    for row in columns_of(job, files.dataset, schemas.DATASET, "lines_changed", "source_program_id", "program_start"):
         changed[row["lines_changed"]] += 1
         programs.add(row["source_program_id"])
         empty += not row["program_start"]
@@ -360,6 +372,7 @@ def _tokens(job: Job, files: Files) -> Row:
         "tokens": tokens,
         "mean": tokens / documents if documents else None,
         "dtypes": sorted({str(manifest["dtype"]) for manifest in manifests}),
+        "lengths": evidence.token_lengths(job, files.tokens),
     }
 
 
@@ -377,6 +390,37 @@ def limits_of_run(config: Config, benchmarks: Iterable[Row]) -> list[Limit]:
         if (item := config.benchmarks.get(row["benchmark"])) and item.tasks and row["tasks"] < item.tasks
     }
     return [limit for limit in limits_in_effect(config) if limit.key not in whole]
+
+
+def _funnel(numbers: Numbers) -> Iterator[Row]:
+    """Yield the files that are left after every step: one unit from first to last, in which no file counts twice."""
+    corpus = next(stage for stage in numbers["attrition"] if stage["stage"] == "corpus")
+    grades, kept = numbers["grades"], numbers["corpus"]
+    yield {"step": "read", "files": corpus["read"]}
+    yield {"step": "kept", "files": kept["rows"]}
+    yield {"step": "for mid-training", "files": grades["rows"]}
+    if grades["mode"] != "none":
+        yield {"step": f"score of {grades['threshold']} or more", "files": grades["at_threshold"]}
+    yield {"step": "with a diff sequence", "files": numbers["diffs"]["files"]}
+    yield {"step": "with a label", "files": numbers["labels"]["files"]}
+    yield {"step": "in the dataset", "files": numbers["dataset"]["programs"]}
+
+
+def _tables(files: Files) -> dict[str, Sequence[Path]]:
+    """Return the first output of every job that the report reads, by stage."""
+    return {
+        "corpus": files.corpus,
+        "grades": files.grades,
+        "diffs": files.diffs,
+        "labels": files.labels,
+        "dataset": files.dataset,
+        "tokens": [path.with_suffix(".npy") for path in files.tokens],
+        "midtrain": [files.midtrain] if files.midtrain else [],
+        "sft": list(files.sft.values()),
+        "generate": list(files.samples.values()),
+        "execute": list(files.verdicts.values()),
+        "scores": files.scores,
+    }
 
 
 def _key(numbers: Numbers) -> Iterator[Row]:

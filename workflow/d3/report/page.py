@@ -1,13 +1,17 @@
 """The report stage: result files in, one self-contained HTML page, its numbers and an attrition table out.
 
-The page is rendered from the numbers file's values alone and holds no script, no outside resource
-and no time. Text out of source files and models is escaped, and characters that a reader cannot
-see (controls, changes of writing direction) are shown as their code (`d3.core.printable`).
+The page is rendered from the numbers file's values alone. It has no outside resource and no time, and runs no script
+but those whose hashes its content security policy names. Text out of source files and models is escaped, and
+characters that a reader cannot see (controls, changes of writing direction) are shown as their code
+(`d3.core.printable`).
 """
 
+import base64
+import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,27 @@ from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.pipeline.registry import LISTS_OF_MATCHES
-from d3.report.figures import draw
+from d3.report.charts import described, draw
+from d3.report.lineage_graph import drawing
 from d3.report.numbers import Files, Numbers, collect, percent, said
+from d3.report.steps import code, steps
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-SHOWN_LINES = 30
+STYLE = Path(__file__).with_name("page.css")
+SCRIPTS = tuple(
+    Path(__file__).with_name(name) for name in ("vega.min.js", "vega-lite.min.js", "vega-interpreter.js", "page.js")
+)
+"""The first three as published on npm; `config/versions.tsv` has their versions and checksums."""
+LICENSE = Path(__file__).with_name("vega-license.txt")
+"""That of all three: a page carries it with them."""
+INTERPRETER = """(() => {{
+const {{ ascending, isString, DisallowedObjectProperties }} = vega;
+{text}
+globalThis.vegaInterpreter = {{ expressionInterpreter: expression }};
+}})();"""
+"""An ES module as a plain script: a page without a server cannot load modules."""
+MOST_STEPS_HTML = 1_200_000
+"""Characters of all diff sequences on the page; later ones show their last program alone."""
 
 
 def run(
@@ -105,7 +125,7 @@ def attrition_table(numbers: Numbers) -> str:
 
 
 def render(numbers: Numbers) -> str:
-    """Give the page for the numbers of a run."""
+    """Return the page for the numbers of a run."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -116,15 +136,119 @@ def render(numbers: Numbers) -> str:
         "points": lambda value: _data(value, lambda share: f"{100 * share:.1f} pp"),
         "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp"),
         "loss": lambda value: _data(value, lambda loss: f"{loss:.3f}"),
-        "excerpt": excerpt,
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
         "said": said,
+        "code": code,
+        "script": script_data,
     }
     environment.filters |= filters
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = _visible(numbers)
-    figures = {name: Markup(svg) for name, svg in draw(shown).items()}  # our own SVG, escaped where it was drawn
-    return template.render(numbers=shown, figures=figures) + "\n"
+    scripts = page_scripts()
+    page = template.render(
+        numbers=shown,
+        figures={name: {"spec": spec, "text": described(name, spec)} for name, spec in draw(shown).items()},
+        steps=Steps(),
+        facts=list(_facts(shown)),
+        tasks=task_table,
+        files=file_table(shown["files"]),
+        own={"run": shown["run"], "key": {row["label"]: row for row in shown["key"]}},
+        graph=Markup(drawing(shown["lineage"])),  # our own SVG, escaped where it was drawn
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        hashes=Markup(" ".join(f"'sha256-{_hash(script)}'" for script in scripts)),
+    )
+    return page + "\n"
+
+
+class Steps:
+    """Diff sequences as HTML, until the page has enough of them."""
+
+    def __init__(self) -> None:
+        self.left = MOST_STEPS_HTML
+
+    def __call__(self, start: str, diffs: Sequence[str]) -> list[Any]:
+        """Return the program after every diff; only the last one once the page is large."""
+        found = steps(start, diffs)
+        self.left -= sum(map(len, found))
+        return found if self.left > 0 else found[-1:]
+
+
+def page_scripts() -> list[str]:
+    """Return the scripts of the page: Vega, Vega-Lite and Vega's interpreter as published, then ours."""
+    texts = [path.read_text(encoding="utf-8") for path in SCRIPTS]
+    texts[2] = INTERPRETER.format(text=re.sub(r"^(import|export) .*$", "", texts[2], flags=re.MULTILINE))
+    texts[0] = f"/*!\n{LICENSE.read_text(encoding='utf-8')}*/\n{texts[0]}"
+    return [re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.MULTILINE).strip() for text in texts]
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def script_data(value: Any) -> Any:
+    """Return a value as JSON inside a script element: no text can end the element."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _facts(numbers: Numbers) -> Iterator[tuple[str, str]]:
+    """Yield what the run is made of: data, models by name, sizes."""
+    config = numbers["config"]
+    shards = len(numbers["corpus"]["shards"])
+    yield "Run", numbers["run"]
+    sources = config["source"]["shards"] or [f"{shards} embedded shards"]
+    yield "Data", ", ".join(map(_name, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+    yield "Base model", _name(config["model"]["path"])
+    for stage in ("grades", "labels"):
+        mode = config[stage]["mode"]
+        yield f"Model of {stage}", _name(config[stage]["engine"]["model"]) if mode == "model" else f"none ({mode})"
+    yield "Arms", ", ".join(config["arms"])
+    yield "Dataset rows", f"{numbers['dataset']['rows']:,}"
+    yield "Tokens", f"{numbers['tokens']['tokens']:,}"
+
+
+def _name(path: Any) -> str:
+    """Return the name of a model or file: the last part of a path, a whole name of a hub."""
+    text = str(path)
+    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".")) else text
+
+
+def task_table(benchmark: Mapping[str, Any], number: int) -> Any:
+    """Return the table of tasks as the page's script reads it."""
+    arms = [arm["arm"] for arm in benchmark["arms"]]
+    opened = {task: f"task-{number}-{place}" for place, task in enumerate(benchmark["answers"])}
+    rows = []
+    for task in benchmark["per_task"]:
+        found = [task["arms"].get(arm) for arm in arms]
+        rates = {passed / samples if samples else 0.0 for passed, samples in filter(None, found)}
+        counts = [None if pair is None else pair[0] for pair in found]
+        most = max((pair[1] for pair in found if pair), default=0)
+        rows.append([task["task"], *counts, most, "yes" if len(rates) > 1 else "no"])
+    return {
+        "caption": f"Tasks of {benchmark['benchmark']}: passed samples by arm.",
+        "columns": [
+            {"name": "Task", "kind": "text"},
+            *({"name": arm, "kind": "number"} for arm in arms),
+            {"name": "Samples", "kind": "number"},
+            {"name": "Arms differ", "kind": "text"},
+        ],
+        "rows": rows,
+        "opens": [opened.get(row[0]) for row in rows],
+    }
+
+
+def file_table(files: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the table of result files as the page's script reads it."""
+    columns = {"File and where it comes from": "code", "Stage": "text", "Bytes": "number", "SHA-256": "code"}
+    return {
+        "caption": "Files that this report was made of.",
+        "columns": [{"name": name, "kind": kind} for name, kind in columns.items()],
+        "rows": [[f"d3 trace {row['name']}", row["stage"], row["bytes"], (row["sha256"] or "–")[:16]] for row in files],
+        "opens": None,
+    }
 
 
 def _visible(value: Any) -> Any:
@@ -149,14 +273,6 @@ def _number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         return f"{value:,.3f}".rstrip("0").rstrip(".")
     return f"{value:.3g}"
-
-
-def excerpt(text: str, lines: int = SHOWN_LINES) -> str:
-    """Give a text's first lines and how many are left out; lines are cut at 200 characters."""
-    parts = [line if len(line) <= 200 else f"{line[:199]}…" for line in text.split("\n")]
-    more = len(parts) - lines
-    shown = parts if more <= 0 else [*parts[:lines], f"… {more} more line{'' if more == 1 else 's'}"]
-    return "\n".join(shown)
 
 
 def check(job: FinishedJob) -> Faults:
@@ -203,7 +319,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
         diffs=job.inputs_of("diffs"),
         labels=job.inputs_of("labels"),
         dataset=job.inputs_of("dataset"),
-        tokens=job.inputs_of("tokens"),
+        tokens=[path for path in job.inputs_of("tokens") if path.suffix == ".json"],
         midtrain=next((path for path in models if path.name == "model"), None),
         sft={path.name.rpartition("-")[0]: path for path in models if path.name != "model"},
         samples={_line(path): path for path in job.inputs_of("generate")},

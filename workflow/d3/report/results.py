@@ -13,8 +13,14 @@ import pyarrow as pa
 from d3.core import schemas
 from d3.core.tables import Row
 from d3.errors import InputError
+from d3.evals.statistics import difference_interval
 from d3.pipeline.job import Job
+from d3.report.evidence import answers, opened_tasks, per_task
 
+STEP = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
+"""What every step of a training record has."""
+STEP_MORE = ("grad_norm", "held_out_loss", "tokens_per_second")
+"""What a step may have beside it."""
 VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
 """Verdicts in the order in which figures show them; others follow."""
 
@@ -45,8 +51,10 @@ def training(job: Job, midtrain: Path | None, sft: Mapping[str, Path]) -> Iterat
         path = folder / "training.json"
         record = read_json(job.input(path))
         try:
-            names = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
-            history = [{name: step[name] for name in names} for step in record["record"]]
+            history = [
+                {name: step[name] for name in STEP} | {name: step[name] for name in STEP_MORE if name in step}
+                for step in record["record"]
+            ]
             yield {
                 "stage": stage,
                 "name": name,
@@ -71,18 +79,21 @@ def benchmarks(
     verdicts: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
 ) -> Iterator[Row]:
-    """Yield one row for each benchmark: its arms with their scores, and how the arms differ."""
+    """Yield one row for each benchmark: its arms with their scores, how the arms differ, and its tasks."""
     scored = _scored(job, scores)
     lines = list(dict.fromkeys([*samples, *verdicts, *scored]))
     for benchmark in dict.fromkeys(name for name, _ in lines):
         arms: list[Row] = []
         solved: dict[str, dict[str, float]] = {}
+        passed: dict[str, dict[str, tuple[int, int]]] = {}
         for arm in [arm for name, arm in lines if name == benchmark]:
             statuses = _column(job, samples.get((benchmark, arm)), schemas.SAMPLES, "status")
             judged = _column(job, verdicts.get((benchmark, arm)), schemas.VERDICTS, "verdict")
             counts = Counter(verdict for _, verdict in judged)
             rates = solve_rates(judged)
             solved[arm] = rates
+            samples_of, passed_of = Counter(task for task, _ in judged), Counter(t for t, v in judged if v == "passed")
+            passed[arm] = {task: (passed_of[task], count) for task, count in samples_of.items()}
             score = scored.get((benchmark, arm))
             if score and judged and score["verdicts"] != dict(counts):
                 where = str(verdicts[benchmark, arm])
@@ -104,6 +115,13 @@ def benchmarks(
         kinds = Counter(name for arm in arms for name in arm["verdicts"])
         statuses_seen = {name for arm in arms for name in arm["statuses"]}
         tasks = max((arm["tasks"] for arm in arms), default=0)
+        level = next((arm["confidence"] for arm in arms if arm["confidence"]), 0.95)
+        listed = per_task(passed)
+        each = min((count for counts in passed.values() for _, count in counts.values()), default=1)
+        of = {
+            name: {arm: path for (other, arm), path in paths.items() if other == benchmark}
+            for name, paths in (("samples", samples), ("verdicts", verdicts))
+        }
         yield {
             "benchmark": benchmark,
             "tasks": tasks,
@@ -111,7 +129,15 @@ def benchmarks(
             "verdict_kinds": _in_order(kinds),
             "status_kinds": sorted(statuses_seen, key=lambda name: (name != "ok", name)),
             **resolution(tasks),
-            "differences": [difference(*pair, *(solved[arm] for arm in pair)) for pair in combinations(solved, 2)],
+            "differences": [
+                {
+                    **difference(*pair, *(solved[arm] for arm in pair)),
+                    **paired_interval([solved[arm] for arm in pair], each, level),
+                }
+                for pair in combinations(solved, 2)
+            ],
+            "per_task": listed,
+            "answers": answers(job, opened_tasks(listed), of["samples"], of["verdicts"]),
         }
 
 
@@ -194,6 +220,14 @@ def difference(one: str, other: str, before: Mapping[str, float], after: Mapping
         "difference": math.fsum(after[task] - before[task] for task in shared) / len(shared) if shared else None,
         "p_value": sign_test(better, worse),
     }
+
+
+def paired_interval(rates: Sequence[Mapping[str, float]], samples: int, level: float) -> Row:
+    """Return the interval of the difference of two arms over the tasks that both have; null without such a task."""
+    before, after = rates
+    steps = [after[task] - before[task] for task in sorted(set(before) & set(after))]
+    low, high = difference_interval(steps, samples, level) if steps else (None, None)
+    return {"low": low, "high": high, "confidence": level}
 
 
 def sign_test(better: int, worse: int) -> float:
