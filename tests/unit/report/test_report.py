@@ -66,6 +66,7 @@ def answer(status="ok"):
         "finish_reason": "stop",
         "prompt_tokens": 90,
         "answer_tokens": 12,
+        "answered_by": None,
         "truncated": status == "ok",
     }
 

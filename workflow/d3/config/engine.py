@@ -1,12 +1,22 @@
 """The sections of the configuration about language models: what runs them, and how they sample."""
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.fields import EMBEDDED, SERVER_ACCESS, Address, Count, ModelName, Positive, PositiveFloat, Section
+from d3.config.fields import (
+    EMBEDDED,
+    SERVER_ACCESS,
+    Address,
+    Count,
+    ModelName,
+    Neutral,
+    Positive,
+    PositiveFloat,
+    Section,
+)
 
 
 def _known_kind(value: str) -> str:
@@ -15,6 +25,32 @@ def _known_kind(value: str) -> str:
         *others, last = map(repr, ENGINE_KINDS)
         raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
     return value
+
+
+VLLM_OPTIONS = (
+    "max_num_batched_tokens",
+    "kv_cache_dtype",
+    "gpu_memory_utilization",
+    "pipeline_parallel_size",
+    "speculative_config",
+    "enforce_eager",
+    "block_size",
+    "cpu_offload_gb",
+)
+"""Arguments of `vllm.LLM` that decide no more than speed, memory and rounding."""
+
+
+def _known_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Reject arguments that could change the model, the length or where code comes from."""
+    if "data_parallel_size" in options:
+        raise ValueError("data_parallel_size is for servers: start `vllm serve` with it and take kind: openai")
+    for name in options:
+        if name not in VLLM_OPTIONS:
+            raise ValueError(f"given {name!r}, allowed is one of {', '.join(VLLM_OPTIONS)}")
+    stages = options.get("pipeline_parallel_size", 1)
+    if type(stages) is not int or stages < 1:
+        raise ValueError(f"pipeline_parallel_size must be a positive integer (got {stages!r})")
+    return options
 
 
 class Engine(Section):
@@ -56,6 +92,15 @@ class Engine(Section):
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
     """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
+    accept: Annotated[list[Annotated[dict[str, str | int | None], Field(min_length=1)]], Neutral([])] = []
+    """Engines whose responses in the journal are taken too; only the rest is requested. An entry names the values
+    of all numerics in which the other engine differs: `kind`, `dtype`, `tensor_parallel`, the version of a library,
+    `options.NAME` (null: not set there), for example `[{vllm: 0.10.2}]`. Weights, prompt, sampling and
+    seed must be equal. Rows from another engine name it in `answered_by`. Empty: only responses of this engine."""
+    options: Annotated[dict[str, Any], AfterValidator(_known_options), Neutral({})] = {}
+    """vllm: further arguments of `vllm.LLM`: `max_num_batched_tokens`, `kv_cache_dtype`, `gpu_memory_utilization`,
+    `pipeline_parallel_size`, `speculative_config`, `enforce_eager`, `block_size`, `cpu_offload_gb`. They decide
+    rounding, and are part of the engine's identity. (openai: those of the server; they are not sent.)"""
 
     @model_validator(mode="after")
     def _settings_fit_the_kind(self) -> Self:
