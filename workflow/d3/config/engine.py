@@ -79,6 +79,12 @@ class Engine(Section):
     base_url: Annotated[Address | None, SERVER_ACCESS] = None
     """openai: URL of the server, such as `http://localhost:8000/v1`; null reads the environment variable
     OPENAI_BASE_URL. It is part of no key: responses are found in the journal under any address."""
+    base_urls: Annotated[list[Address], SERVER_ACCESS] = []
+    """openai: several servers with the same model, instead of `base_url`; requests are spread over them."""
+    requests_per_minute: Annotated[Positive | None, SERVER_ACCESS] = None
+    """openai: maximum rate of requests of one job; jobs that run at the same time share the provider's limit."""
+    tokens_per_minute: Annotated[Positive | None, SERVER_ACCESS] = None
+    """openai: maximum rate of prompt tokens plus allowed response tokens of one job."""
     served_model: str | None = None
     """openai: name of the model on the server."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), SERVER_ACCESS] = "OPENAI_API_KEY"
