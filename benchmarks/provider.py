@@ -1,7 +1,7 @@
 """The openai engine against a local server: answers lost or doubled under faults, and how busy its places are.
 
 The places are those of `engine.batch`. `rolling` sends the next request when an answer is there; `chunks` waits for
-all of a chunk, as the engine did before. Answers take 20 to 400 ms, most of them little.
+all of a chunk. Answers take 0.2 to 1.5 seconds.
 
     python benchmarks/provider.py --faults 500 --requests 400
 """
@@ -25,25 +25,22 @@ from helpers.fault_drill import drill
 from helpers.openai_server import Server
 from helpers.tiny_models import chat_model
 
+PLACES = 8
+
 
 def busy(model: Path, requests: int, batch: int, chunk: int | None) -> float:
     """Return the share of the places' time in which an answer was computed."""
     lengths = random.Random(0)
-    seconds = [min(0.4, 0.02 + lengths.expovariate(12)) for _ in range(requests)]
+    seconds = [min(1.5, 0.2 + lengths.expovariate(3)) for _ in range(requests)]
     server = Server(lambda body, before: time.sleep(seconds[body["seed"]]))
     settings = EngineSettings(kind="openai", served_model="judge", base_url=server.url, batch=batch)
-    asked = [
-        Request(key=f"r{n}", ids=(20, 30 + n % 100, 30 + n // 100), max_tokens=12, seed=n) for n in range(requests)
-    ]
+    prompts = [(20, 30 + n % 100, 30 + n // 100) for n in range(requests)]
+    asked = [Request(key=f"r{n}", ids=ids, max_tokens=12, seed=n) for n, ids in enumerate(prompts)]
     engine: Any = open_engine(settings, str(model))
     engine.ask(asked[:batch])  # connections and threads are there
     began = time.monotonic()
     if chunk is None:
-        list(
-            ask_all(
-                engine, [Question(row=n, request=one) for n, one in enumerate(asked)], None, what="busy", total=None
-            )
-        )
+        list(ask_all(engine, [Question(row=one, request=one) for one in asked], None, what="busy", total=None))
     else:
         for start in range(0, requests, chunk):
             engine.ask(asked[start : start + chunk])
@@ -68,9 +65,8 @@ def main() -> None:
             f"{found.asked_again} asked again by a second run"
         )
         print("places  rolling  chunks of 64")
-        for batch in (8, 16):
-            rolling, chunks = (busy(model, 4 * options.requests, batch, chunk) for chunk in (None, 64))
-            print(f"{batch:6}  {rolling:7.1%}  {chunks:12.1%}")
+        rolling, chunks = (busy(model, options.requests, PLACES, chunk) for chunk in (None, 64))
+        print(f"{PLACES:6}  {rolling:7.1%}  {chunks:12.1%}")
     if found.lost or found.wrong or found.asked_again or found.journalled != options.requests:
         sys.exit("answers were lost or doubled")
 
