@@ -11,8 +11,10 @@ from d3.config.fields import (
     SERVER_ACCESS,
     Address,
     Count,
+    Decides,
     ModelName,
     Neutral,
+    NotNegative,
     Positive,
     PositiveFloat,
     Section,
@@ -98,6 +100,12 @@ class Engine(Section):
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
     """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
+    price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
+    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then prints
+    what it spent, and its statement contains it in millionths (`cost_millionths`)."""
+    max_cost: Annotated[NotNegative | None, Decides("nothing")] = None
+    """Most that one job may spend at `price`: it stops before the request that could exceed it, with all responses
+    in the journal. 0 sends no request."""
     accept: Annotated[list[Annotated[dict[str, str | int | None], Field(min_length=1)]], Neutral([])] = []
     """Engines whose responses in the journal are taken too; only the rest is requested. An entry names the values
     of all numerics in which the other engine differs: `kind`, `dtype`, `tensor_parallel`, the version of a library,
@@ -119,6 +127,8 @@ class Engine(Section):
             if getattr(self, name) != default:
                 given, must = json.dumps(getattr(self, name)), json.dumps(default)
                 raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
+        if self.max_cost and self.price is None:
+            raise ValueError("max_cost needs price")
         return self
 
 

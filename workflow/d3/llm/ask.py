@@ -12,6 +12,7 @@ from d3.core.journal import Journal
 from d3.core.printable import printable
 from d3.core.progress import Progress
 from d3.llm.accepted import AcceptedAnswers, numerics_of
+from d3.llm.budget import Budget
 from d3.llm.dispatch import InChunks, Rolling
 from d3.llm.engine import (
     NOT_IN_JOURNAL,
@@ -19,6 +20,7 @@ from d3.llm.engine import (
     Answer,
     Engine,
     EngineError,
+    PricedEngine,
     ReplayingEngine,
     Request,
     RollingEngine,
@@ -120,7 +122,7 @@ def ask_all(
         engine.bind(journal)
     waiting = iter(questions)
     progress = Progress(what, total, "answers")
-    desk = _Desk[T](engine, journal, empty_again)
+    desk = _Desk[T](engine, journal, empty_again, what)
     more = True
     while more or desk.held:
         while desk.held and (outcome := desk.held[0].outcome) is not None:
@@ -149,6 +151,7 @@ def ask_all(
         journal=tally.journal,
         prompt_tokens=tally.prompt_tokens,
         answer_tokens=tally.answer_tokens,
+        **({"cost_millionths": round(desk.budget.spent * 1e6)} if desk.budget.price else {}),
         **{f"accepted_{digest[:SHOWN]}": answers for digest, answers in tally.accepted.items()},
     )
     for digest, answers in sorted(tally.accepted.items()):
@@ -157,7 +160,8 @@ def ask_all(
         print(printable(f"{what}: {answers} of them by the accepted engine {digest[:SHOWN]} ({told})"), file=sys.stderr)
     print(
         f"{what}: {tally.asked} asked, {tally.journal} from the journal, {tally.repeated} equal to another, "
-        f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:SHOWN]}",
+        f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:SHOWN]}"
+        + (f"; {desk.budget}" if desk.budget.price else ""),
         file=sys.stderr,
     )
 
@@ -168,6 +172,7 @@ class _Held(Generic[T]):
 
     row: T
     outcome: Outcome[T] | None = None
+    request: Request | None = None
     about: str = ""
     """What the request is about: the id that its key begins with."""
 
@@ -175,8 +180,9 @@ class _Held(Generic[T]):
 class _Desk(Generic[T]):
     """Questions between being read and being answered."""
 
-    def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool) -> None:
-        self.engine, self.journal, self.empty_again = engine, journal, empty_again
+    def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool, what: str) -> None:
+        self.engine, self.journal, self.empty_again, self.what = engine, journal, empty_again, what
+        self.budget = Budget(price=engine.price, cap=engine.max_cost) if isinstance(engine, PricedEngine) else Budget()
         rolling = isinstance(engine, RollingEngine)
         self.flight = (
             Rolling(engine, empty_again) if isinstance(engine, RollingEngine) else InChunks(engine, empty_again)
@@ -229,6 +235,13 @@ class _Desk(Generic[T]):
             held.outcome = Outcome(row=question.row, status="engine_error", detail=NOT_IN_JOURNAL)
             self.tally.unanswered += 1
         else:
+            while not self.budget.has_room(request):
+                if not len(self.flight):
+                    self.save()
+                    raise self.budget.exceeded(self.what)
+                self.wait()  # an answer mostly costs less than it could have
+            self.budget.reserve(request)
+            held.request = request
             self.open[key] = [held]
             self.flight.put(key, request)
 
@@ -245,6 +258,8 @@ class _Desk(Generic[T]):
             else:
                 self.tally.failed += 1
                 self.tally.reason = reply
+            if (asked := self.open[key][0].request) is not None:
+                self.budget.settle(asked, reply if isinstance(reply, Answer) else None)
             if isinstance(reply, Answer) and self.journal is not None:
                 self.journal.put(key, _entry(reply), about={held.about for held in self.open[key]})
             for held in self.open.pop(key):

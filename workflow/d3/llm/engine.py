@@ -128,6 +128,16 @@ class AcceptingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class PricedEngine(Engine, Protocol):
+    """An engine whose answers may cost money."""
+
+    price: tuple[float, float] | None
+    """Of a million prompt tokens, and of a million answer tokens; None: it is not counted."""
+    max_cost: float | None
+    """Most that a job may spend; None: no cap."""
+
+
+@runtime_checkable
 class ReplayingEngine(Engine, Protocol):
     """An engine whose answers are those of a journal."""
 

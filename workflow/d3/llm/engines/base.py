@@ -29,6 +29,7 @@ class BaseEngine:
 
         self.settings, self.model = settings, model
         self.accept = settings.accept
+        self.price, self.max_cost = settings.price, settings.max_cost
         self.chunk = settings.batch
         self.revision = None if Path(model).exists() else settings.revision
         fault = None if Path(model).exists() else hub_fault()
