@@ -10,7 +10,8 @@ class Budget:
     """Prices and a cap in the user's currency; without prices nothing is counted.
 
     A request is counted with all tokens that it may draw until its answer is there, so that open requests
-    cannot exceed the cap together. Not covered: what a provider charges for requests that failed, and for empty answers that were drawn again.
+    cannot exceed the cap together. Not covered: what a provider charges for requests that failed, and for empty
+    answers that were drawn again.
     """
 
     price: tuple[float, float] | None = None
