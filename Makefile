@@ -91,6 +91,10 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
+.PHONY: bench-provider
+bench-provider: setup  ## a server with 500 faults: answers lost or doubled, and how busy the places are
+	$(VENV)/python benchmarks/provider.py $(ARGS)
+
 .PHONY: bench-journal
 bench-journal: setup  ## a million kept answers: CPU-seconds to open, find one, forget one; memory, files, bytes
 	$(VENV)/python benchmarks/journal.py $(ARGS)

@@ -16,7 +16,7 @@ from d3.config.engine import Engine
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.journal import Journal
-from d3.llm.ask import answer_key
+from d3.llm.engine import answer_key
 from d3.llm.engine_log import record_engine
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template

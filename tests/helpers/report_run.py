@@ -20,6 +20,7 @@ from d3.core.unified_diff import make_diff
 from d3.evals import score
 from d3.pipeline.job import Job
 from d3.report.page import run
+from helpers.demo import over_demo
 
 ARMS = ("baseline", "d3")
 NASTY = "</pre><script>alert(1)</script> & \u202eevil $x$ \x07"
@@ -68,6 +69,7 @@ def answer(status: str = "ok") -> Row:
         "finish_reason": "stop",
         "prompt_tokens": 90,
         "answer_tokens": 12,
+        "answered_by": None,
         "truncated": status == "ok",
     }
 

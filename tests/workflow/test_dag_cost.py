@@ -52,7 +52,7 @@ def expected(batches: int) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shards", "source", "batches"),
-    [(101, {"shards_per_job": 1}, 101), (10_000, {"shards_per_job": 100}, 100)],
+    [(101, {"shards_per_job": 1}, 101), (10_000, {"shards_per_job": 200}, 64)],
     ids=["paper", "10,000"],
 )
 def test_a_dry_run_is_cheap_from_nothing_and_when_all_is_done(

@@ -9,8 +9,8 @@ import pytest
 
 from d3.core.journal import Journal
 from d3.errors import D3Error
-from d3.llm.ask import Outcome, Question, answer_key, ask_all
-from d3.llm.engine import Answer, EngineError, Request
+from d3.llm.ask import Outcome, Question, ask_all
+from d3.llm.engine import Answer, EngineError, Request, answer_key
 from helpers.echo_engine import EchoEngine
 
 
@@ -39,6 +39,7 @@ def test_answers_come_in_order_and_rows_without_request_keep_their_status() -> N
         "finish_reason": None,
         "prompt_tokens": None,
         "answer_tokens": None,
+        "answered_by": None,
     }
     assert outcomes[4].columns()["raw"] == f"{3 + 3} 0"
 

@@ -46,6 +46,7 @@ def label(identifier: str, part: int, start: int, end: int, sample: int = 0) -> 
         "finish_reason": "stop",
         "prompt_tokens": 1,
         "answer_tokens": 1,
+        "answered_by": None,
         "verb_first": True,
         "truncated": False,
     }

@@ -121,7 +121,7 @@ def test_choices_come_from_their_probabilities() -> None:
         **{"id": "f", "sample": 0, "part": 1, "truncated": False},
         **{"topics": ["sorting"], "libraries": ["numpy"], "tools": [], "difficulty": "medium", "task_type": "test"},
         **{"status": "ok", "detail": None, "raw": lines(), "finish_reason": "stop"},
-        **{"prompt_tokens": 9, "answer_tokens": 3},
+        **{"prompt_tokens": 9, "answer_tokens": 3, "answered_by": None},
     }
     assert set(row) == set(schemas.TOPICS.names)
 

@@ -58,9 +58,10 @@ class Source(Section):
     a name of its own for each dataset: shards with equal file names in equally named datasets are treated as the
     same shard."""
     shards_per_job: Positive = 1
-    """Consecutive shards that form one batch: one corpus file, and one job of every later stage. Choose it
-    before a run starts, because it is part of every key; about 100 suits 10,000 shards. It changes the
-    order of rows, not the rows. Append new shards to the list; one in the middle shifts later batches."""
+    """Most shards that form one batch: one corpus file, and one job of every later stage. Choose it before a run
+    starts, because it is part of every key; about 200 suits 10,000 shards. It changes the order of rows, not the
+    rows. Which shards go together follows from their names: one more or less, anywhere in the list, changes only
+    the batch that it belongs to. Batches above one shard are 70 to 80 % full on average."""
     opt_out: UserPath | None = None
     """File with one `repo:OWNER/NAME`, `user:OWNER` or `file:ID` per line; their rows are excluded. It is
     part of no key: only batches that contain such rows are rebuilt. `d3 forget` appends to it."""

@@ -1,7 +1,7 @@
 """The sections of the configuration about language models: what runs them, and how they sample."""
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,7 +13,10 @@ from d3.config.fields import (
     SMALL_MODEL,
     Address,
     Count,
+    Decides,
     ModelName,
+    Neutral,
+    NotNegative,
     Positive,
     PositiveFloat,
     Section,
@@ -26,6 +29,32 @@ def _known_kind(value: str) -> str:
         *others, last = map(repr, ENGINE_KINDS)
         raise ValueError(f"given {value!r}, allowed is {', '.join(others)} or {last}")
     return value
+
+
+VLLM_OPTIONS = (
+    "max_num_batched_tokens",
+    "kv_cache_dtype",
+    "gpu_memory_utilization",
+    "pipeline_parallel_size",
+    "speculative_config",
+    "enforce_eager",
+    "block_size",
+    "cpu_offload_gb",
+)
+"""Arguments of `vllm.LLM` that decide no more than speed, memory and rounding."""
+
+
+def _known_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Reject arguments that could change the model, the length or where code comes from."""
+    if "data_parallel_size" in options:
+        raise ValueError("data_parallel_size is for servers: start `vllm serve` with it and take kind: openai")
+    for name in options:
+        if name not in VLLM_OPTIONS:
+            raise ValueError(f"given {name!r}, allowed is one of {', '.join(VLLM_OPTIONS)}")
+    stages = options.get("pipeline_parallel_size", 1)
+    if type(stages) is not int or stages < 1:
+        raise ValueError(f"pipeline_parallel_size must be a positive integer (got {stages!r})")
+    return options
 
 
 class Engine(Section):
@@ -54,6 +83,12 @@ class Engine(Section):
     base_url: Annotated[Address | None, SERVER_ACCESS] = None
     """openai: URL of the server, such as `http://localhost:8000/v1`; null reads the environment variable
     OPENAI_BASE_URL. It is part of no key: responses are found in the journal under any address."""
+    base_urls: Annotated[list[Address], SERVER_ACCESS] = []
+    """openai: several servers with the same model, instead of `base_url`; requests are spread over them."""
+    requests_per_minute: Annotated[Positive | None, SERVER_ACCESS] = None
+    """openai: maximum rate of requests of one job; jobs that run at the same time share the provider's limit."""
+    tokens_per_minute: Annotated[Positive | None, SERVER_ACCESS] = None
+    """openai: maximum rate of prompt tokens plus allowed response tokens of one job."""
     served_model: str | None = None
     """openai: name of the model on the server."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), SERVER_ACCESS] = "OPENAI_API_KEY"
@@ -67,6 +102,21 @@ class Engine(Section):
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
     """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
+    price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
+    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then prints
+    what it spent, and its statement contains it in millionths (`cost_millionths`)."""
+    max_cost: Annotated[NotNegative | None, Decides("nothing")] = None
+    """Most that one job may spend at `price`: it stops before the request that could exceed it, with all responses
+    in the journal. 0 sends no request."""
+    accept: Annotated[list[Annotated[dict[str, str | int | None], Field(min_length=1)]], Neutral([])] = []
+    """Engines whose responses in the journal are taken too; only the rest is requested. An entry names the values
+    of all numerics in which the other engine differs: `kind`, `dtype`, `tensor_parallel`, the version of a library,
+    `options.NAME` (null: not set there), for example `[{vllm: 0.10.2}]`. Weights, prompt, sampling and
+    seed must be equal. Rows from another engine name it in `answered_by`. Empty: only responses of this engine."""
+    options: Annotated[dict[str, Any], AfterValidator(_known_options), Neutral({})] = {}
+    """vllm: further arguments of `vllm.LLM`: `max_num_batched_tokens`, `kv_cache_dtype`, `gpu_memory_utilization`,
+    `pipeline_parallel_size`, `speculative_config`, `enforce_eager`, `block_size`, `cpu_offload_gb`. They decide
+    rounding, and are part of the engine's identity. (openai: those of the server; they are not sent.)"""
 
     @model_validator(mode="after")
     def _settings_fit_the_kind(self) -> Self:
@@ -79,6 +129,8 @@ class Engine(Section):
             if getattr(self, name) != default:
                 given, must = json.dumps(getattr(self, name)), json.dumps(default)
                 raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
+        if self.max_cost and self.price is None:
+            raise ValueError("max_cost needs price")
         return self
 
 

@@ -40,7 +40,7 @@ ENGINE_KINDS = {
             module="d3.llm.engines.transformers",
             class_name="TransformersEngine",
             environment="train",
-            unsupported=("quantization", "tensor_parallel"),
+            unsupported=("quantization", "tensor_parallel", "options"),
         ),
         EngineKind(
             name="vllm",

@@ -71,6 +71,7 @@ ANSWER = [
     ("finish_reason", pa.string()),
     ("prompt_tokens", pa.int32()),
     ("answer_tokens", pa.int32()),
+    ("answered_by", pa.string()),  # first digits of the accepted engine it is from; null: the job's own engine
 ]
 """What every LLM stage keeps of every request."""
 

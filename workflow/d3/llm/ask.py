@@ -2,25 +2,29 @@
 
 import sys
 import time
-from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from d3.core.ids import digest_of
 from d3.core.journal import Journal
+from d3.core.printable import printable
 from d3.core.progress import Progress
+from d3.llm.accepted import AcceptedAnswers, numerics_of
+from d3.llm.budget import Budget
 from d3.llm.dispatch import InChunks, Rolling
 from d3.llm.engine import (
     NOT_IN_JOURNAL,
+    AcceptingEngine,
     Answer,
     Engine,
     EngineError,
+    PricedEngine,
     ReplayingEngine,
     Request,
     RollingEngine,
+    answer_key,
     room_needed,
 )
 from d3.llm.engine_log import record_engine
@@ -32,6 +36,8 @@ HELD_CHUNKS = 16
 """So many chunks of questions are held while the first of them has no answer; most come from the journal then."""
 SAVE_SECONDS = 30.0
 """How often the answers of an engine that never pauses are brought to the disk."""
+SHOWN = 12
+"""So many digits of an engine's digest stand in rows, statements and what is printed."""
 TO_BLAME = 3
 """When so many requests were asked and none was answered, the engine is to blame and not the rows. Our default."""
 
@@ -56,6 +62,8 @@ class Outcome(Generic[T]):
     """`ok`, `too_long`, `engine_error`, or the question's own status when it had no request."""
     detail: str | None = None
     answer: Answer | None = None
+    answered_by: str | None = None
+    """Digest of the accepted engine that the answer is from; None for the job's own engine."""
 
     def columns(self) -> dict[str, Any]:
         """Give the columns of `d3.core.schemas.ANSWER`."""
@@ -67,6 +75,7 @@ class Outcome(Generic[T]):
             "finish_reason": answer and answer.finish_reason,
             "prompt_tokens": answer and answer.prompt_tokens,
             "answer_tokens": answer and answer.answer_tokens,
+            "answered_by": self.answered_by and self.answered_by[:SHOWN],
         }
 
 
@@ -75,6 +84,8 @@ class Tally:
     """How many answers came from where; printed at the end, it proves what was asked twice."""
 
     journal: int = 0
+    accepted: Counter[str] = field(default_factory=Counter)
+    """Of these, those of accepted engines, by their digest."""
     asked: int = 0
     repeated: int = 0
     unanswered: int = 0
@@ -85,29 +96,6 @@ class Tally:
     prompt_tokens: int = 0
     """Of what was asked, as are the answers' tokens."""
     answer_tokens: int = 0
-
-
-def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
-    """Give the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
-
-    Options of the engine that are null are left out, since they have no effect. At temperature 0 the
-    seed decides nothing and is left out, as is top-p.
-    """
-    greedy = request.temperature == 0
-    return digest_of(
-        [
-            {name: value for name, value in identity.items() if value is not None},
-            sha256(array("q", request.ids).tobytes()).hexdigest(),
-            request.max_tokens,
-            0 if greedy else request.temperature,
-            1 if greedy else request.top_p,
-            0 if greedy else request.seed,
-            list(request.stop),
-            list(request.lead),
-            list(request.choices or ()),
-            empty_again and not greedy,
-        ]
-    )
 
 
 def ask_all(
@@ -134,7 +122,7 @@ def ask_all(
         engine.bind(journal)
     waiting = iter(questions)
     progress = Progress(what, total, "answers")
-    desk = _Desk[T](engine, journal, empty_again)
+    desk = _Desk[T](engine, journal, empty_again, what)
     more = True
     while more or desk.held:
         while desk.held and (outcome := desk.held[0].outcome) is not None:
@@ -163,10 +151,17 @@ def ask_all(
         journal=tally.journal,
         prompt_tokens=tally.prompt_tokens,
         answer_tokens=tally.answer_tokens,
+        **({"cost_millionths": round(desk.budget.spent * 1e6)} if desk.budget.price else {}),
+        **{f"accepted_{digest[:SHOWN]}": answers for digest, answers in tally.accepted.items()},
     )
+    for digest, answers in sorted(tally.accepted.items()):
+        numerics = numerics_of(desk.accepted.engines[digest]) if desk.accepted else {}
+        told = ", ".join(f"{name} {value}" for name, value in sorted(numerics.items()))
+        print(printable(f"{what}: {answers} of them by the accepted engine {digest[:SHOWN]} ({told})"), file=sys.stderr)
     print(
         f"{what}: {tally.asked} asked, {tally.journal} from the journal, {tally.repeated} equal to another, "
-        f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:12]}",
+        f"{tally.unanswered} without an answer; engine {digest_of(engine.identity)[:SHOWN]}"
+        + (f"; {desk.budget}" if desk.budget.price else ""),
         file=sys.stderr,
     )
 
@@ -177,6 +172,7 @@ class _Held(Generic[T]):
 
     row: T
     outcome: Outcome[T] | None = None
+    request: Request | None = None
     about: str = ""
     """What the request is about: the id that its key begins with."""
 
@@ -184,8 +180,9 @@ class _Held(Generic[T]):
 class _Desk(Generic[T]):
     """Questions between being read and being answered."""
 
-    def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool) -> None:
-        self.engine, self.journal, self.empty_again = engine, journal, empty_again
+    def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool, what: str) -> None:
+        self.engine, self.journal, self.empty_again, self.what = engine, journal, empty_again, what
+        self.budget = Budget(price=engine.price, cap=engine.max_cost) if isinstance(engine, PricedEngine) else Budget()
         rolling = isinstance(engine, RollingEngine)
         self.flight = (
             Rolling(engine, empty_again) if isinstance(engine, RollingEngine) else InChunks(engine, empty_again)
@@ -195,6 +192,11 @@ class _Desk(Generic[T]):
         self.held: deque[_Held[T]] = deque()
         self.open: dict[str, list[_Held[T]]] = {}
         self.tally = Tally()
+        self.accepted = (
+            AcceptedAnswers(engine.identity, engine.accept, journal)
+            if journal is not None and isinstance(engine, AcceptingEngine)
+            else None
+        )
 
     def has_room(self) -> bool:
         """Tell whether another question may be read."""
@@ -222,13 +224,24 @@ class _Desk(Generic[T]):
             self.tally.repeated += 1
             return
         known = self.journal.get(key) if self.journal is not None else None
+        digest = None
+        if known is None and self.accepted and (other := self.accepted.find(request, self.empty_again)):
+            digest, known = other
+            self.tally.accepted[digest] += 1
         if known is not None:
-            held.outcome = Outcome(row=question.row, status="ok", answer=_from_entry(known))
+            held.outcome = Outcome(row=question.row, status="ok", answer=_from_entry(known), answered_by=digest)
             self.tally.journal += 1
         elif self.engine.tries == 0:
             held.outcome = Outcome(row=question.row, status="engine_error", detail=NOT_IN_JOURNAL)
             self.tally.unanswered += 1
         else:
+            while not self.budget.has_room(request):
+                if not len(self.flight):
+                    self.save()
+                    raise self.budget.exceeded(self.what)
+                self.wait()  # an answer mostly costs less than it could have
+            self.budget.reserve(request)
+            held.request = request
             self.open[key] = [held]
             self.flight.put(key, request)
 
@@ -245,6 +258,8 @@ class _Desk(Generic[T]):
             else:
                 self.tally.failed += 1
                 self.tally.reason = reply
+            if (asked := self.open[key][0].request) is not None:
+                self.budget.settle(asked, reply if isinstance(reply, Answer) else None)
             if isinstance(reply, Answer) and self.journal is not None:
                 self.journal.put(key, _entry(reply), about={held.about for held in self.open[key]})
             for held in self.open.pop(key):

@@ -2,11 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
+from d3.core.ids import digest_of
 from d3.core.journal import Journal
 from d3.errors import D3Error
 
@@ -117,6 +120,24 @@ class RollingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class AcceptingEngine(Engine, Protocol):
+    """An engine beside which answers of others are taken."""
+
+    accept: Sequence[Mapping[str, Any]]
+    """Numerics of the others, see `engine.accept` of the configuration."""
+
+
+@runtime_checkable
+class PricedEngine(Engine, Protocol):
+    """An engine whose answers may cost money."""
+
+    price: tuple[float, float] | None
+    """Of a million prompt tokens, and of a million answer tokens; None: it is not counted."""
+    max_cost: float | None
+    """Most that a job may spend; None: no cap."""
+
+
+@runtime_checkable
 class ReplayingEngine(Engine, Protocol):
     """An engine whose answers are those of a journal."""
 
@@ -141,3 +162,26 @@ def shares(sums: Sequence[float]) -> tuple[float, ...]:
     top = max(sums)
     weights = [math.exp(value - top) for value in sums]
     return tuple(weight / sum(weights) for weight in weights)
+
+
+def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
+    """Give the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
+
+    Options of the engine that are null are left out, since they have no effect. At temperature 0 the
+    seed decides nothing and is left out, as is top-p.
+    """
+    greedy = request.temperature == 0
+    return digest_of(
+        [
+            {name: value for name, value in identity.items() if value is not None},
+            sha256(array("q", request.ids).tobytes()).hexdigest(),
+            request.max_tokens,
+            0 if greedy else request.temperature,
+            1 if greedy else request.top_p,
+            0 if greedy else request.seed,
+            list(request.stop),
+            list(request.lead),
+            list(request.choices or ()),
+            empty_again and not greedy,
+        ]
+    )

@@ -26,6 +26,8 @@ BESIDE = 3
 """Files beside the outputs of a job: its statement, its log, its attempts. Snakemake adds one for every output."""
 JOURNAL_FILES = 40
 """Files of a stage's journal of millions of entries: 2**20 in a file, and some smaller ones."""
+JOURNAL_BYTES = (80.0, 2.0)
+"""Of an entry and of each token of its answer: 200 for 60 tokens of made-up words (`make bench-journal`)."""
 TRAINING_STATE = 16
 """Bytes a parameter of a checkpoint that training resumes from: weights, gradients' master copy, two moments."""
 
@@ -51,6 +53,10 @@ class StagePlan:
     """Wall time of one job."""
     bytes: float = 0
     files: int = 0
+    journal_bytes: float = 0
+    """Of `work/journal`, beside the results; its files are among `files`."""
+    cost: float | None = None
+    """Expected cost of all requests at `engine.price`; None without prices."""
     rates: str = "default"
     """`measured`, `measured (other settings)` or `default`."""
 
@@ -266,6 +272,10 @@ class _Planner:
             prompt, answer = self.request(stage)
             planned.prompt_tokens, planned.answer_tokens = requests * prompt, requests * answer
             units = planned.prompt_tokens + ANSWER_WEIGHT * planned.answer_tokens
+            planned.journal_bytes = requests * (JOURNAL_BYTES[0] + JOURNAL_BYTES[1] * answer)
+            price = getattr(self.config, stage).engine.price
+            if price is not None:
+                planned.cost = (planned.prompt_tokens * price[0] + planned.answer_tokens * price[1]) / 1e6
         self.time(planned, rows if units is None else units)
         self.room(planned)
         self.stages[stage] = planned

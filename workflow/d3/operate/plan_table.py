@@ -31,6 +31,12 @@ def plan_table(found: Plan) -> str:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
         text.append("  ".join(cells).rstrip())
     text += ["", *map(_training, found.trainings)] if found.trainings else []
+    if journals := sum(stage.journal_bytes for stage in found.stages):
+        text.append(f"journals of responses: about {size(journals)} more in work/journal")
+    priced = [stage for stage in found.stages if stage.cost is not None]
+    if priced:
+        each = ", ".join(f"{stage.stage} {stage.cost:.4g}" for stage in priced)
+        text.append(f"expected cost of requests: {sum(stage.cost or 0 for stage in priced):.4g} ({each})")
     text += [f"warning: {warning}" for warning in found.warnings]
     return "\n".join(map(printable, text))
 

@@ -28,6 +28,7 @@ from d3.core.ids import canonical_path, digest_of, file_digest
 from d3.core.import_strings import source_file
 from d3.core.pinned_inputs import check_commit, pins
 from d3.errors import ConfigError
+from d3.pipeline.batches import batches_of
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.pipeline.source_shards import check_path, find_shards
 from d3.provenance.code_digest import (
@@ -198,16 +199,11 @@ class Chain:
 
     @cached_property
     def batches(self) -> dict[str, list[str]]:
-        """Give the paths of the source shards of every batch by its name, in the configured order.
-
-        A batch of one shard bears its name; a larger one is named by its first shard, so that its
-        journals stay its own when shards are added at the end.
-        """
-        size = self.config.source.shards_per_job
-        shards = list(self.shards.items())
-        groups = [shards[start : start + size] for start in range(0, len(shards), size)]
-        suffix = f"-x{size}" if size > 1 else ""
-        return {group[0][0] + suffix: [path for _, path in group] for group in groups}
+        """Give the paths of the source shards of every batch by its name, see `d3.pipeline.batches`."""
+        return {
+            name: [self.shards[shard] for shard in members]
+            for name, members in batches_of(list(self.shards), self.config.source.shards_per_job).items()
+        }
 
     @property
     def opt_out(self) -> str | None:

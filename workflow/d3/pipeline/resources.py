@@ -57,7 +57,8 @@ def _asking(base: Resources, engine: Engine, weights: int) -> Resources:
     kind = ENGINE_KINDS[engine.kind]
     if kind.environment is None:
         return base
-    return replace(base, gpus=engine.tensor_parallel, memory_mb=kind.memory_mb + weights * 3 // 2)
+    gpus = engine.tensor_parallel * engine.options.get("pipeline_parallel_size", 1)
+    return replace(base, gpus=gpus, memory_mb=kind.memory_mb + weights * 3 // 2)
 
 
 def model_mb(chain: Chain, stage: str) -> int:

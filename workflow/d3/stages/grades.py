@@ -4,8 +4,8 @@ What equals what. Prompts, seeds, the rows and their order depend on nothing but
 configuration and the model. Answers are the same bytes where the same engine version computes the
 same batches on the same kind of device: out of a journal, in a second run, after a kill (transformers
 gets chunks of questions that are journalled whole, so they are cut the same way again). vLLM was seen
-to give the same bytes in any batches on one CPU; on GPUs it fills its batches by the clock, so equal
-bytes need VLLM_BATCH_INVARIANT=1, also without kills. Between engines, devices, versions,
+to give the same bytes in any batches on one CPU; on GPUs it fills its batches by the clock, so bytes may differ,
+also without kills and with VLLM_BATCH_INVARIANT=1 (`d3.llm.engines.vllm`). Between engines, devices, versions,
 tensor-parallel sizes or other batches, rounding differs: a greedy answer changes where two tokens are
 nearly as likely, a drawn one where the number falls between them. There only statistics can be
 compared: the distribution of scores, the mean of `expected_score`, shares of statuses.

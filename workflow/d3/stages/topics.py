@@ -27,8 +27,8 @@ from d3.core import schemas
 from d3.core.ids import content_id, derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row, in_order, read_rows
-from d3.llm.ask import Outcome, Question, answer_key, ask_all
-from d3.llm.engine import Engine, Request, choice_ids, room_needed
+from d3.llm.ask import Outcome, Question, ask_all
+from d3.llm.engine import Engine, Request, answer_key, choice_ids, room_needed
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.job import Job

@@ -12,6 +12,7 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.tables import Row, read_rows
+from d3.pipeline.batches import batches_of
 from d3.pipeline.pipeline import Chain
 from d3.stages.corpus.stage import run
 from d3.stages.pairs import run as write_pairs
@@ -33,26 +34,46 @@ def test_a_batch_of_one_bears_the_name_of_its_shard(tmp_path: Path) -> None:
     assert chosen.batches == {name: [path] for name, path in chosen.shards.items()}
 
 
-def test_batches_are_consecutive_shards_named_by_their_first(tmp_path: Path) -> None:
-    chosen = chain(tmp_path, 5, shards_per_job=2)
-    assert chosen.batches == {
-        f"s{first}-x2": [str(tmp_path / f"s{number}.parquet") for number in members]
-        for first, members in ((0, [0, 1]), (2, [2, 3]), (4, [4]))
-    }
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_batches_hold_every_shard_once_in_order_and_at_most_so_many(size: int) -> None:
+    shards = [f"data-{number:05d}-of-00101" for number in range(101)]
+    found = batches_of(shards, size)
+    assert sorted(shard for members in found.values() for shard in members) == shards
+    assert all(0 < len(members) <= size and members == sorted(members) for members in found.values())
+    assert [members[0] for members in found.values()] == sorted(members[0] for members in found.values())
+    assert len(found) < 2 * 101 / size
 
 
-def test_a_shard_at_the_end_renames_no_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_a_shard_more_or_less_moves_only_its_own_batch(size: int) -> None:
+    shards = [f"data-{number:05d}" for number in range(40)]
+    whole = batches_of(shards, size)
+    for shard in shards:
+        less = batches_of([other for other in shards if other != shard], size)
+        (own,) = (members for members in whole.values() if shard in members)
+        moved = {name: members for name, members in whole.items() if less.get(name) != members}
+        # its batch, and the one that it shared a larger group with until now
+        assert own in moved.values()
+        assert len(moved) <= 2
+        assert sum(map(len, moved.values())) <= size + 1
+    assert batches_of(shards[::-1], size) == {name: members[::-1] for name, members in whole.items()}
+
+
+def test_a_batch_keeps_its_name_and_folder_when_shards_are_added(tmp_path: Path) -> None:
     before = chain(tmp_path, 5, shards_per_job=3)
     names = before.batches
     after = chain(tmp_path, 6, shards_per_job=3)
-    assert list(after.batches) == list(names) == ["s0-x3", "s3-x3"]
+    assert len([name for name, paths in names.items() if after.batches.get(name) != paths]) <= 1
     assert after.key("corpus") == before.key("corpus") != chain(tmp_path, 6).key("corpus")
 
 
 def test_the_embedded_shards_are_batched_too() -> None:
     chosen = Chain(parse_config({"source": {"embedded_shards": 3, "shards_per_job": 2}}))
-    assert list(chosen.batches) == ["stdlib-00000-of-00003-x2", "stdlib-00002-of-00003-x2"]
-    assert [path for paths in chosen.batches.values() for path in paths] == list(chosen.shards.values())
+    assert {len(paths) for paths in chosen.batches.values()} == {1, 2}
+    assert sorted(path for paths in chosen.batches.values() for path in paths) == list(chosen.shards.values())
+    assert list(Chain(parse_config({"source": {"embedded_shards": 2, "shards_per_job": 2}})).batches) == [
+        "batch-all-x2"
+    ]
 
 
 def shards(folder: Path, count: int, files: int) -> list[Path]:

@@ -28,6 +28,8 @@ class BaseEngine:
         import transformers
 
         self.settings, self.model = settings, model
+        self.accept = settings.accept
+        self.price, self.max_cost = settings.price, settings.max_cost
         self.chunk = settings.batch
         self.revision = None if Path(model).exists() else settings.revision
         fault = None if Path(model).exists() else hub_fault()
@@ -58,6 +60,7 @@ class BaseEngine:
             "dtype": self.settings.dtype,
             "quantization": self.settings.quantization,
             "tensor_parallel": self.settings.tensor_parallel,
+            **({"options": self.settings.options} if self.settings.options else {}),
             **self.more_identity(),
         }
 

@@ -9,7 +9,8 @@ Choices are read off in a second request for one token, whose prompt ends with t
 asks for the probabilities of exactly these tokens (`logprob_token_ids`, vLLM) and, for servers that
 ignore this, for the likeliest twenty; a choice that is not among them counts as impossible.
 
-At most `batch` requests are open at a time. What may pass (429, 5xx, a timeout, a lost connection, a
+At most `batch` requests are open at a time, spread over `base_urls`; the next one is sent as soon as an answer
+is there. What may pass (429, 5xx, a timeout, a lost connection, a
 torn answer) is sent again, after Retry-After or doubling waits with jitter; a 429 makes all wait.
 When the tries are used up and the server answers other requests, the row is to blame and gets
 `engine_error`; when it does not, the stage stops, with everything finished in the journal.
@@ -18,9 +19,8 @@ When the tries are used up and the server answers other requests, the row is to 
 import math
 import os
 import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -30,7 +30,8 @@ from d3.config.engine import Engine as EngineSettings
 from d3.core.ids import derive_seed
 from d3.errors import ConfigError
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
-from d3.llm.engines.base import BaseEngine, failed
+from d3.llm.engines.base import RollingBase, failed
+from d3.llm.engines.servers import Servers
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses after which the same request may succeed."""
@@ -47,7 +48,11 @@ class _RefusedError(Exception):
     """The server will not answer this request, or has not in all tries."""
 
 
-class OpenaiEngine(BaseEngine):
+class _StoppedError(Exception):
+    """Another request has stopped them all before this one was answered."""
+
+
+class OpenaiEngine(RollingBase):
     """See the module's text."""
 
     tries = 1  # it retries by itself
@@ -57,15 +62,23 @@ class OpenaiEngine(BaseEngine):
         import httpx2
 
         base_url = settings.base_url or os.environ.get("OPENAI_BASE_URL")
-        if not base_url:
+        urls = settings.base_urls or ([base_url] if base_url else [])
+        if not urls:
             raise ConfigError("no server", where="engine.base_url", remedy="set it, or the variable OPENAI_BASE_URL")
         super().__init__(settings, model)
-        self.chunk = max(64, 8 * settings.batch)
-        self._base_url = base_url.rstrip("/")
+        self.chunk = settings.batch + max(16, settings.batch // 4)  # some wait, so that no place stays empty
+        self._servers = Servers(
+            urls,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+        )
         self._key = os.environ.get(settings.api_key_env, "")
         self._http = httpx2
-        self._not_before = 0.0  # monotonic clock; a rate limit holds for all requests
         self._stopped = threading.Event()
+        self._tickets = 0
+        self._open: dict[Future[Answer], tuple[int, Request]] = {}
+        self._failure: BaseException | None = None
+        """What stopped all requests; raised when the answers that came meanwhile have been collected."""
         self._limit_known = False
 
     def more_identity(self) -> dict[str, Any]:
@@ -87,34 +100,84 @@ class OpenaiEngine(BaseEngine):
         if any(len(choice_ids(self.tokenizer, choice)) != 1 for choice in request.choices or ()):
             raise EngineError("choices of several tokens cannot be read off a server", where=request.key)
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Return the answers to checked requests, in their order; raise EngineError if the server is down."""
-        self._stopped.clear()
-        self._check_limit()
-        with ThreadPoolExecutor(self.settings.batch) as pool:
-            try:
-                return list(pool.map(self._answer, requests))
-            except BaseException:
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.settings.batch)
+
+    def submit(self, request: Request) -> int:
+        """Take one request and return its ticket; raise EngineError if the server is down or the request too long."""
+        self.check(request)
+        self._raise_failure()
+        if not self._open:
+            self._stopped.clear()
+            self._check_limit()
+        self._open[self._pool.submit(self._answer, request)] = self._tickets, request
+        self._tickets += 1
+        return self._tickets - 1
+
+    def collect(self) -> list[tuple[int, Answer]]:
+        """Wait for answers and return them with their tickets; raise EngineError if the server is down.
+
+        Before that, all answers that came until the failure are returned: they were paid for.
+        """
+        self._raise_failure()
+        try:
+            finished = self._finished(wait(self._open, return_when=FIRST_COMPLETED).done)
+            if self._failure is not None:
                 self._stopped.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+                for future in self._open:
+                    future.cancel()
+                finished += self._finished(wait(self._open).done)
+        except BaseException:
+            self._stopped.set()
+            raise
+        if not finished:
+            self._raise_failure()
+        return finished
+
+    def abort(self, error: Exception) -> None:
+        """Drop all open requests."""
+        self._stopped.set()
+        for future in self._open:
+            future.cancel()
+        wait(self._open)
+        self._open.clear()
+
+    def _finished(self, futures: set[Future[Answer]]) -> list[tuple[int, Answer]]:
+        """Take finished requests off the open ones and return their answers; note what failed."""
+        found = []
+        for future in futures:
+            ticket, request = self._open.pop(future)
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, EngineError):
+                self._failure = self._failure or error
+            elif not future.cancelled() and not isinstance(error, _StoppedError):
+                answer = future.result() if error is None else failed(request, f"{type(error).__name__}: {error}")
+                found.append((ticket, answer))
+        return sorted(found, key=lambda pair: pair[0])
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _check_limit(self) -> None:
         """Raise EngineError when the server says that it takes less than `max_length`: rows would be refused."""
         if self._limit_known:
             return
-        try:
-            found = self._client.get(f"{self._base_url}/models").json()["data"]
-            limits = [one["max_model_len"] for one in found if one["id"] == self.settings.served_model]
-        except (self._http.TransportError, ValueError, LookupError, TypeError):
-            return  # not all servers say it, and one that is down is waited for
-        self._limit_known = True
-        if limits and isinstance(limits[0], int) and limits[0] < self.max_length:
-            raise EngineError(
-                f"takes {limits[0]} tokens, max_length is {self.max_length}",
-                where=self._base_url,
-                remedy=f"set max_length to {limits[0]}",
-            )
+        for url in self._servers.urls:
+            try:
+                found = self._client.get(f"{url}/models").json()["data"]
+                limits = [one["max_model_len"] for one in found if one["id"] == self.settings.served_model]
+            except (self._http.TransportError, ValueError, LookupError, TypeError):
+                continue  # not all servers say it, and one that is down is waited for
+            self._limit_known = True
+            if limits and isinstance(limits[0], int) and limits[0] < self.max_length:
+                raise EngineError(
+                    f"takes {limits[0]} tokens, max_length is {self.max_length}",
+                    where=url,
+                    remedy=f"set max_length to {limits[0]}",
+                )
 
     # --- one request --------------------------------------------------------------------------------
 
@@ -190,54 +253,60 @@ class OpenaiEngine(BaseEngine):
     def _post(self, request: Request, body: dict[str, Any], needs: str = "text") -> dict[str, Any]:
         """Send until there is a whole answer; raises _RefusedError, or EngineError when no row is to blame."""
         body = {"model": self.settings.served_model, **body}
-        reason = "not sent"
+        reason, url = "not sent", None
         for attempt in range(self.settings.retries + 1):
-            self._wait(self._not_before - time.monotonic())
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
+            self._wait(self._servers.seconds_to_wait(len(body["prompt"]) + body["max_tokens"]))
+            pause = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
             jitter = derive_seed(request.seed, "wait", request.key, attempt) % 1000 / 1000
-            wait *= 0.5 + 0.5 * jitter
-            try:
-                response = self._client.post(f"{self._base_url}/completions", json=body)
-            except self._http.TransportError as error:
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                if response.status_code == 200:
-                    reply = _whole(response, needs)
-                    if reply is not None:
-                        return reply
-                    reason = "torn answer"
-                else:
-                    reason = f"HTTP {response.status_code}: {' '.join(response.text.split())[:200]}"
-                    if response.status_code in OURS:
-                        raise self._fault(reason, "check served_model, base_url and the key")
-                    if response.status_code not in PASSING:
-                        raise _RefusedError(self._clean(reason))
-                    asked = _retry_after(response.headers.get("retry-after"))
-                    if asked is not None:
-                        wait = asked + jitter * FIRST_WAIT
-                    if response.status_code == 429:
-                        self._not_before = max(self._not_before, time.monotonic() + wait)
+            pause *= 0.5 + 0.5 * jitter
+            with self._servers.one(avoid=url) as url:
+                self._wait(self._servers.limited_for(url))
+                try:
+                    response = self._client.post(f"{url}/completions", json=body)
+                except self._http.TransportError as error:
+                    response, reason = None, f"{type(error).__name__}: {error}"
+            if response is not None and response.status_code == 200:
+                reply = _whole(response, needs)
+                if reply is not None:
+                    return reply
+                reason = "torn answer"
+            elif response is not None:
+                reason = f"HTTP {response.status_code}: {' '.join(response.text.split())[:200]}"
+                if response.status_code in OURS:
+                    raise self._fault(reason, url, "check served_model, base_url and the key")
+                if response.status_code not in PASSING:
+                    raise _RefusedError(self._clean(reason))
+                asked = _retry_after(response.headers.get("retry-after"))
+                if asked is not None:
+                    pause = asked + jitter * FIRST_WAIT
+                if response.status_code == 429:
+                    self._servers.limit(url, pause)
+                    if len(self._servers.urls) > 1:
+                        pause = 0.0  # another address may be free
             if attempt < self.settings.retries:
-                self._wait(wait)
+                self._wait(pause)
         if reason.startswith("HTTP 429") or not self._well():
-            raise self._fault(f"{reason}, {self.settings.retries + 1} times", "run again when the server is well")
+            raise self._fault(f"{reason}, {self.settings.retries + 1} times", url, "run again when the server is well")
         raise _RefusedError(self._clean(f"{reason}, {self.settings.retries + 1} times"))
 
     def _wait(self, seconds: float) -> None:
-        """Wait; raises _RefusedError when another request has stopped them all meanwhile."""
+        """Wait; raises _StoppedError when another request has stopped them all meanwhile."""
         if self._stopped.wait(max(0.0, seconds)):
-            raise _RefusedError("stopped")
+            raise _StoppedError
 
     def _well(self) -> bool:
-        """Ask the server for its models: can it answer at all?"""
-        try:
-            return bool(self._client.get(f"{self._base_url}/models").status_code == 200)
-        except self._http.TransportError:
-            return False
+        """Ask for the models: can any server answer at all?"""
+        for url in self._servers.urls:
+            try:
+                if self._client.get(f"{url}/models").status_code == 200:
+                    return True
+            except self._http.TransportError:
+                continue
+        return False
 
-    def _fault(self, reason: str, remedy: str) -> EngineError:
+    def _fault(self, reason: str, url: str | None, remedy: str) -> EngineError:
         self._stopped.set()
-        return EngineError(self._clean(reason), where=self._base_url, remedy=remedy)
+        return EngineError(self._clean(reason), where=url or self._servers.urls[0], remedy=remedy)
 
     def _clean(self, text: str) -> str:
         """Take the key out of what a server says."""
