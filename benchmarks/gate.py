@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from d3.config.models import Benchmark
+from d3.config.evaluation import Benchmark
 from d3.evals.gate import examine, trials
 from d3.evals.sandbox import Limits
 from d3.evals.tasks import load_tasks
