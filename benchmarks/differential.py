@@ -26,7 +26,7 @@ from gate import embedded
 
 from helpers.plain_python import plain_verdict, programs
 
-LIMITS = Limits(timeout_seconds=10)
+LIMITS = Limits(timeout_seconds=3)
 
 
 def todo(arguments: list[str], each: int, every: int) -> Iterator[tuple[Task, str, str]]:
