@@ -123,6 +123,10 @@ bench-corpus: setup  ## planted benchmark tasks, made junk and redaction: recall
 	@$(SNAKEMAKE) --quiet all -- resources/benchmarks/HumanEval.jsonl.gz
 	$(VENV)/python benchmarks/corpus.py $(ARGS)
 
+.PHONY: execute-drill
+execute-drill: setup  ## kill `execute` at 20 random moments: the same verdicts, and only what was in flight runs again
+	PYTHONPATH=tests $(VENV)/python -m helpers.kill_execute $(ARGS)
+
 KILLS ?= 50
 .PHONY: crash-drill
 crash-drill: setup  ## kill the whole chain again and again at random moments: the same files, every statement true
