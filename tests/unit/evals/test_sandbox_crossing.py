@@ -304,6 +304,286 @@ RIGHT = {
         "import asyncio\nasync def f():\n    for i in range(2):\n        await asyncio.sleep(.01)\n        yield i",
         "import asyncio\nasync def m(): return [x async for x in f()]\nassert asyncio.run(m())==[0,1]",
     ),
+    "nested gen of gens": (
+        "def f():\n    for i in range(2):\n        yield (j for j in range(i+1))",
+        "assert [list(g) for g in f()]==[[0],[0,1]]",
+    ),
+    "yield from tests gen": (
+        "def f(it):\n    yield from it",
+        "def g():\n    yield 1\n    yield 2\nassert list(f(g()))==[1,2]",
+    ),
+    "tests iterator stop in program": (
+        "def f(it):\n    r=[]\n    while True:\n        try: r.append(next(it))\n        except StopIteration: return r",
+        "assert f(iter([1,2]))==[1,2]",
+    ),
+    "next default": ("def f(it): return next(it,None)", "assert f(iter([])) is None"),
+    "custom iterator of tests": (
+        "def f(it): return [x for x in it]",
+        "class I:\n    def __init__(s): s.n=0\n    def __iter__(s): return s\n    def __next__(s):\n        s.n+=1\n        if s.n>2: raise StopIteration\n        return s.n\nassert f(I())==[1,2]",
+    ),
+    "getitem iterable of tests": (
+        "def f(x): return [v for v in x]",
+        "class I:\n    def __getitem__(s,i):\n        if i>1: raise IndexError\n        return i\nassert f(I())==[0,1]",
+    ),
+    "sequence of tests len": (
+        "def f(x): return len(x), x[0], 3 in x",
+        "class I:\n    def __getitem__(s,i): return [7,8][i]\n    def __len__(s): return 2\n    def __contains__(s,x): return x==3\nassert f(I())==(2,7,True)",
+    ),
+    "eq objects of tests": (
+        "def f(a,b): return a==b, a is b",
+        "class I: pass\ni=I()\nassert f(i,i)==(True,True) and f(i,I())==(False,False)",
+    ),
+    "sort tests objects": (
+        "def f(xs): return sorted(xs)",
+        "class I:\n    def __init__(s,x): s.x=x\n    def __lt__(s,o): return s.x<o.x\na,b=I(2),I(1)\nassert f([a,b])==[b,a] and f([a,b])[0] is b",
+    ),
+    "dict with tests obj keys": (
+        "def f(d): return [k for k in d]",
+        "class K: pass\nk=K()\nassert f({k:1})==[k] and f({k:1})[0] is k",
+    ),
+    "set of objects of tests": ("def f(s): return len(s)", "class K: pass\nassert f({K(),K()})==2"),
+    "isinstance on tests obj": (
+        "def f(x): return isinstance(x,dict), hasattr(x,'a'), getattr(x,'z',5), callable(x)",
+        "class K: a=1\nassert f(K())==(False,True,5,False)",
+    ),
+    "type name of tests obj": ("def f(x): return type(x).__name__", "class K: pass\nassert f(K())=='K'"),
+    "str of tests obj": (
+        "def f(x): return str(x)+repr(x)+f'{x}'",
+        "class K:\n    def __repr__(s): return 'K'\nassert f(K())=='KKK'",
+    ),
+    "dataclass of tests": (
+        "def f(p): p.x+=1; return p",
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x:int\np=P(1)\nassert f(p) is p and p.x==2",
+    ),
+    "enum of tests": (
+        "def f(c): return c.value, c.name",
+        "from enum import Enum\nclass C(Enum):\n    A=3\nassert f(C.A)==(3,'A')",
+    ),
+    "class of tests as arg": (
+        "def f(c): return c(4)",
+        "class P:\n    def __init__(s,x): s.x=x\nr=f(P)\nassert isinstance(r,P) and r.x==4",
+    ),
+    "exception class arg": (
+        "def f(g,e):\n    try: g()\n    except e: return 'caught'",
+        "def g(): raise KeyError(1)\nassert f(g,KeyError)=='caught'",
+    ),
+    "exception tests-class arg": (
+        "def f(e): raise e('m')",
+        "class T(Exception): pass\ntry: f(T)\nexcept T as e: assert str(e)=='m'\nelse: assert 0",
+    ),
+    "retry decorator": (
+        "def f(n):\n    def deco(g):\n        def w(*a):\n            for i in range(n):\n                try: return g(*a)\n                except ValueError:\n                    if i==n-1: raise\n        return w\n    return deco",
+        "c=[]\n@f(3)\ndef g():\n    c.append(1)\n    if len(c)<3: raise ValueError('x')\n    return 'ok'\nassert g()=='ok' and len(c)==3\n@f(2)\ndef h(): raise ValueError('y')\ntry: h()\nexcept ValueError as e: assert str(e)=='y'\nelse: assert 0",
+    ),
+    "memoize": (
+        "def f(g):\n    c={}\n    def w(*a):\n        if a not in c: c[a]=g(*a)\n        return c[a]\n    w.cache=c\n    return w",
+        "n=[]\n@f\ndef g(x):\n    n.append(x)\n    return x*2\nassert g(1)==2 and g(1)==2 and n==[1] and g.cache=={(1,):2}",
+    ),
+    "lru on tests fn": (
+        "import functools\ndef f(g): return functools.lru_cache(g)",
+        "n=[]\ndef g(x):\n    n.append(x)\n    return x\nh=f(g)\nh(1);h(1)\nassert n==[1]",
+    ),
+    "compose": (
+        "from functools import reduce\ndef f(*fs): return reduce(lambda a,b: lambda x: a(b(x)), fs)",
+        "assert f(lambda x:x+1,lambda x:x*2)(5)==11",
+    ),
+    "event emitter": (
+        "class f:\n    def __init__(s): s.h={}\n    def on(s,e,g): s.h.setdefault(e,[]).append(g)\n    def emit(s,e,*a): return [g(*a) for g in s.h.get(e,[])]",
+        "l=[]\ne=f()\ne.on('x',l.append)\ne.on('x',lambda v:v*2)\nassert e.emit('x',3)==[None,6] and l==[3]",
+    ),
+    "LRU cache class": (
+        "from collections import OrderedDict\nclass f:\n    def __init__(s,n): s.n=n; s.d=OrderedDict()\n    def get(s,k):\n        if k not in s.d: return -1\n        s.d.move_to_end(k); return s.d[k]\n    def put(s,k,v):\n        s.d[k]=v; s.d.move_to_end(k)\n        if len(s.d)>s.n: s.d.popitem(last=False)",
+        "c=f(2)\nc.put(1,1);c.put(2,2)\nassert c.get(1)==1\nc.put(3,3)\nassert c.get(2)==-1 and list(c.d)==[1,3]",
+    ),
+    "tree": (
+        "class f:\n    def __init__(s,v,l=None,r=None): s.v=v; s.l=l; s.r=r\n    def __iter__(s):\n        if s.l: yield from s.l\n        yield s.v\n        if s.r: yield from s.r",
+        "t=f(2,f(1),f(3))\nassert list(t)==[1,2,3] and t.l.v==1 and t.l.l is None",
+    ),
+    "complex ret": ("def f(): return complex(1,2)", "assert f()==1+2j and isinstance(f(),complex)"),
+    "print to real stdout ignored": ("def f():\n    print('x'*100000)\n    return 1", "assert f()==1"),
+    "stdout replaced by program": (
+        "import sys,io\ndef f():\n    o=sys.stdout\n    sys.stdout=io.StringIO()\n    print('x')\n    v=sys.stdout.getvalue()\n    sys.stdout=o\n    return v",
+        "assert f()=='x\\n'",
+    ),
+    "write to fd1 captured?": ("import os\ndef f():\n    os.write(1,b'x')\n    return 1", "assert f()==1"),
+    "sys.stdin.readline": (
+        "import sys\ndef f(): return sys.stdin.readline()+sys.stdin.readline()",
+        "import io,sys\nsys.stdin=io.StringIO('a\\nb\\n')\nassert f()=='a\\nb\\n'",
+    ),
+    "capsys loops": (
+        "def f(n):\n    for i in range(n): print(i)",
+        "import io,contextlib\nfor n in (1,2):\n    b=io.StringIO()\n    with contextlib.redirect_stdout(b): f(n)\n    assert b.getvalue()==''.join(f'{i}\\n' for i in range(n))",
+    ),
+    "generator printing": (
+        "def f():\n    print('a')\n    yield 1\n    print('b')",
+        "import io,contextlib\nb=io.StringIO()\nwith contextlib.redirect_stdout(b): list(f())\nassert b.getvalue()=='a\\nb\\n'",
+    ),
+    "stderr via logging": ("import logging\ndef f():\n    logging.warning('w')\n    return 1", "assert f()==1"),
+    "sys.exit code": (
+        "import sys\ndef f(): sys.exit(2)",
+        "try: f()\nexcept BaseException as e: assert type(e).__name__ in ('SystemExit','RuntimeError')\nelse: assert 0",
+    ),
+    "recursion error": ("def f(): return f()", "try: f()\nexcept RecursionError: pass\nelse: assert 0"),
+    "memory error in program": (
+        "def f():\n    try: return [0]*10**12\n    except MemoryError: return 'm'",
+        "assert f()=='m'",
+    ),
+    "type error wrong args": (
+        "def f(x): return x",
+        "try: f()\nexcept TypeError as e: assert 'missing' in str(e)\nelse: assert 0",
+    ),
+    "kwargs": ("def f(*a,**k): return a,k", "assert f(1,b=2)==((1,),{'b':2})"),
+    "kwonly": ("def f(a,/,b,*,c=3): return (a,b,c)", "assert f(1,b=2)==(1,2,3) and f.__kwdefaults__=={'c':3}"),
+    "defaults": ("def f(a=[1]): return a", "assert f.__defaults__==([1],)"),
+    "annotations": ("def f(a:int)->str: return ''", "assert f.__annotations__=={'a':int,'return':str}"),
+    "typing hints": (
+        "from typing import List\ndef f(a:List[int]): return a",
+        "import typing\nassert typing.get_type_hints(f)['a']",
+    ),
+    "frozenset of tuples": ("def f(): return frozenset({(1,2)})", "assert f()==frozenset({(1,2)})"),
+    "mutable in tuple alias": (
+        "def f(t): t[0].append(1); return t",
+        "x=[]\nt=(x,)\nr=f(t)\nassert x==[1] and r==([1],)",
+    ),
+    "2d grid in place": (
+        "def f(g):\n    for r in g: r.reverse()\n    g.reverse()",
+        "g=[[1,2],[3,4]]\nr0=g[0]\nf(g)\nassert g==[[4,3],[2,1]] and g[1] is r0",
+    ),
+    "swap elements": ("def f(a,b): a[:],b[:]=b[:],a[:]", "a,b=[1],[2]\nf(a,b)\nassert a==[2] and b==[1]"),
+    "nested defaultdict": (
+        "from collections import defaultdict\ndef f():\n    d=defaultdict(lambda: defaultdict(int))\n    d['a']['b']+=1\n    return d",
+        "d=f()\nassert d['a']['b']==1 and d['z']['y']==0",
+    ),
+    "counter ops": (
+        "from collections import Counter\ndef f(s): return Counter(s)",
+        "assert f('aab').most_common(1)==[('a',2)] and f('a')+f('b')==f('ab')",
+    ),
+    "chainmap": (
+        "from collections import ChainMap\ndef f(): return ChainMap({'a':1},{'b':2})",
+        "m=f()\nassert m['b']==2 and dict(m)=={'a':1,'b':2}",
+    ),
+    "mappingproxy": (
+        "from types import MappingProxyType\ndef f(): return MappingProxyType({'a':1})",
+        "assert f()['a']==1",
+    ),
+    "simplenamespace": ("from types import SimpleNamespace\ndef f(): return SimpleNamespace(a=1)", "assert f().a==1"),
+    "heap of tuples": (
+        "import heapq\ndef f(xs):\n    heapq.heapify(xs)\n    return heapq.heappop(xs)",
+        "x=[3,1,2]\nassert f(x)==1 and len(x)==2",
+    ),
+    "date arithmetic": (
+        "from datetime import datetime\ndef f(a,b): return b-a",
+        "from datetime import datetime,timedelta\nassert f(datetime(2020,1,1),datetime(2020,1,2))==timedelta(days=1)",
+    ),
+    "date aware": (
+        "from datetime import datetime,timezone,timedelta\ndef f(): return datetime(2020,1,1,tzinfo=timezone(timedelta(hours=2)))",
+        "assert f().utcoffset().seconds==7200",
+    ),
+    "path": (
+        "from pathlib import Path\ndef f(p): return p.name, p.suffix, p/'b'",
+        "from pathlib import Path\nassert f(Path('/x/a.txt'))==('a.txt','.txt',Path('/x/a.txt/b'))",
+    ),
+    "io.StringIO ret": (
+        "import io\ndef f():\n    s=io.StringIO()\n    s.write('a')\n    return s",
+        "assert f().getvalue()=='a'",
+    ),
+    "bytesio arg": ("def f(b): return b.read()", "import io\nassert f(io.BytesIO(b'x'))==b'x'"),
+    "open file tmp tests? program writes": (
+        "def f(p):\n    open(p,'w').write('x')\n    return open(p).read()",
+        "assert f('/tmp/a')=='x'",
+    ),
+    "array": (
+        "import array\ndef f(a): a.append(3); return a",
+        "import array\na=array.array('i',[1])\nassert f(a) is a and a.tolist()==[1,3]",
+    ),
+    "struct ret slice": ("def f(): return slice(1,2)", "assert [1,2,3][f()]==[2]"),
+    "Ellipsis": ("def f(): return ...", "assert f() is ..."),
+    "NotImplemented": ("def f(): return NotImplemented", "assert f() is NotImplemented"),
+    "type ret": ("def f(x): return type(x)", "assert f(1) is int and f([]) is list and f(None) is type(None)"),
+    "module ret": ("import math\ndef f(): return math", "assert f().pi>3"),
+    "builtin fn ret": ("def f(): return len", "assert f()([1])==1"),
+    "lambda list": ("def f(): return [lambda x,i=i: x+i for i in range(3)]", "assert [g(1) for g in f()]==[1,2,3]"),
+    "bound method ret": ("class C:\n    def m(s): return 4\ndef f(): return C().m", "assert f()()==4"),
+    "partial ret": ("from functools import partial\ndef f(): return partial(pow,2)", "assert f()(3)==8"),
+    "singledispatch": (
+        "from functools import singledispatch\n@singledispatch\ndef f(x): return 'o'\n@f.register\ndef _(x:int): return 'i'",
+        "assert f(1)=='i' and f('a')=='o'",
+    ),
+    "total_ordering": (
+        "from functools import total_ordering\n@total_ordering\nclass f:\n    def __init__(s,x): s.x=x\n    def __eq__(s,o): return s.x==o.x\n    def __lt__(s,o): return s.x<o.x",
+        "assert f(1)<=f(1) and f(2)>f(1) and max([f(1),f(3)]).x==3",
+    ),
+    "slots": (
+        "class f:\n    __slots__=('a',)\n    def __init__(s): s.a=1",
+        "o=f()\ntry: o.b=2\nexcept AttributeError: pass\nelse: assert 0\nassert o.a==1",
+    ),
+    "abstract class": (
+        "from abc import ABC,abstractmethod\nclass f(ABC):\n    @abstractmethod\n    def m(s): ...",
+        "try: f()\nexcept TypeError: pass\nelse: assert 0",
+    ),
+    "issubclass": (
+        "class B: pass\nclass f(B): pass",
+        "assert issubclass(f,B) and isinstance(f(),B) and f.__mro__[1] is B and f.__bases__==(B,)",
+    ),
+    "vars/dir": (
+        "class f:\n    def __init__(s): s.a=1",
+        "assert vars(f())=={'a':1} and 'a' in dir(f()) and f().__dict__=={'a':1}",
+    ),
+    "delattr": ("class f:\n    def __init__(s): s.a=1", "o=f()\ndel o.a\nassert not hasattr(o,'a')"),
+    "iadd obj": (
+        "class f:\n    def __init__(s): s.x=[]\n    def __iadd__(s,v): s.x.append(v); return s",
+        "o=f()\np=o\no+=1\nassert o is p and o.x==[1]",
+    ),
+    "radd num": (
+        "class f:\n    def __init__(s,x): s.x=x\n    def __add__(s,o): return f(s.x+o)\n    __radd__=__add__\n    def __mul__(s,o): return f(s.x*o)\n    __rmul__=__mul__",
+        "assert (1+f(2)).x==3 and (f(2)+1).x==3 and (3*f(2)).x==6",
+    ),
+    "sum objs": (
+        "class f:\n    def __init__(s,x): s.x=x\n    def __radd__(s,o): return f(s.x+(o if o==0 else o.x))\n    def __add__(s,o): return f(s.x+o.x)",
+        "assert sum([f(1),f(2)]).x==3",
+    ),
+    "reversed obj": (
+        "class f:\n    def __len__(s): return 2\n    def __getitem__(s,i):\n        if not 0<=i<2: raise IndexError\n        return i",
+        "assert list(reversed(f()))==[1,0] and list(f())==[0,1] and 1 in f()",
+    ),
+    "unpack obj": ("class f:\n    def __iter__(s): yield 1; yield 2", "a,b=f()\nassert (a,b)==(1,2) and [*f()]==[1,2]"),
+    "mapping obj **": (
+        "class f:\n    def keys(s): return ['a']\n    def __getitem__(s,k): return 1",
+        "assert dict(**f())=={'a':1} and {**f()}=={'a':1}",
+    ),
+    "join gen": (
+        "def f():\n    yield 'a'\n    yield 'b'",
+        "assert ''.join(f())=='ab' and sorted(f())==['a','b'] and set(f())=={'a','b'} and dict(enumerate(f()))=={0:'a',1:'b'}",
+    ),
+    "gen exhausted twice": ("def f():\n    yield 1", "g=f()\nassert list(g)==[1] and list(g)==[]"),
+    "gen close finally": (
+        "L=[]\ndef f():\n    try:\n        yield 1\n    finally: L.append(1)",
+        "g=f()\nnext(g)\ng.close()\nassert L==[1]",
+    ),
+    "gen throw": (
+        "def f():\n    try: yield 1\n    except ValueError: yield 2",
+        "g=f()\nnext(g)\nassert g.throw(ValueError)==2 ",
+    ),
+    "gen raises error": (
+        "def f():\n    yield 1\n    raise KeyError('k')",
+        "g=f()\nnext(g)\ntry: next(g)\nexcept KeyError: pass\nelse: assert 0",
+    ),
+    "islice etc": ("import itertools\ndef f(): return itertools.accumulate([1,2,3])", "assert list(f())==[1,3,6]"),
+    "tee": ("import itertools\ndef f(x): return itertools.tee(x)", "a,b=f([1,2])\nassert list(a)==list(b)==[1,2]"),
+    "groupby": (
+        "import itertools\ndef f(s): return itertools.groupby(s)",
+        "assert [(k,len(list(g))) for k,g in f('aab')]==[('a',2),('b',1)]",
+    ),
+    "async cm": (
+        "class f:\n    async def __aenter__(s): return 5\n    async def __aexit__(s,*a): return False",
+        "import asyncio\nasync def m():\n    async with f() as x: return x\nassert asyncio.run(m())==5",
+    ),
+    "warnings": ("import warnings\ndef f(): warnings.warn('w',DeprecationWarning); return 1", "assert f()==1"),
+    "assertRaises": (
+        "def f(): raise ValueError('bad value')",
+        "import unittest\nclass T(unittest.TestCase):\n    def runTest(self):\n        with self.assertRaises(ValueError) as c: f()\n        self.assertEqual(str(c.exception),'bad value')\n        with self.assertRaisesRegex(ValueError,'bad'): f()\nr=unittest.TextTestRunner(stream=open('/dev/null','w')).run(T())\nassert r.wasSuccessful()",
+    ),
+    "hypothesis-like many calls": ("def f(a,b): return a+b", "for i in range(300): assert f(i,1)==i+1"),
 }
 WRONG = {
     "stopiteration from method": (
@@ -368,6 +648,48 @@ WRONG = {
         "class f:\n    def __await__(s):\n        raise StopAsyncIteration\n        yield",
         "import asyncio\nclass G:\n    def __aiter__(s): return s\n    async def __anext__(s): return await f()\nasync def m(): return [x async for x in G()]\nassert asyncio.run(m())==[]",
     ),
+    "obj eq str lies": (
+        "class f:\n    def __eq__(s,o): return True\n    def __str__(s): return 'abc'",
+        "assert f()=='abc'",
+    ),
+    "obj ne": ("class f:\n    def __ne__(s,o): return False", "assert not (f()!=5)"),
+    "obj eq None": ("class f:\n    def __eq__(s,o): return True", "assert f()==None"),
+    "assertEqual lies": (
+        "class f:\n    def __eq__(s,o): return True",
+        "import unittest\nunittest.TestCase().assertEqual(f(),5)",
+    ),
+    "max lies": (
+        "class f:\n    def __lt__(s,o): return True\n    def __gt__(s,o): return True\n    def __ge__(s,o): return True",
+        "assert max(f(),5)==5 and f()>=5",
+    ),
+    "lying len list obj": (
+        "class f:\n    def __len__(s): return 3\n    def __iter__(s): return iter([1,2])",
+        "assert len(f())==3 and list(f())==[1,2,3]",
+    ),
+    "round lies": (
+        "class F(float):\n    def __round__(s,n=0): return 3.14\n    def __eq__(s,o): return True\n    __hash__=float.__hash__\ndef f(): return F(1)",
+        "assert round(f(),2)==3.14",
+    ),
+    "format lies": (
+        "class F(float):\n    def __format__(s,x): return '3.14'\ndef f(): return F(1)",
+        "assert f'{f():.2f}'=='3.14' and f()==3.14",
+    ),
+    "isclose lies": (
+        "class F(float):\n    def __float__(s): return 3.0\ndef f(): return F(1)",
+        "import math\nassert math.isclose(f(),3.0)",
+    ),
+    "int() of lies": ("class f:\n    def __eq__(s,o): return True\n    def __int__(s): return 3", "assert int(f())==4"),
+    "hash lookup lies": (
+        "class f:\n    def __hash__(s): return hash('a')\n    def __eq__(s,o): return True",
+        "assert f() in {'a':1}",
+    ),
+    "dict value lies": ("class Y:\n    def __eq__(s,o): return True\ndef f(): return {'a':Y()}", "assert f()=={'a':1}"),
+    "nested list lies": ("class Y:\n    def __eq__(s,o): return True\ndef f(): return [[Y()]]", "assert f()==[[1]]"),
+    "tuple subclass eq": (
+        "class T(tuple):\n    def __eq__(s,o): return True\n    __hash__=None\ndef f(): return T((9,))",
+        "assert f()==(1,)",
+    ),
+    "bool from int": ("class B(int):\n    def __bool__(s): return True\ndef f(): return B(0)", "assert f()"),
 }
 
 
@@ -382,4 +704,5 @@ def test_a_right_program_passes(place: Sandbox, name: str) -> None:
 def test_a_wrong_program_does_not_pass(place: Sandbox, name: str) -> None:
     program, test = WRONG[name]
     found = place.judge(program, test + "\n", "f")
-    assert found.verdict in ("failed", "error", "crashed"), found
+    expected = ("unsupported",) if name == "max lies" else ("failed", "error", "crashed")  # an order against a number
+    assert found.verdict in expected, found

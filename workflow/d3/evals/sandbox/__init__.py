@@ -27,7 +27,9 @@ and threads. Output goes nowhere unless the tests read it. At the deadline all o
   ordering an object of the program against a number, subtracting one from it, a class of the tests that
   derives from the program's, processes and time zones where they are not allowed.
 - An object of the program compares unequal to every builtin value; a coroutine of the program runs to
-  its end when the tests await it, one after the other.
+  its end when the tests await it, one after the other, so that the tests cannot cut it short.
+- What tests define does not replace what the program defines under the same name, and tracebacks do not
+  cross. A signal that a program sends itself is ignored unless it handles it; SIGKILL ends it.
 - A message is at most 64 MiB. Of MBPP+'s extended tests, task 255's (an answer of 128 million values)
   cannot be run for this reason.
 - A program may remember earlier calls, as in every executor that runs a test in one process.
