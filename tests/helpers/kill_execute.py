@@ -3,7 +3,7 @@
     make execute-drill
 
 Prints what was kept at each kill, how many programs ran more than once, and whether the table of verdicts is that
-of an undisturbed run. A program is run again only if it was in flight or ended in the last second before a kill.
+of an undisturbed run. A program is run again only if it was in flight or its verdict was not yet on the disk.
 """
 
 import argparse
@@ -92,7 +92,8 @@ def drill(folder: Path, kills: int, programs: int, seconds: float) -> bool:
     same = (folder / "undisturbed.parquet").read_bytes() == (folder / "killed.parquet").read_bytes()
     started = Counter((folder / "killed.started").read_text().split())
     again = started.total() - len(started)
-    print(f"{hit} kills: the table is {'the same, byte for byte' if same else 'ANOTHER'}; {again} programs ran again")
+    table = "the same, byte for byte" if same else "ANOTHER"
+    print(f"{hit} kills: the table is {table}; {again} of {len(rows)} programs ran again")
     return same and len(started) == len(rows)
 
 
