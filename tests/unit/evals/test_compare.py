@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from d3.cli import main
+from d3.errors import InputError
 from d3.evals.compare import compare, in_steps, read_outcomes
 
 
@@ -71,3 +72,14 @@ def test_what_cannot_be_compared_is_one_line(
 def test_steps_are_whole() -> None:
     assert in_steps([0.3, -0.1, 0.0]) == [3, -1, 0]
     assert in_steps([1 / 3, 0.5]) == [2, 3]
+
+
+def test_scores_of_several_filters_are_not_averaged(tmp_path: Path) -> None:
+    rows = [
+        {"doc_id": 0, "filter": name, "metrics": ["exact_match"], "exact_match": value}
+        for name, value in (("strict", 0.0), ("strict", 0.0), ("flexible", 1.0))
+    ]
+    path = lines(tmp_path / "samples.jsonl", rows)
+    with pytest.raises(InputError, match=r':3: has lines of several filters \("flexible" and "strict"\)'):
+        read_outcomes(path)
+    assert read_outcomes(lines(path, rows[:2])) == {"0": [0.0, 0.0]}

@@ -134,14 +134,14 @@ def test_equal_programs_of_a_task_are_run_once(tmp_path: Path, monkeypatch: pyte
 
 
 def test_tables_without_a_program_need_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "bubblewraps", list)
+    monkeypatch.setattr("d3.evals.sandbox.supervisor.bubblewraps", list)
     samples = write_samples(tmp_path / "samples.parquet", [("T/0", 0, None, "no_diff")])
     run(config(), small_benchmark(tmp_path), samples, tmp_path / "v.parquet", benchmark="humaneval")
     assert pq.read_table(tmp_path / "v.parquet").to_pylist()[0]["verdict"] == "no_program"
 
 
 def test_without_a_sandbox_the_stage_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "bubblewraps", list)
+    monkeypatch.setattr("d3.evals.sandbox.supervisor.bubblewraps", list)
     samples = write_samples(tmp_path / "samples.parquet", ROWS)
     with pytest.raises(ToolError, match="there is no bubblewrap; install bubblewrap"):
         run(config(), small_benchmark(tmp_path), samples, tmp_path / "v.parquet", benchmark="humaneval")
@@ -206,7 +206,7 @@ def test_a_program_whose_sandbox_does_not_start_stops_no_other(tmp_path: Path, m
             raise sandbox.SandboxError("no more processes", "run fewer programs at a time")
         return inner(self, program, tests, entry_point)
 
-    monkeypatch.setattr(sandbox, "PAUSES", (0, 0, 0, 0))
+    monkeypatch.setattr("d3.evals.sandbox.supervisor.PAUSES", (0, 0, 0, 0))
     monkeypatch.setattr(sandbox.Sandbox, "_judge", faulty)
     samples, tasks = write_samples(tmp_path / "samples.parquet", ROWS), small_benchmark(tmp_path)
     with pytest.raises(ToolError, match="1 programs were not run: no more processes; run fewer"):

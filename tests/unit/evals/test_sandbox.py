@@ -133,15 +133,21 @@ def add(a, b):
         except OSError: pass
     return 3
 """,
-    "deep answers": "def add(a, b):\n    value = []\n    for _ in range(10**5): value = [value]\n    return value",
 }
 
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_no_program_can_make_its_own_verdict(place: Sandbox, name: str) -> None:
-    other = ("timeout",) if name == "deep answers" else ()  # 100,000 lists take longer than this limit
-    assert verdict(place, FORGERIES[name]) in ("failed", "error", "crashed", *other)
+    assert verdict(place, FORGERIES[name]) in ("failed", "error", "crashed")
     assert verdict(place, GOOD) == "passed"  # and the next program is judged as ever
+
+
+def test_a_deep_answer_is_an_answer() -> None:
+    program = "def add(a, b):\n    value = []\n    for _ in range(10**4): value = [value]\n    return value"
+    with Sandbox(Limits(timeout_seconds=20, memory_mb=512)) as patient:
+        assert patient.judge(program, TEST, "add") == ("failed", "assert add(1, 2) == 3")
+        deep = "v, d = add(1, 2), 0\nwhile v: v, d = v[0], d + 1\nassert d == 10**4"
+        assert patient.judge(program, deep, "add") == ("passed", "")
 
 
 def test_answers_written_ahead_are_answers_and_nothing_more(place: Sandbox) -> None:

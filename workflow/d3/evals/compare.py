@@ -40,6 +40,7 @@ class Comparison(NamedTuple):
 def read_outcomes(path: Path, outcome: str = "", task: str = "") -> dict[str, list[float]]:
     """Return the outcomes in [0, 1] of every task of a JSONL file. Raise InputError for a file that has none."""
     found: dict[str, list[float]] = {}
+    filters: set[str] = set()
     for number, line in enumerate(_lines(path), 1):
         where = f"{path}:{number}"
         if number == 1:
@@ -53,6 +54,12 @@ def read_outcomes(path: Path, outcome: str = "", task: str = "") -> dict[str, li
             reason = f"{outcome} must be true, false, a verdict or a number from 0 to 1"
             raise InputError(reason, where=where, remedy="name another field with --outcome")
         found.setdefault(str(name), []).append(value)
+        if "doc_id" in line:
+            filters.add(json.dumps(line.get("filter")))
+        if len(filters) > 1:  # lm_eval scores each answer once per filter: their mean is no score
+            names = printable(" and ".join(sorted(filters)))[:200]
+            remedy = "keep the lines of one filter in a file of their own"
+            raise InputError(f"has lines of several filters ({names})", where=where, remedy=remedy)
     if not found:
         raise InputError("contains no samples", where=str(path), remedy="name a file with one JSON object per line")
     return found

@@ -33,8 +33,8 @@ NO_PROGRAM = "no_program"
 ATTEMPTS = 3
 """Times that a check runs a program before it calls its verdict wrong."""
 NOT_RUN = "not_run"
-FLUSH_SECONDS = 1.0
-"""Verdicts of the last second may be lost when the process is killed."""
+FLUSH_SHARE = 0.1
+"""Most time spent on bringing verdicts to the disk; those since the last time are lost when the process is killed."""
 TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
@@ -138,7 +138,7 @@ class Verdicts:
         self._journal = None if folder is None else Journal(folder)
         self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
         self._lock = Lock()
-        self._flushed = time.monotonic()
+        self._flush_after = 0.0
 
     def __enter__(self) -> Self:
         """Return the verdicts themselves."""
@@ -164,9 +164,11 @@ class Verdicts:
         if self._journal is not None:
             with self._lock:
                 self._journal.put(key, verdict._asdict(), about=[task.task_id])
-                if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                begin = time.monotonic()
+                if begin >= self._flush_after:
                     self._journal.flush()
-                    self._flushed = time.monotonic()
+                    end = time.monotonic()
+                    self._flush_after = end + (end - begin) / FLUSH_SHARE
         return verdict
 
 

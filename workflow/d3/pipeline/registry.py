@@ -359,7 +359,9 @@ _RECORDS = (
         linked="execute",
         journal=True,
         rows_of="generate",
-        resources=lambda config: Resources(memory_mb=1500, memory_mb_per_thread=config.execute.memory_mb, minutes=120),
+        resources=lambda config: Resources(
+            memory_mb=1500, memory_mb_per_thread=2 * config.execute.memory_mb + 100, minutes=120
+        ),
         cost=Cost(cpu_per_row=0.35, bytes_per_row=200),
         one_row_each=True,
         shown=("task_id", "sample", "verdict"),
@@ -371,7 +373,9 @@ _RECORDS = (
         environment="eval",
         over="benchmark",
         outputs=(Output("{name}.json"),),
-        resources=lambda config: Resources(memory_mb=1500, memory_mb_per_thread=config.execute.memory_mb, minutes=240),
+        resources=lambda config: Resources(
+            memory_mb=1500, memory_mb_per_thread=2 * config.execute.memory_mb + 100, minutes=240
+        ),
         cost=Cost(start=1),
     ),
     Stage(

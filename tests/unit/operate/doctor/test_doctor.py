@@ -142,7 +142,7 @@ def test_images_that_are_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_the_sandbox_without_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("d3.evals.sandbox.bubblewraps", list)
+    monkeypatch.setattr("d3.evals.sandbox.supervisor.bubblewraps", list)
     found = machine.sandbox(place())
     assert found.level == "fail"
     assert "bubblewrap" in found.remedy

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import types
+from collections import abc
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,6 +122,7 @@ class Channel:
             self.exchanges += 1
             nonce = os.urandom(8).hex()
             light = kind == "call" and len(parts) > 1 and parts[1] in STEPS
+            step = light or kind == "step"
             self.send(kind, parts, nonce, light=light)
             while True:
                 message = self.receive()
@@ -134,7 +136,7 @@ class Channel:
             raise Unsupported(str(value))
         if message["t"] == "ok":
             return value
-        raise self._raised(value, step=light)
+        raise self._raised(value, step=step)
 
     def _raised(self, error: Any, *, step: bool) -> Any:
         """Return the exception that leaves a stand-in for one that the other side raised."""
@@ -220,11 +222,14 @@ class Channel:
         light = light and sum(len(entry.contents) for entry in self._shared()) > HEAVY
         message: dict[str, Any] = {"t": kind, "n": nonce}
         self._rows = []
-        forgotten = [] if light else self._forget()
+        forgotten: list[int] = []
         if not light:
-            for number, entry in list(self._entries.items()):
+            for number, entry in self._entries.items():
                 if entry.kind is not None and not values.same(entry.contents, entry.kind.contents(entry.value)):
-                    self._queue.append((number, entry.value))
+                    self._queue.append(
+                        (number, entry.value)
+                    )  # which also holds it: a change is sent before it is forgotten
+            forgotten = self._forget()
         try:
             with no_collection():
                 message["v"] = self.pack(value)
@@ -337,17 +342,23 @@ class Channel:
             return ["global", *named]
         if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in sys.stdlib_module_names:
             return ["module", value.__name__]
+        if isinstance(value, types.TracebackType):
+            return None  # it is of this process; what a program may see of an exception is there
         if self.strict and isinstance(value, INTERNAL):
             raise Unsupported(f"the tests pass a {type(value).__name__} to the program")
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, BaseException):
             kind = self.pack(type(value))
-            arguments = [self.pack(item) for item in value.args]
+            group = isinstance(value, BaseExceptionGroup)  # made from its exceptions, which have to be there before
+            arguments = [self.pack(tuple(item) if group and type(item) is list else item) for item in value.args]
             state = []
             if values.global_name(type(value)):
                 state = [[str(key), self.pack(item)] for key, item in vars(value).items() if key != "from_program"]
-            return [self._number(Entry(value, own=True), "exception", kind, arguments, state)]
+                names = ("filename", "filename2") if isinstance(value, OSError) else ()
+                state += [[name, self.pack(item)] for name in names if (item := getattr(value, name)) is not None]
+            cause = self.pack(value.__cause__)
+            return [self._number(Entry(value, own=True), "exception", kind, arguments, state, cause)]
         kind = self._class(type(value))
         base = builtin_base(type(value))
         if base in values.KINDS:
@@ -380,6 +391,7 @@ class Channel:
             "doc": kind.__doc__ if isinstance(kind.__doc__, str) else None,
             "real": real,
             "hashable": getattr(kind, "__hash__", None) is not None,
+            "abstract": [part.__name__ for part in kind.__mro__ if getattr(abc, part.__name__, None) is part],
             "specials": [name for name in names if name in SPECIAL and getattr(kind, name, None) is not None],
             "methods": [name for name, value in names.items() if isinstance(value, FUNCTIONS) and name[0] != "_"],
         }
@@ -438,7 +450,11 @@ class Channel:
         classes = tuple(self.unpack(item) for item in bases)
         if not all(isinstance(item, RemoteClass) for item in classes):
             raise ValueError("a base that is no class of the other side")
-        return make_class(self, number, described, classes, self.unpack(base))
+        made = make_class(self, number, described, classes, self.unpack(base))
+        for name in told["abstract"]:
+            if str(name) in abc.__all__:
+                getattr(abc, str(name)).register(made)
+        return made
 
     def _stand_in(self, number: int, kind: Any, *value: Any) -> Any:
         """Return a stand-in of a class; a hybrid is made with its exact value."""
@@ -453,7 +469,9 @@ class Channel:
         self.objects = self.objects or not isinstance(found, types.FunctionType)
         return found
 
-    def _build_exception(self, number: int, kind: Any, arguments: list[Any], state: list[Any]) -> BaseException:
+    def _build_exception(
+        self, number: int, kind: Any, arguments: list[Any], state: list[Any], cause: Any
+    ) -> BaseException:
         kind, args = self.unpack(kind), [self.unpack(item) for item in arguments]
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise ValueError("an exception of no class")
@@ -467,8 +485,14 @@ class Channel:
                 error = kind(*args)
             except TypeError:
                 error = kind.__new__(kind, *args)
-            vars(error).update({str(key): self.unpack(item) for key, item in state})
+            for key, item in state:
+                if isinstance(error, OSError) and key in ("filename", "filename2"):
+                    setattr(error, key, self.unpack(item))
+                else:
+                    vars(error)[str(key)] = self.unpack(item)
         object.__setattr__(error, "args", tuple(args))
+        if (reason := self.unpack(cause)) is not None:
+            object.__setattr__(error, "__cause__", reason)
         return error
 
     def unpack(self, item: Any) -> Any:

@@ -49,7 +49,7 @@ class Program(Channel):
             if target not in vars(self.module):
                 raise NameError(f"the program defines no {target!r}")
             return vars(self.module)[target]
-        if kind == "await":
+        if kind in ("await", "step"):
             return self.wait_for(target)
         with self.redirected():
             return super().perform(kind, target, *parts)

@@ -10,6 +10,7 @@ nor subtracting one is left to the program.
 """
 
 import inspect
+import types
 from typing import Any
 
 UNARY = ("neg", "pos", "abs", "invert", "int", "float", "complex", "index", "round", "trunc", "floor", "ceil")
@@ -28,6 +29,8 @@ OF_HYBRIDS = frozenset(
 )
 """Those of them that the subclass of a builtin type may define anew for the other side."""
 NUMBERS = (int, float, complex)
+OF_ASYNC_GENERATORS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
+"""Awaitables that end with StopAsyncIteration."""
 
 
 class Unsupported(BaseException):
@@ -181,6 +184,25 @@ def copied(self: Any, *_: Any) -> Any:
     return request(self, "copy")
 
 
+def set_attribute(self: Any, name: str, value: Any) -> None:
+    """Set an attribute of the object itself; Python's own marks on a raised exception stay here."""
+    if name in ("__traceback__", "__context__", "__suppress_context__") and isinstance(self, BaseException):
+        object.__setattr__(self, name, value)
+    else:
+        request(self, "set", name, value)
+
+
+def awaited(self: Any) -> Any:
+    """Await the object: the other side runs it to its end."""
+    return request(self, "step" if type(self).__name__ in OF_ASYNC_GENERATORS else "await")
+    yield
+
+
+def sent(self: Any, _: Any) -> Any:
+    """Run a coroutine of the other side to its end, as an event loop does."""
+    raise StopIteration(request(self, "await"))
+
+
 def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[type, ...], base: type | None) -> Any:
     """Return the stand-in for a class of the other side from its description; `base` is its builtin base."""
     specials = [name for name in told["specials"] if name in SPECIAL]
@@ -188,7 +210,7 @@ def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[typ
     namespace: dict[str, Any] = {
         "_d3_class": (channel, number),
         "__getattr__": get,
-        "__setattr__": lambda self, name, value: request(self, "set", name, value),
+        "__setattr__": set_attribute,
         "__delattr__": lambda self, name: request(self, "del", name),
         "__dict__": property(lambda self: get(self, "__dict__")),
         "__doc__": Doc(told["doc"]),
@@ -215,6 +237,10 @@ def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[typ
     for name in told["methods"]:
         if not name.startswith("_"):
             namespace[name] = special(name)
+    if "__await__" in specials and channel.strict:
+        namespace["__await__"] = awaited
+        if told["real"] is types.CoroutineType:
+            namespace["send"] = sent
     try:
         return RemoteClass(told["name"], bases or ((base or object),), namespace)
     except TypeError:  # bases whose layouts do not go together here

@@ -18,7 +18,6 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 PRELOADED = ("bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools",
@@ -30,11 +29,17 @@ INSIDE = 65534
 NEW = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000 | 0x02000000
 """User, mount, process, network, IPC, host-name and control-group namespaces."""
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 36, 38
-PR_SET_DUMPABLE = 4
+PR_SET_DUMPABLE, PR_GET_TID_ADDRESS = 4, 40
+CLONE = {"x86_64": 56, "aarch64": 220}
+CHILD_TID = 0x00200000 | 0x01000000
+"""The C library's record of a thread's number is set in the child, and cleared at its end."""
 SETTING = "/server"
 """Where the server sees its process table; covered before a program runs."""
 
 libc = ctypes.CDLL(None, use_errno=True)
+raw = ctypes.PyDLL(None, use_errno=True)
+"""The same, called with Python's lock held, as a fork needs it."""
+raw.syscall.restype = ctypes.c_long
 
 
 def call(result: int, what: str) -> None:
@@ -66,10 +71,32 @@ def mount(kind: bytes, target: str, options: str, flags: int = 0) -> None:
     call(libc.mount(b"none", target.encode(), kind, flags | 2 | 4, options.encode()), f"mount {target}")
 
 
-def unshare(limits: dict[str, Any]) -> None:
-    """Enter namespaces of its own, with a `/tmp` of limited size and a loopback interface."""
-    user, group = os.getuid(), os.getgid()
-    call(libc.unshare(NEW), "unshare")
+def fork_into_namespaces() -> int:
+    """Fork a child that is alone in new namespaces; return as `os.fork` does.
+
+    One process less than unsharing and then forking. Only for a process of one thread.
+    """
+    python = ctypes.pythonapi
+    address = ctypes.c_void_p()
+    flags = NEW | signal.SIGCHLD
+    if libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0 and address.value:
+        flags |= CHILD_TID
+    tid = ctypes.c_void_p(address.value)
+    python.PyOS_BeforeFork()
+    # The last two arguments change places between machines; the thread-local storage is not used.
+    child = raw.syscall(ctypes.c_long(CLONE[os.uname().machine]), ctypes.c_ulong(flags), None, None, tid, tid)
+    if child == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    python.PyOS_AfterFork_Parent()
+    if child < 0:
+        raise OSError(number, f"clone: {os.strerror(number)}")
+    return int(child)
+
+
+def furnish(limits: dict[str, Any], user: int, group: int) -> None:
+    """Map this process's only user, outside `user`, and make its `/tmp` of limited size and a loopback interface."""
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{INSIDE} {user} 1"),
@@ -108,9 +135,9 @@ def set_limits(limits: dict[str, Any]) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def drop_capabilities() -> None:
-    """Leave all capabilities, also those that a program could get back."""
-    for number in range(64):
+def drop_capabilities(*, bounding: bool) -> None:
+    """Leave all capabilities, with `bounding` also those that a program could get back by running another."""
+    for number in range(64 if bounding else 0):
         if libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
             break
     call(libc.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24)), "capset")
@@ -125,33 +152,21 @@ def keep_only(*files: int) -> None:
     os.closerange(low, 4096)
 
 
-def isolate(limits: dict[str, Any], rules: bytes, report: int, files: list[int], work: Callable[[], None]) -> NoReturn:
-    """Build a program's walls around a child of this process, report what went wrong, and wait for its end."""
-    try:
-        unshare(limits)
-        child = os.fork()
-    except OSError as error:
-        os.write(report, json.dumps([error.errno, str(error)]).encode())
-        os._exit(1)
-    if child:
-        os.close(report)
-        keep_only()
-        os.waitpid(child, 0)
-        os._exit(0)
+def isolate(limits: dict[str, Any], rules: bytes, report: int, files: list[int], user: tuple[int, int]) -> None:
+    """Build a program's walls around this process, alone in its namespaces; end it if they do not stand."""
     try:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        furnish(limits, *user)
         os.setsid()  # the server is of another process group than what a program can reach
         keep_only(*files, report)
         os.chdir("/tmp")
         set_limits(limits)
-        drop_capabilities()
+        drop_capabilities(bounding=bool(limits["processes"]))
         install_filter(rules)
     except OSError as error:
         os.write(report, json.dumps([error.errno, str(error)]).encode())
         os._exit(1)
     os.close(report)
-    work()
-    os._exit(0)
 
 
 class Server:
@@ -194,9 +209,19 @@ class Server:
             self.prepared = tests_side.prepare(job["tests"])
             gc.freeze()
         reader, writer = os.pipe()
-        self.child = os.fork()
+        alone = self.settings["side"] == "program"
+        user = os.getuid(), os.getgid()
+        try:
+            self.child = fork_into_namespaces() if alone else os.fork()
+        except OSError as error:
+            for file in (reader, writer, *files):
+                os.close(file)
+            self.write([error.errno, str(error)])
+            return
         if self.child == 0:
             os.close(reader)
+            if alone:
+                isolate(self.limits, self.rules, writer, files, user)
             self.work(job, files, writer)
         os.close(writer)
         for file in files:
@@ -210,7 +235,8 @@ class Server:
         from d3.evals.sandbox import program_side, tests_side
 
         if self.settings["side"] == "program":
-            isolate(self.limits, self.rules, report, files, lambda: program_side.main(files[0]))
+            program_side.main(files[0])
+            os._exit(0)
         os.close(report)
         keep_only(*files)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

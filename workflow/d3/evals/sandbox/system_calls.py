@@ -63,6 +63,8 @@ BY_ARGUMENT: dict[str, tuple[tuple[int, int], int, tuple[int, ...]]] = {
     "prctl": ((157, 167), 0, (3, 15, 16, 39, 0x53564D41)),  # names of threads and of memory
 }
 """Calls allowed with some values of one argument: numbers, index of the argument, values."""
+SIGNALS = (((62, 129), 1), ((234, 131), 2), ((200, 130), 1))
+"""kill, tgkill, tkill, and which argument is the signal."""
 CLONE, CLONE3 = (56, 220), 435
 CLONE_THREAD, CLONE_NEW = 0x00010000, 0x7E020000
 
@@ -82,9 +84,13 @@ def system_call_filter(machine: str, *, processes: bool) -> bytes:
         (equal, 0, 1, CLONE3),
         (give, 0, 0, no_such_call),
     ]
+    signals = [] if processes else [numbers for numbers, _ in SIGNALS]
     for both in [*ALLOWED.values(), *(OF_PROCESSES.values() if processes else ())]:
-        if both[column] is not None:
+        if both[column] is not None and both not in signals:
             rules += [(equal, 0, 1, both[column]), (give, 0, 0, allow)]
+    for numbers, argument in () if processes else SIGNALS:  # the program's process is the first of its namespace,
+        rules += [(equal, 0, 4, numbers[column]), (load, 0, 0, 16 + 8 * argument), (equal, 0, 1, 9)]  # which SIGKILL
+        rules += [(give, 0, 0, kill), (give, 0, 0, allow)]  # from inside would not end
     for numbers, argument, accepted in BY_ARGUMENT.values():
         skipped = 2 + 2 * len(accepted)
         rules += [(equal, 0, skipped, numbers[column]), (load, 0, 0, 16 + 8 * argument)]

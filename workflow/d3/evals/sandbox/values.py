@@ -249,6 +249,8 @@ def build_atom(tag: str, parts: list[Any]) -> Any:
 
 def global_name(value: Any) -> tuple[str, str] | None:
     """Return the module and name by which the standard library has a class or function, or None."""
+    if value is type(None):  # which has no name among the builtin ones
+        return "types", "NoneType"
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str) or module.split(".")[0] not in sys.stdlib_module_names:
         return None
