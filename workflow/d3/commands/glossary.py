@@ -12,6 +12,8 @@ PARAMETERS = {
     "examples": "fine-tuning examples of `sft-data`",
     "gate": "result of `gate`",
     "grades": "grades of `grades`",
+    "fingerprints": "fingerprints of all batches",
+    "near-duplicates": "list of `near-duplicates`: files that are dropped, each with its survivor",
     "file": "path of the file in the data set",
     "in": "tables (Parquet or JSONL) with the columns id and text",
     "journal": "folder of finished work; a killed run resumes from it",
