@@ -37,6 +37,7 @@ ONCE = {
     "hub_model": 2,
     "duplicates": 1,
     "near_duplicates": 1,
+    "file_counts": 1,
     "pair_duplicates": 1,
     "pair_contamination": 1,
     "midtrain": 1,

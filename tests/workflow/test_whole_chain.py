@@ -34,7 +34,18 @@ def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
         "tokens",
         "midtrain",
     }
-    expected |= {"pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs"}
+    expected |= {
+        "file_counts",
+        "pairs",
+        "pair_duplicates",
+        "pair_diffs",
+        "sft_data",
+        "sft",
+        "generate",
+        "execute",
+        "scores",
+        "runs",
+    }
     expected |= {"contamination", "pair_contamination", "label_contamination", "gate"}
     assert stages - {"lineage"} == expected
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000

@@ -236,6 +236,16 @@ _RECORDS = (
         shown=("source_program_id", "lines_changed"),
     ),
     Stage(
+        name="file_counts",
+        module="d3.stages.file_counts",
+        settings=("grades.threshold",),
+        upstream=("dataset",),
+        over="once",
+        looks_up=("corpus", "duplicates", "grades", "diffs", "labels"),
+        outputs=(Output("attrition.json"), Output("attrition.tsv")),
+        cost=Cost(start=2),
+    ),
+    Stage(
         name="tokens",
         module="d3.stages.tokens",
         settings=("tokens", ALLOW_EMPTY),
