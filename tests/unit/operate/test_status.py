@@ -49,7 +49,7 @@ def stage(found: Survey, name: str) -> StageStatus:
 
 def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
     found = survey(Chain(Config()), read_queue())
-    assert (found.done, found.jobs, found.slurm) == (0, 40, "none")
+    assert (found.done, found.jobs, found.slurm) == (0, 44, "none")
     assert found.head == "is not running"
     assert not found.active
     assert not found.failures
