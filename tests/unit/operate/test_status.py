@@ -260,7 +260,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
 
 def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--set", "run=mine"]) == 0
-    assert capsys.readouterr().out.startswith("Run mine: 0 of 40 jobs done, Snakemake is not running\n")
+    assert capsys.readouterr().out.startswith("Run mine: 0 of 44 jobs done, Snakemake is not running\n")
     assert main(["status", "--json", "--directory", "."]) == 0
     found = json.loads(capsys.readouterr().out)
     keys = {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done", "orphaned_checkpoints"}
