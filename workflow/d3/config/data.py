@@ -152,7 +152,7 @@ class NearDuplicates(Section):
     nothing. Comments, docstrings and formatting do not count."""
     ngram: Positive = 5
     """Words of a shingle; words are those of names, keywords and literals."""
-    min_shingles: Positive = 10
+    min_shingles: Annotated[Positive, MINIMUM] = 10
     """Files with fewer different shingles are near-duplicates of none."""
     permutations: Annotated[int, Field(ge=5, le=320), Number] = 256
     """Permutations of the MinHash signature by which candidates are found."""
