@@ -28,7 +28,16 @@ IMAGE_OF = {
     "execute": "eval",
 }
 """The image of each stage's jobs; `labels` and `generate` ask transformers here, `grades` asks vLLM."""
-BEFORE_LINTSEQ = ("source", "corpus", "duplicates", "pairs", "pair_duplicates", "grades")
+BEFORE_LINTSEQ = (
+    "source",
+    "corpus",
+    "fingerprints",
+    "near_duplicates",
+    "duplicates",
+    "pairs",
+    "pair_duplicates",
+    "grades",
+)
 """Stages that do not depend on the standard library of an interpreter, in which the linter resolves imports."""
 
 

@@ -23,6 +23,7 @@ PER_BATCH = (
     "contamination",
     "label_contamination",
     "corpus",
+    "fingerprints",
     "grades",
     "diffs",
     "labels",
@@ -35,6 +36,8 @@ PER_BATCH = (
 ONCE = {
     "hub_model": 2,
     "duplicates": 1,
+    "near_duplicates": 1,
+    "file_counts": 1,
     "pair_duplicates": 1,
     "pair_contamination": 1,
     "midtrain": 1,

@@ -23,8 +23,10 @@ from helpers.run_folder import Place, copy_checkout
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import d3, digests, small_config
 
-STAGES = ("contamination", "corpus", "grades", "diffs", "labels", "label_contamination", "dataset")
-EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {"duplicates", "benchmarks"}
+STAGES = ("contamination", "corpus", "fingerprints", "grades", "diffs", "labels", "label_contamination", "dataset")
+EVERY = {f"{stage}/{shard}" for stage in STAGES for shard in ("many", "few")} | {
+    *("duplicates", "near_duplicates/near_duplicates", "benchmarks")
+}
 OLD = 1_000_000_000
 """A time in 2001, in seconds."""
 
@@ -182,7 +184,7 @@ def test_case_06_and_16_a_changed_file_is_found_whatever_its_time_and_is_all_tha
     os.utime(shard, (OLD, OLD))
     ran = set(finished.run("dataset"))
     chain = {f"{stage}/many" for stage in STAGES}
-    assert chain <= ran <= chain | {"duplicates"}
+    assert chain <= ran <= chain | {"duplicates", "near_duplicates/near_duplicates"}
     for stage in ("grades", "diffs", "labels"):
         usage = finished.usage(stage, "many.parquet")
         assert 0 < usage["asked"] <= 0.011 * (usage["asked"] + usage["journal"]), (stage, usage)
@@ -228,7 +230,7 @@ def test_case_17_an_opt_out_leaves_every_artefact(finished: Place) -> None:
     before = ids(finished.find("corpus", "few.parquet"))
     ran = set(finished.run("dataset"))
     chain = {f"{stage}/few" for stage in STAGES if stage != "contamination"}  # which reads the shard alone
-    assert chain <= ran <= chain | {"duplicates"}
+    assert chain <= ran <= chain | {"duplicates", "near_duplicates/near_duplicates"}
     assert all(finished.usage(stage, "few.parquet")["asked"] == 0 for stage in ("grades", "diffs", "labels"))
     (identifier,) = before - ids(finished.find("corpus", "few.parquet"))
     for stage in ("grades", "diffs", "labels"):
@@ -239,7 +241,7 @@ def test_case_17_an_opt_out_leaves_every_artefact(finished: Place) -> None:
 def test_case_18_one_shard_more_reruns_its_chain_and_what_looks_at_all(finished: Place) -> None:
     shutil.copy(finished.folder / "later.parquet", finished.folder / "shards" / "later.parquet")
     ran = set(finished.run("dataset"))
-    assert ran == {f"{stage}/later" for stage in STAGES} | {"duplicates"}
+    assert ran == {f"{stage}/later" for stage in STAGES} | {"duplicates", "near_duplicates/near_duplicates"}
     assert ids(finished.find("grades", "later.parquet")).isdisjoint(ids(finished.find("grades", "few.parquet")))
 
 

@@ -12,7 +12,7 @@ from helpers.run_folder import Place, copy_checkout
 from helpers.workflow_run import small_config
 
 EVERY = {"benchmarks", "contamination/few", "corpus/few", "duplicates", "grades/few", "diffs/few", "labels/few"} | {
-    *("label_contamination/few", "dataset/few")
+    *("fingerprints/few", "near_duplicates/near_duplicates", "label_contamination/few", "dataset/few")
 }
 JOBS = EVERY - {"duplicates"} | {"duplicates/few"}
 """The same jobs as `Place.states` names them: by their first output."""

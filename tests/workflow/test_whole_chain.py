@@ -21,8 +21,31 @@ def rows_of(folder: Path, pattern: str, schema: object) -> list[dict[str, object
 def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
     folder, _ = finished_run
     stages = {path.name for path in (folder / "results").iterdir()}
-    expected = {"source", "corpus", "duplicates", "grades", "diffs", "labels", "dataset", "tokens", "midtrain"}
-    expected |= {"pairs", "pair_duplicates", "pair_diffs", "sft_data", "sft", "generate", "execute", "scores", "runs"}
+    expected = {
+        "source",
+        "corpus",
+        "fingerprints",
+        "near_duplicates",
+        "duplicates",
+        "grades",
+        "diffs",
+        "labels",
+        "dataset",
+        "tokens",
+        "midtrain",
+    }
+    expected |= {
+        "file_counts",
+        "pairs",
+        "pair_duplicates",
+        "pair_diffs",
+        "sft_data",
+        "sft",
+        "generate",
+        "execute",
+        "scores",
+        "runs",
+    }
     expected |= {"contamination", "pair_contamination", "label_contamination", "gate"}
     assert stages - {"lineage"} == expected
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000

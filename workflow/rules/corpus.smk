@@ -55,10 +55,53 @@ rule corpus:
         """
 
 
-rule duplicates:
-    """List for every batch the files that go on in another one."""
+rule fingerprints:
+    """Compute what near-duplicates of the files of {wildcards.shard} are found by."""
     input:
-        shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        f"{DIR['corpus']}/{{shard}}.parquet",
+    output:
+        f"{DIR['fingerprints']}/{{shard}}.parquet",
+    log:
+        "logs/fingerprints/{shard}.log",
+    resources:
+        **needs(CHAIN, "fingerprints").of_rule(),
+    params:
+        stale=stale_when("fingerprints"),
+    shell:
+        """
+        d3 fingerprints --settings {params.stale[settings]:q} \
+            --corpus {input:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule near_duplicates:
+    """List the files of all batches that are near-duplicates of one that is kept."""
+    input:
+        shard_files(f"{DIR['fingerprints']}/{{shard}}.parquet"),
+    output:
+        f"{DIR['near_duplicates']}/near_duplicates.parquet",
+    log:
+        "logs/near_duplicates.log",
+    resources:
+        **needs(CHAIN, "near_duplicates").of_rule(),
+    params:
+        stale=stale_when("near_duplicates"),
+    shell:
+        """
+        d3 near-duplicates --settings {params.stale[settings]:q} \
+            --fingerprints {input:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule duplicates:
+    """List for every batch the files that go on in another one, or in none."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        near_duplicates=f"{DIR['near_duplicates']}/near_duplicates.parquet",
     output:
         shard_files(f"{DIR['duplicates']}/{{shard}}.txt"),
     log:
@@ -71,7 +114,8 @@ rule duplicates:
     shell:
         """
         d3 duplicates --settings {params.stale[settings]:q} \
-            --corpus {input:q} \
+            --corpus {input.corpus:q} \
+            --near-duplicates {input.near_duplicates:q} \
             --out {params.folder:q} \
             2>&1 | tee {log:q}
         """

@@ -77,3 +77,40 @@ rule sft_data:
             --out {output:q} \
             2>&1 | tee {log:q}
         """
+
+
+rule file_counts:
+    """Count what becomes of every source file, from the shards to the rows of the dataset."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
+        duplicates=shard_files(f"{DIR['duplicates']}/{{shard}}.txt"),
+        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
+        diffs=shard_files(f"{DIR['diffs']}/{{shard}}.parquet"),
+        labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
+        rows=shard_files(f"{DIR['dataset']}/rows/{{shard}}.parquet"),
+        unused=shard_files(f"{DIR['dataset']}/unused/{{shard}}.parquet"),
+    output:
+        numbers=f"{DIR['file_counts']}/attrition.json",
+        table=f"{DIR['file_counts']}/attrition.tsv",
+    log:
+        "logs/file_counts.log",
+    resources:
+        **needs(CHAIN, "file_counts").of_rule(),
+    params:
+        stale=stale_when("file_counts"),
+    shell:
+        """
+        d3 file-counts --settings {params.stale[settings]:q} \
+            --corpus {input.corpus:q} \
+            --rejected {input.rejected:q} \
+            --duplicates {input.duplicates:q} \
+            --grades {input.grades:q} \
+            --diffs {input.diffs:q} \
+            --labels {input.labels:q} \
+            --row-ids {input.rows:q} \
+            --unused-labels {input.unused:q} \
+            --out {output.numbers:q} \
+            --table {output.table:q} \
+            2>&1 | tee {log:q}
+        """

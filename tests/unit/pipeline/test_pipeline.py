@@ -25,7 +25,17 @@ def changed(**changes: object) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
-AFTER_LABELS = {"labels", "label_contamination", "topics", "topic_counts", "dataset", "tokens", "midtrain", "losses"}
+AFTER_LABELS = {
+    "labels",
+    "label_contamination",
+    "topics",
+    "topic_counts",
+    "dataset",
+    "file_counts",
+    "tokens",
+    "midtrain",
+    "losses",
+}
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
 AFTER_SFT = {"sft", "losses", "generate", "execute", "scores", "report"}
 

@@ -201,7 +201,8 @@ def test_trace_shows_late_rows_first() -> None:
 
 def test_what_is_upstream_and_what_is_no_stage() -> None:
     assert before("dataset") == {
-        *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates")
+        *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates"),
+        *("fingerprints", "near_duplicates"),
     }
     assert position("no such stage") == position("") == len(STAGES)
 

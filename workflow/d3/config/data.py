@@ -145,6 +145,25 @@ class Contamination(Section):
     part of no key: with another list, only batches that contain its tasks are rebuilt."""
 
 
+class NearDuplicates(Section):
+    """Near-duplicates over all shards: of files whose code is almost the same, one is kept."""
+
+    similarity: Annotated[float, Field(gt=0, le=1), Number] | None = 0.7
+    """Share of common shingles (exact Jaccard similarity) from which on two files are near-duplicates; null compares
+    nothing. Comments, docstrings and formatting do not count."""
+    ngram: Positive = 5
+    """Words of a shingle; words are those of names, keywords and literals."""
+    min_shingles: Annotated[Positive, MINIMUM] = 10
+    """Files with fewer different shingles are near-duplicates of none."""
+    permutations: Annotated[int, Field(ge=5, le=320), Number] = 256
+    """Permutations of the MinHash signature by which candidates are found."""
+    blinded: Annotated[bool, Neutral(False)] = False
+    """Whether files are compared a second time without the names of their variables, functions and classes, so that
+    renamed copies are found; only files of at least 50 such shingles."""
+    algorithm: Literal["rensa-2"] = "rensa-2"
+    """Implementation and version of MinHash; part of every key."""
+
+
 class Pairs(Section):
     """Docstring -> function pairs from the held-out files. The paper's fine-tuning set is not public."""
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, Pairs, Source, Topics
+from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
 from d3.config.fields import Count, Name, Section
 from d3.config.training import Arm, Midtrain, Model, Optimizer, Sft, Tokens
@@ -29,6 +29,7 @@ class Config(Section):
     source: Source = Source()
     corpus: Corpus = Corpus()
     contamination: Contamination = Contamination()
+    near_duplicates: NearDuplicates = NearDuplicates()
     pairs: Pairs = Pairs()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()

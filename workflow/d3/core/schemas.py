@@ -64,6 +64,36 @@ REJECTED = pa.schema(
 )
 """Rows that the corpus stage did not keep, each with its reason and without its text."""
 
+BANDS = 64
+"""Bands of a signature at most."""
+
+FINGERPRINTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("view", pa.string()),  # "code", or "blinded": without the names of variables, functions and classes
+        ("stars", pa.int64()),
+        ("repository", pa.string()),  # these five decide between equal files, see `d3.stages.corpus.sampling`
+        ("path", pa.string()),
+        ("revision", pa.string()),
+        ("hexsha", pa.string()),
+        ("shard", pa.string()),
+        ("row", pa.int64()),
+        ("shingles", pa.list_(pa.uint64())),  # hashes of the different shingles, sorted; empty if there are too few
+        ("digest", pa.uint64()),  # of the shingles
+        *((f"band_{number:02d}", pa.uint64()) for number in range(BANDS)),  # null where there is none
+    ]
+)
+"""What near-duplicates are found by: a row per file and view."""
+
+NEAR_DUPLICATES = pa.schema(
+    [
+        ("id", pa.string()),  # the file that is dropped
+        ("survivor", pa.string()),  # the file that is kept in its place
+        ("similarity", pa.float64()),  # of the two, rounded to four digits
+        ("view", pa.string()),
+    ]
+)
+
 ANSWER = [
     ("status", pa.string()),  # ok | too_long | unparsable | engine_error; grades also: not_asked; labels also: repeated
     ("detail", pa.string()),  # why the status is not ok, else null

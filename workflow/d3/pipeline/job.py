@@ -33,7 +33,7 @@ from d3.provenance.code_digest import data_digest
 from d3.provenance.digest_cache import Cache, Stamp, stamp
 from d3.provenance.statement import Told, descriptor, statement_path, write_statement
 
-APART = {"opted_out", "held_out", "not_sampled", "duplicate", "duplicate_elsewhere", "repeated"}
+APART = {"opted_out", "held_out", "not_sampled", "duplicate", "duplicate_elsewhere", "near_duplicate", "repeated"}
 """Reasons that are no loss: these rows go on elsewhere, or were taken out on purpose."""
 EMPTY_REMEDY = "correct the input or the settings, or set `source: {allow_empty: true}`"
 

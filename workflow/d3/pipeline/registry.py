@@ -115,9 +115,29 @@ _RECORDS = (
         shown=("split", "reason", "detail", "id"),
     ),
     Stage(
+        name="fingerprints",
+        module="d3.stages.fingerprints",
+        settings=("near_duplicates",),
+        upstream=("corpus",),
+        outputs=(Output("{name}.parquet", "FINGERPRINTS"),),
+        rows_of="corpus",
+        cost=Cost(cpu_per_row=0.002, bytes_per_row=2500),
+        shown=("view", "stars"),
+    ),
+    Stage(
+        name="near_duplicates",
+        module="d3.stages.near_duplicates",
+        settings=("near_duplicates.similarity",),
+        upstream=("fingerprints",),
+        over="once",
+        outputs=(Output("near_duplicates.parquet", "NEAR_DUPLICATES"),),
+        resources=Resources(memory_mb=4000, minutes=720),
+        shown=("survivor", "similarity", "view"),
+    ),
+    Stage(
         name="duplicates",
         module="d3.stages.duplicates",
-        upstream=("corpus",),
+        upstream=("corpus", "near_duplicates"),
         over="once",
         outputs=(Output("{shard}.txt"),),
         resources=Resources(memory_mb=4000, minutes=240),
@@ -214,6 +234,16 @@ _RECORDS = (
         cost=Cost(cpu_per_row=0.002, kept=0.86, bytes_per_row=3000),
         one_row_each=True,
         shown=("source_program_id", "lines_changed"),
+    ),
+    Stage(
+        name="file_counts",
+        module="d3.stages.file_counts",
+        settings=("grades.threshold",),
+        upstream=("dataset",),
+        over="once",
+        looks_up=("corpus", "duplicates", "grades", "diffs", "labels"),
+        outputs=(Output("attrition.json"), Output("attrition.tsv")),
+        cost=Cost(start=2),
     ),
     Stage(
         name="tokens",
@@ -473,9 +503,13 @@ def of_functions(name: str) -> bool:
     return above is not None and (above.outputs[0].ids == "pairs" or of_functions(above.name))
 
 
+LISTS = (".txt", ".jsonl", "{name}.parquet", "near_duplicates.parquet")
+"""Endings of the lists of ids, among the outputs in which the lineage finds no rows."""
+
+
 def lists_ids(name: str) -> bool:
     """Return whether a stage only lists ids that others leave out, so that no row comes from it."""
-    return name in STAGES and STAGES[name].outputs[0].path.endswith((".txt", ".jsonl"))
+    return name in STAGES and not STAGES[name].outputs[0].ids and STAGES[name].outputs[0].path.endswith(LISTS)
 
 
 def before(stage: str) -> set[str]:

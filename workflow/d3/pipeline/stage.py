@@ -22,7 +22,7 @@ Ids = Literal["", "file", "sequence", "example", "corpus", "rejected", "rows", "
 Unit = Literal["row", "sequence", "asked token", "trained token"]
 """What the time of a stage's jobs grows with."""
 
-TARGETS = ("all", "dataset", "topics", "models", "evals")
+TARGETS = ("all", "attrition", "dataset", "topics", "models", "evals")
 """Targets of the Snakefile. A stage of the same name has the rule NAME_shard."""
 RESULTS = "{results}/{stage}/{key}"
 

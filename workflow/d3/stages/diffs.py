@@ -4,14 +4,14 @@ Reads tables with at least `id` and `text`, writes `schemas.DIFFS`: one row for 
 file that goes on, in the order of (id, sample), with a status instead of a sequence where there is
 none. Not sampled, and counted as dropped, are held-out files (`held_out`, tables with a `split`) and
 with grades those below the threshold (`below_threshold`) or without a score (`ungraded`). With
-`grades.mode: none` every file goes on, but for those of `duplicates` (`duplicate_elsewhere`).
+`grades.mode: none` every file goes on, but for those of `duplicates` (`duplicate_elsewhere`, `near_duplicate`).
 """
 
 import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from d3.pipeline.job import Job
 from d3.provenance import resource_usage
 from d3.provenance.code_digest import code_digest
 from d3.stages.contamination import CONTAMINATED, read_matches
-from d3.stages.duplicates import REASON as ELSEWHERE
 from d3.stages.duplicates import ids_elsewhere
 
 STAGE = "lintseq"
@@ -184,12 +183,12 @@ def _scores(job: Job, grades: Path) -> Iterator[tuple[str, int | None]]:
         yield row["id"], row["score"]
 
 
-def _reason(row: Row, elsewhere: frozenset[str], scores: dict[str, int | None] | None, threshold: int) -> str | None:
+def _reason(row: Row, elsewhere: Mapping[str, str], scores: dict[str, int | None] | None, threshold: int) -> str | None:
     """Say why a file is not sampled, or None."""
     if row.get("split", "midtrain") != "midtrain":
         return "held_out"
     if row["id"] in elsewhere:
-        return ELSEWHERE
+        return elsewhere[row["id"]]
     if scores is not None:
         score = scores.get(row["id"])
         if score is None:

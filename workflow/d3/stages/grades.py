@@ -32,7 +32,6 @@ from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
-from d3.stages.duplicates import REASON as ELSEWHERE
 from d3.stages.duplicates import ids_elsewhere
 
 POINTS = ("0", "1", "2", "3", "4")
@@ -102,7 +101,7 @@ def _files(job: Job, corpus: Path, duplicates: Path | None) -> Iterator[Row]:
         if row["split"] != "midtrain":
             job.drop("held_out")
         elif row["id"] in elsewhere:
-            job.drop(ELSEWHERE)
+            job.drop(elsewhere[row["id"]])
         elif row["id"] in seen:
             job.drop("repeated")
         else:

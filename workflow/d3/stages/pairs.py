@@ -25,7 +25,6 @@ from d3.core.unified_diff import apply_diffs
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.pipeline.job import Job
-from d3.stages.duplicates import REASON as ELSEWHERE
 from d3.stages.duplicates import ids_elsewhere
 from d3.stages.label_metrics import VERBS, verb_first
 
@@ -61,7 +60,7 @@ def run(config: Config, corpus: Path, out: Path, *, duplicates: Path | None = No
                 job.drop("not_held_out")
                 continue
             if row["id"] in elsewhere:
-                job.drop(ELSEWHERE)
+                job.drop(elsewhere[row["id"]])
                 continue
             pairs = list(pairs_of(row["text"], row["id"], settings))
             shard = found.setdefault(row["shard"], {})

@@ -4,6 +4,7 @@ import pytest
 
 from d3.config.data import Corpus
 from d3.core.tables import Row
+from d3.provenance import resource_usage
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine
 from helpers.corpus_tables import stack_row
@@ -34,6 +35,7 @@ def test_junk_is_rejected_with_its_reason(kind: str) -> None:
         (FUNCTIONS, "src/external.py"),
         (FUNCTIONS, "src/migrations/runner.py"),
         (f"# In the first step\n{FUNCTIONS}", "src/area.py"),
+        ("STYLE = (\n" + "    'a{b;c;d;e;f;g;h;i;j;k;l;m;n}'  # o;p;q\n" * 3 + f")\n\n\n{FUNCTIONS}", "src/style.py"),
         (
             f"try:\n    import urllib2\nexcept ImportError:\n    import urllib.request as urllib2\n\n\n{FUNCTIONS}",
             "src/a.py",
@@ -79,3 +81,18 @@ def test_a_license_that_is_named_by_one_repository_alone_is_enough() -> None:
     row = stack_row(FUNCTIONS, max_stars_repo_licenses=None, max_issues_repo_licenses=[])
     assert reason_of(row) == ""
     assert reason_of(row | {"max_issues_repo_licenses": ["AGPL-3.0"]}) == "licence"
+
+
+def test_each_rule_counts_rows_and_time() -> None:
+    reason_of(stack_row(FUNCTIONS))
+    assert "rules" not in resource_usage.used()
+    resource_usage.count_rules()
+    for row in (stack_row(FUNCTIONS), {**stack_row(FUNCTIONS), "lang": "C"}, stack_row("value = (")):
+        reason_of(row, licenses=None)
+    rules = resource_usage.used()["rules"]
+    counts = {name: (rule["judged"], rule["rejected"]) for name, rule in rules.items()}
+    assert counts["other_language"] == (3, 1)
+    assert counts["syntax_error"] == (2, 1)
+    assert counts["packaging"] == (1, 0)
+    assert "rules" not in resource_usage.used()
+    assert sum(rule["cpu_seconds"] for rule in rules.values()) < 5

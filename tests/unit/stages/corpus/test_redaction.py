@@ -2,6 +2,7 @@
 
 import ast
 import random
+import re
 import string
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from d3.core import schemas
 from d3.core.ids import content_id
 from d3.core.opt_out import OptOut, touches
 from d3.core.tables import read_rows
+from d3.stages.corpus import redaction
 from d3.stages.corpus.redaction import redact
 from d3.stages.corpus.stage import run
+from d3.stages.inputs import standard_library
 from helpers.corpus_tables import open_config, stack_row, write_shard
 
 DRAW = random.Random(5)
@@ -139,3 +142,16 @@ def test_ids_are_of_the_redacted_text_and_opt_outs_match_both(tmp_path: Path) ->
         assert not touches(OptOut(frozenset({f"file:{digest}"})), *out)
     run(open_config(redact=False), [shard], kept, rejected)
     assert [row["text"] for row in read_rows(kept, schemas.CORPUS)] == [text, plain]
+
+
+def test_strings_and_comments_are_those_of_the_tokenizer() -> None:
+    programs = ["x = 'a' \"b\" # '''\ny = r'\\'' + b'' + '''\n'a\\'''' #\nz = \"\"\"\"q\" \\\"\"\" \"\"\"\n"]
+    programs += [
+        data.decode("utf-8", "replace") for path, data in standard_library() if path.split("/")[-1][0] in "abc"
+    ]
+    assert len(programs) > 20
+    for program in programs:
+        found = [match.span() for match in redaction.STRING_OR_COMMENT.finditer(program)]
+        expected = [(start + len(prefix), end) for start, end in redaction._by_tokenizer(program)
+                    for prefix in [re.match("[A-Za-z]*", program[start:end])[0]]]  # fmt: skip
+        assert found == expected

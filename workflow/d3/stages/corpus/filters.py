@@ -7,11 +7,13 @@ at the end are what the corpus stage applies; the user's filters follow (`d3.sta
 
 import ast
 from collections.abc import Sequence
+from time import thread_time
 from typing import Any
 
 from d3.config.data import Corpus
 from d3.core.ids import LINE_BREAKS, normalise
 from d3.core.tables import Row
+from d3.provenance.resource_usage import count_rule
 from d3.stages.corpus.filter import OURS, Filter, Rejection, from_source, parse
 from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
 
@@ -164,7 +166,12 @@ def reject_size(text: str, settings: Corpus) -> Rejection | None:
 
 
 def _first(filters: Sequence[Filter], subject: Any, settings: Corpus) -> Rejection | None:
+    began = thread_time()
     for judge in filters:
-        if (rejection := judge.check(subject, settings)) is not None:
+        rejection = judge.check(subject, settings)
+        ended = thread_time()
+        count_rule(judge.reason, ended - began, rejected=rejection is not None)
+        if rejection is not None:
             return rejection
+        began = ended
     return None

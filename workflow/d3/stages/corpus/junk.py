@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from d3.core.tables import Row
 from d3.stages.corpus.filter import OURS, from_source, parsed
+from d3.stages.corpus.redaction import STRING_OR_COMMENT
 
 STARCODER2 = "StarCoder2 (arXiv:2402.19173)"
 LICENSES = tuple(f"max_{event}_repo_licenses" for event in ("stars", "issues", "forks"))
@@ -105,8 +106,11 @@ def repeated_lines(text: str, *, max_repeated: float) -> str | None:
 
 @from_source(OURS)
 def minified(text: str) -> str | None:
-    """Reject texts of which a fifth is in lines of ten statements or more."""
-    dense = sum(len(line) for line in text.split("\n") if line.count(";") >= 10)
+    """Reject texts of which a fifth is in lines of ten statements or more; strings and comments do not count."""
+    if not any(line.count(";") >= 10 for line in text.split("\n")):
+        return None
+    code = STRING_OR_COMMENT.sub("", text)
+    dense = sum(len(line) for line in code.split("\n") if line.count(";") >= 10)
     return f"{dense / len(text):.3f} of the characters" if dense > len(text) / 5 else None
 
 

@@ -10,6 +10,7 @@ not listed here, and anything about a person besides the address.
 import io
 import math
 import re
+import sys
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -36,20 +37,27 @@ KEY = re.compile(
     r"|[rsp]k_(?:live|test)_[0-9A-Za-z]{16,}|sq0[a-z]{3}-[\w-]{22,}"  # Stripe, Square
     r"|sk-(?:proj-|ant-|or-)?[A-Za-z0-9][\w-]{30,}|hf_[A-Za-z0-9]{30,}"
     r"|pypi-[\w-]{50,}|npm_[A-Za-z0-9]{36}|SG\.[\w-]{16,}\.[\w-]{16,}"
-    r"|(?:AC|SK)[0-9a-f]{32}(?![0-9A-Za-z])|key-[0-9a-f]{32}(?![0-9A-Za-z])"  # Twilio, Mailgun
-    r"|\d{8,10}:AA[\w-]{33}|[MN][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}"  # Telegram, Discord
+    r"|key-[0-9a-f]{32}(?![0-9A-Za-z])|\d{8,10}:AA[\w-]{33}"  # Mailgun, Telegram
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"  # JSON web tokens
     r"|do[opr]_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|dapi[0-9a-f]{32}"
     r"|(?<=AccountKey=)[A-Za-z0-9+/=]{40,}"
     r")"
 )
+NAMED_KEY = re.compile(
+    r"(?<![A-Za-z0-9])"
+    r"(?:(?:AC|SK)[0-9a-f]{32}(?![0-9A-Za-z])|[MN][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,})"  # Twilio, Discord
+)
+"""Keys without a mark of their own; the program must name what they are for."""
 KEY_HINTS = (
     *("AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox"),
     *("hooks.slack", "AIza", "ya29.", "GOCSPX-", "k_live_", "k_test_", "sq0", "sk-", "hf_", "pypi-", "npm_", "SG."),
-    *("key-", ":AA", "eyJ", "_v1_", "shpat_", "shpca_", "shppa_", "shpss_", "dapi", "AccountKey=", "oken", "OKEN"),
-    *("twilio", "Twilio", "TWILIO", "SID", "sid", "iscord", "ISCORD"),
+    *("key-", ":AA", "eyJ", "_v1_", "shpat_", "shpca_", "shppa_", "shpss_", "dapi", "AccountKey="),
 )
 """One of these is in every file with a key; looking for them is cheap."""
+NAMED_KEY_HINTS = ("oken", "OKEN", "twilio", "Twilio", "TWILIO", "SID", "sid", "iscord", "ISCORD")
+IPV4_HINT = re.compile(r"\.\d{1,3}\.\d{1,3}")
+IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:")
+"""Begin with a character that most texts have few of, and so are found fast."""
 PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----[\s\S]{0,10000}?-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----"
 )
@@ -66,6 +74,12 @@ WORDS = re.compile(
     r"[A-Za-z]?[a-z]*(?:[-_./:][A-Za-z]?[a-z]*)*\d{0,2}|(?:x|\*|\.|-|_|0)+|https?:.*|\$?\(.*", re.IGNORECASE
 )
 """Values that are names, placeholders or addresses rather than secrets."""
+STRING_OR_COMMENT = re.compile(
+    r"\#[^\n]*"
+    r"|\"\"\"[^\"\\]*(?:(?:\\[\s\S]|\"(?!\"\"))[^\"\\]*)*\"\"\"|'''[^'\\]*(?:(?:\\[\s\S]|'(?!''))[^'\\]*)*'''"
+    r"|\"[^\"\\\n]*(?:\\[\s\S][^\"\\\n]*)*\"|'[^'\\\n]*(?:\\[\s\S][^'\\\n]*)*'"
+)
+F_STRING = re.compile(r"\b[rR]?[fF][rR]?['\"]")
 Span = tuple[int, int]
 
 
@@ -104,8 +118,9 @@ def _findings(text: str) -> Iterator[tuple[int, int, str]]:
             mailbox = MAILBOX.search(text, max(domain.start() - 65, 0), domain.start())
             if mailbox and not EMAIL_KEPT.search(mailbox[0] + domain[0]):
                 yield mailbox.start(), domain.end(), "<EMAIL>"
-    if any(hint in text for hint in KEY_HINTS):
-        yield from ((*match.span(), "<KEY>") for match in KEY.finditer(text))
+    for hints, pattern in ((KEY_HINTS, KEY), (NAMED_KEY_HINTS, NAMED_KEY)):
+        if any(hint in text for hint in hints):
+            yield from ((*match.span(), "<KEY>") for match in pattern.finditer(text))
     start = 0
     for line in text.split("\n"):
         if ("'" in line or '"' in line) and SECRET_HINT.search(line):
@@ -115,7 +130,9 @@ def _findings(text: str) -> Iterator[tuple[int, int, str]]:
                     kind = "<PASSWORD>" if match[0][:3].lower() in ("pas", "pwd") else "<KEY>"
                     yield start + first, start + last, kind
         start += len(line) + 1
-    for pattern in (IPV4, IPV6):
+    for hint, pattern in ((IPV4_HINT, IPV4), (IPV6_HINT, IPV6)):
+        if hint.search(text) is None:
+            continue
         yield from ((*match.span(), "<IP>") for match in pattern.finditer(text) if _is_public(match))
 
 
@@ -143,7 +160,16 @@ def _is_secret(value: str) -> bool:
 
 
 def _strings_and_comments(text: str) -> list[Span]:
-    """Return where strings and comments are; the whole text if it cannot be read as Python."""
+    """Return where strings and comments are; the whole text if it cannot be read as Python.
+
+    The tokenizer takes ten times as long as an expression, which fails where f-strings hold quotes of their own kind.
+    """
+    if sys.version_info < (3, 12) or not F_STRING.search(text):
+        return [match.span() for match in STRING_OR_COMMENT.finditer(text)]
+    return _by_tokenizer(text)
+
+
+def _by_tokenizer(text: str) -> list[Span]:
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)

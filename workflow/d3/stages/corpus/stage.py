@@ -8,6 +8,7 @@ known, and of rows with the same text the one with the smallest key stays (`d3.s
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from time import thread_time
 from types import MappingProxyType
 
 from d3.config.models import Config
@@ -25,6 +26,7 @@ from d3.core.tables import (
 )
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.provenance.resource_usage import count_rule, count_rules
 from d3.sources.shard import count_files, read_shard, shard_name
 from d3.sources.values import Broken
 from d3.stages.contamination import Key, Match, read_matches
@@ -76,6 +78,7 @@ def run(
             rejected_table.write({**{name: row[name] for name in PLACE}, **why._asdict()})
             job.drop(why.reason.partition(":")[0], detail=why.detail)
 
+        count_rules()
         columns = config.source.columns
         for path in shard:
             name, total = shard_name(path), count_files(job.input(path), columns)
@@ -121,7 +124,9 @@ def _ids_of(content: str | None, redact: bool) -> tuple[str | None, str | None]:
         original = content_id(text)
     except UnicodeEncodeError:
         return None, None
+    began = thread_time()
     changed = redacted(text) if redact else text
+    count_rule("redact", thread_time() - began, rejected=False)
     return (original if changed == text else content_id(changed)), original
 
 
