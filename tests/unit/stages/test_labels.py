@@ -12,10 +12,13 @@ from d3.config.data import Labels
 from d3.config.engine import Engine, Sampling
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.example_format import Part
 from d3.core.ids import content_id
 from d3.core.tables import read_notes, read_rows
 from d3.core.unified_diff import make_diff
 from d3.errors import ConfigError, InputError
+from d3.llm.ask import Outcome
+from d3.llm.engine import Answer
 from d3.stages import labels
 from d3.stages.labels import clean
 from d3.stages.labels import run as label_run
@@ -143,7 +146,8 @@ def test_every_part_gets_one_row(tmp_path: Path, model: str) -> None:
         assert 0 <= row["start"] < row["end"] <= length
         if row["part"] == 0:
             assert (row["start"], row["end"]) == (0, length)
-        assert (row["label"] is None) == (row["verb_first"] is None) == (row["status"] != "ok")
+        assert (row["label"] is None) == (row["status"] != "ok")
+        assert row["label"] is not None or row["verb_first"] is None
         assert (row["raw"] is None) == (row["status"] in ("repeated", "too_long"))
     seen = Counter((row["id"], row["start"], row["end"]) for row in rows if row["status"] != "repeated")
     assert set(seen.values()) == {1}
@@ -228,3 +232,21 @@ def test_diffs_of_another_shard_are_refused(tmp_path: Path, model: str) -> None:
     with pytest.raises(InputError, match="no file of the corpus shard"):
         labels.run(small_config(), corpus, diffs, tmp_path / "labels.parquet", model=model)
     assert not (tmp_path / "labels.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("begun", "text", "first"),
+    [
+        ("Write a Python program that", " reads dates.", None),  # the verb is the template's
+        ("Write a Python program that", " x. Label: Added a parser.", False),  # the model began anew
+        ("Commit message:", " Add a parser for dates.", True),  # a frame is no part of the sentence
+        ("Commit message:", " Added a parser for dates.", False),
+        ("", "Add a parser for dates.", True),
+        ("", "Added a parser for dates.", False),
+    ],
+)
+def test_a_verb_of_the_template_is_not_counted_for_the_model(begun: str, text: str, first: bool | None) -> None:
+    piece = labels.Piece(identifier="a", sample=0, part=Part(number=0, start=0, end=1), begun=begun)
+    answer = Answer(text=text, finish_reason="stop", prompt_tokens=9, answer_tokens=9)
+    row = labels.label_row(Outcome(row=piece, status="ok", answer=answer), "")
+    assert (row["status"], row["verb_first"]) == ("ok", first)

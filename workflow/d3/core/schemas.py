@@ -139,7 +139,8 @@ LABELS = pa.schema(
         ("start", pa.int32()),  # the example begins with diffs[:start] applied
         ("end", pa.int32()),  # and holds diffs[start:end]
         ("label", pa.string()),  # one imperative sentence, null unless status is ok
-        ("verb_first", pa.bool_()),  # whether the label begins with a verb that commands; null where there is none
+        # whether the label begins with a verb that commands; null without a label or where the template began it
+        ("verb_first", pa.bool_()),
         TRUNCATED,
         *ANSWER,
     ]

@@ -277,7 +277,7 @@ def _answers(stage: str, counted: Mapping[str, Any]) -> Row:
 
 
 def _labels(config: Config, job: Job, files: Files) -> Row:
-    truncated = verbs = 0
+    truncated = verbs = begun_by_model = 0
     keys = array("Q")
     statuses: dict[str, Counter[str]] = {kind: Counter() for kind in EXAMPLE_KINDS}
     words: Counter[int] = Counter()
@@ -290,6 +290,7 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
         statuses[kind][row["status"]] += 1
         truncated += row["truncated"]
         if row["label"]:
+            begun_by_model += row["verb_first"] is not None
             verbs += bool(row["verb_first"])
             keys.append(duplicate_key(row["label"]))
             written = row["label"].split()
@@ -307,7 +308,8 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
         "rows": sum(total.values()),
         "truncated": truncated,
         "worded": len(keys),
-        "verb_first": verbs / len(keys) if keys else None,
+        "begun_by_model": begun_by_model,
+        "verb_first": verbs / begun_by_model if begun_by_model else None,
         "duplicates": duplicate_share(keys),
         "files": len(labelled),
         "words": _spread(words),

@@ -223,8 +223,14 @@ def label_row(outcome: Outcome[Piece], echo: str) -> Row:
     if reason:
         row |= {"status": "unparsable", "detail": reason}
     else:
-        row |= {"label": label, "verb_first": verb_first(label)}
+        row |= {"label": label, "verb_first": None if _begins_as(label, piece.begun) else verb_first(label)}
     return row
+
+
+def _begins_as(label: str, begun: str) -> bool:
+    """Return whether the first words of a label are the template's, so that they do not measure the model."""
+    words = re.findall(r"\w+", FRAME.split(begun)[-1])
+    return bool(words) and re.findall(r"\w+", label)[: len(words)] == words
 
 
 def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str]:
