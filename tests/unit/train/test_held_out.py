@@ -94,7 +94,13 @@ def test_what_is_held_out_is_in_no_sequence(model: Path, tmp_path: Path, monkeyp
 def test_all_documents_held_out_is_an_error(model: Path, tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "shard.npy", model, list(range(1, 13)))
     with pytest.raises(InputError, match=r"no document is left to train on; lower tokens.held_out"):
-        midtrain.run(parse_config({}), [shard], tmp_path / "model", model=str(model), work=tmp_path / "work")
+        midtrain.run(
+            parse_config({"midtrain": {"sequence_length": 64}}),
+            [shard],
+            tmp_path / "model",
+            model=str(model),
+            work=tmp_path / "work",
+        )
 
 
 def test_a_loss_is_the_sum_over_the_tokens_of_its_document(model: Path) -> None:
