@@ -9,7 +9,8 @@ import pytest
 
 from d3.cli import main
 from d3.errors import InputError
-from d3.evals.compare import compare, in_steps, read_outcomes
+from d3.evals.compare import compare, read_outcomes
+from d3.evals.statistics import in_steps
 
 
 def lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

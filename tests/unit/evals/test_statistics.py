@@ -73,6 +73,8 @@ def test_the_sign_flip_test_counts_all_ways() -> None:
 def test_a_clear_difference_is_found_and_a_tie_is_not() -> None:
     assert sign_flip_test([10] * 8) == 2 / 2**8
     assert sign_flip_test([1, -1] * 80) == 1
+    assert sign_flip_test([1] * 8 + [-1] * 2) == pytest.approx(2 * (45 + 10 + 1) / 1024)
+    assert 0 < sign_flip_test([1] * 2000 + [-1] * 1800) < 0.01
     low, high = difference_interval([1.0] * 40 + [0.0] * 60)
     assert 0 < low < 0.4 < high
     low, high = difference_interval([0.0] * 164)

@@ -9,24 +9,9 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.errors import InputError
 from d3.pipeline.job import Job
-from d3.report.learning import applies, learning, paired, share, wilson
+from d3.report.learning import applies, learning, paired, share
 from d3.report.numbers import said
 from helpers.corpus_tables import write_rows
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [  # scipy.stats.binomtest(...).proportion_ci(method="wilson"), scipy 1.17.1
-        (16, 16, 0.806392, 1.0),
-        (4, 16, 0.101821, 0.494983),
-        (0, 10, 0.0, 0.277533),
-        (1, 2, 0.094531, 0.905469),
-        (81, 263, 0.255289, 0.366210),
-    ],
-)
-def test_wilsons_interval(successes: int, trials: int, low: float, high: float) -> None:
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-5)
-    assert wilson(0, 0) == (None, None)
 
 
 def write_samples(path: Path, answers: list[tuple[str, int, str, str | None]]) -> Path:

@@ -22,7 +22,6 @@ from d3.report import charts
 from d3.report import numbers as numbers_of
 from d3.report.evidence import bounded
 from d3.report.page import SCRIPTS, STYLE, attrition_table, render
-from d3.report.results import sign_test
 from helpers import report_run
 from helpers.paths import ROOT
 from helpers.report_run import ARMS
@@ -380,15 +379,6 @@ def test_arms_are_compared_task_by_task(result):
     assert pair["difference"] == 2 / 8
     assert pair["p_value"] == 0.5
     assert "+25.0 pp" in "".join(result.page.text)
-
-
-def test_the_sign_test_is_exact():
-    assert sign_test(0, 0) == 1.0
-    assert sign_test(1, 1) == 1.0
-    assert sign_test(3, 3) == 1.0
-    assert sign_test(5, 0) == sign_test(0, 5) == 2 / 32
-    assert sign_test(8, 2) == pytest.approx(2 * (45 + 10 + 1) / 1024)
-    assert 0 < sign_test(2000, 1800) < 0.01
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from d3.core.printable import printable
 from d3.errors import InputError
-from d3.evals.statistics import Interval, difference_interval, mean_interval, sign_flip_test
+from d3.evals.statistics import Interval, difference_interval, in_steps, mean_interval, sign_flip_test
 
 TASK = ("task_id", "doc_id", "question_id", "id")
 OUTCOME = ("passed", "verdict", "correct", "pass@1", "exact_match", "acc")
@@ -85,14 +85,6 @@ def compare(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[flo
         better=sum(item > 0 for item in differences),
         worse=sum(item < 0 for item in differences),
     )
-
-
-def in_steps(differences: Sequence[float], steps: int = 1000) -> list[int]:
-    """Return differences as whole numbers of the coarsest step that holds them all; at most 1/`steps` is lost."""
-    for count in range(1, steps):
-        if all(abs(item * count - round(item * count)) < 1e-9 * count for item in differences):
-            return [round(item * count) for item in differences]
-    return [round(item * steps) for item in differences]
 
 
 def text_of(found: Comparison, one: str, other: str) -> str:

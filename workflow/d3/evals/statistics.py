@@ -15,6 +15,7 @@ flips the signs of the tasks' differences, all ways that there are, which is exa
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -76,13 +77,21 @@ def sign_flip_test(differences: Sequence[int]) -> float:
     """Return the two-sided p-value of the exact sign-flip test of paired differences, in whole steps.
 
     The statistic is the sum. All 2^n ways to flip signs are counted by the sums that they come to, so the cost grows
-    with the number of tasks times the sum of the steps.
+    with the sum of the steps and the number of their sizes, not with the number of ways.
     """
     sizes = [abs(item) for item in differences if item]
     observed, whole = abs(sum(differences)), sum(sizes)
-    counts = reduce(_convolve, sizes, {0: 1})
+    counts = reduce(_with_steps, Counter(sizes).items(), {0: 1})
     extreme = sum(count for total, count in counts.items() if abs(whole - 2 * total) >= observed)
     return extreme / (1 << len(sizes))
+
+
+def in_steps(differences: Sequence[float], steps: int = 1000) -> list[int]:
+    """Return differences as whole numbers of the coarsest step that holds them all; at most 1/`steps` is lost."""
+    for count in range(1, steps):
+        if all(abs(item * count - round(item * count)) < 1e-9 * count for item in differences):
+            return [round(item * count) for item in differences]
+    return [round(item * steps) for item in differences]
 
 
 def smallest_detectable(tasks: int, discordant: float, confidence: float = 0.95, power: float = 0.8) -> float:
@@ -102,11 +111,14 @@ def smallest_detectable(tasks: int, discordant: float, confidence: float = 0.95,
     return found
 
 
-def _convolve(counts: dict[int, int], step: int) -> dict[int, int]:
-    """Return how many ways lead to each sum of the flipped steps, with one step more."""
-    found = dict(counts)
+def _with_steps(counts: dict[int, int], steps: tuple[int, int]) -> dict[int, int]:
+    """Return how many ways lead to each sum of the flipped steps, with several steps of one size more."""
+    size, number = steps
+    ways = [math.comb(number, flipped) for flipped in range(number + 1)]
+    found: dict[int, int] = defaultdict(int)
     for total, count in counts.items():
-        found[total + step] = found.get(total + step, 0) + count
+        for flipped, way in enumerate(ways):
+            found[total + size * flipped] += count * way
     return found
 
 

@@ -1,12 +1,11 @@
 """What the models learned of the dataset: the loss of held-out rows, and whether answers are diffs that apply.
 
 An answer applies if it has at least one diff and all of them fit strictly; all samples count. Arms are compared
-sample by sample, since they are given the same prompts and seeds: the exact test of McNemar, a sign test on the
-samples that only one of the two arms got right. Samples of one task resemble each other, so with several per task
-the intervals and p-values are too sure of themselves.
+sample by sample, since they are given the same prompts and seeds: the exact test of McNemar, by flipping the signs
+of the samples that only one of the two arms got right. Samples of one task resemble each other, so with several per
+task the intervals and p-values are too sure of themselves.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -18,24 +17,11 @@ from d3.core import schemas
 from d3.core.example_format import DIFF
 from d3.core.tables import Row
 from d3.errors import InputError
+from d3.evals.statistics import sign_flip_test, wilson_interval
 from d3.pipeline.job import Job
-from d3.report.results import read_json, sign_test
+from d3.report.results import read_json
 
-NORMAL_95 = 1.959964
-"""Quantile of the normal distribution for a two-sided interval of 95 %."""
 ANSWERS = pa.schema([schemas.SAMPLES.field(name) for name in ("task_id", "sample", "status", "raw")])
-
-
-def wilson(successes: int, trials: int) -> tuple[float | None, float | None]:
-    """Return Wilson's 95 % interval of a share; (None, None) for no trials."""
-    if not trials:
-        return None, None
-    share, squared = successes / trials, NORMAL_95**2
-    middle = (share + squared / (2 * trials)) / (1 + squared / trials)
-    half = NORMAL_95 / (1 + squared / trials) * math.sqrt(
-        share * (1 - share) / trials + squared / (4 * trials**2)
-    )  # fmt: skip
-    return max(0.0, middle - half) if successes else 0.0, min(1.0, middle + half) if successes < trials else 1.0
 
 
 def learning(job: Job, losses: Path | None, samples: Mapping[tuple[str, str], Path]) -> Row:
@@ -73,7 +59,7 @@ def applies(job: Job, samples: Mapping[tuple[str, str], Path]) -> Iterator[Row]:
 
 def share(verdicts: Sequence[bool]) -> dict[str, Any]:
     """Return how many of some samples apply, with Wilson's 95 % interval of the share."""
-    low, high = wilson(sum(verdicts), len(verdicts))
+    low, high = wilson_interval(sum(verdicts), len(verdicts)) if verdicts else (None, None)
     value = sum(verdicts) / len(verdicts) if verdicts else None
     return {"samples": len(verdicts), "applied": sum(verdicts), "value": value, "low": low, "high": high}
 
@@ -90,5 +76,5 @@ def paired(one: str, other: str, before: Mapping[Any, bool], after: Mapping[Any,
         "better": better,
         "worse": worse,
         "difference": (better - worse) / len(both) if both else None,
-        "p_value": sign_test(better, worse),
+        "p_value": sign_flip_test([1] * better + [-1] * worse),
     }

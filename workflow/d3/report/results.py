@@ -13,7 +13,7 @@ import pyarrow as pa
 from d3.core import schemas
 from d3.core.tables import Row
 from d3.errors import InputError
-from d3.evals.statistics import difference_interval
+from d3.evals.statistics import difference_interval, in_steps, sign_flip_test
 from d3.pipeline.job import Job
 from d3.report.evidence import answers, opened_tasks, per_task
 
@@ -204,12 +204,13 @@ def resolution(tasks: int) -> Row:
 def difference(one: str, other: str, before: Mapping[str, float], after: Mapping[str, float]) -> Row:
     """Compare two arms task by task; `difference` is the mean of `other` minus `one` in solve rates.
 
-    `p_value` is the two-sided exact sign test over the tasks that are not tied: the chance of a
-    split at least this uneven between arms that are equally good.
+    `p_value` is that of the exact sign-flip test: the chance of a difference at least this large between arms that
+    are equally good.
     """
     shared = sorted(set(before) & set(after))
     better = sum(after[task] > before[task] for task in shared)
     worse = sum(after[task] < before[task] for task in shared)
+    differences = [after[task] - before[task] for task in shared]
     return {
         "one": one,
         "other": other,
@@ -217,8 +218,8 @@ def difference(one: str, other: str, before: Mapping[str, float], after: Mapping
         "better": better,
         "worse": worse,
         "tied": len(shared) - better - worse,
-        "difference": math.fsum(after[task] - before[task] for task in shared) / len(shared) if shared else None,
-        "p_value": sign_test(better, worse),
+        "difference": math.fsum(differences) / len(shared) if shared else None,
+        "p_value": sign_flip_test(in_steps(differences)),
     }
 
 
@@ -228,10 +229,3 @@ def paired_interval(rates: Sequence[Mapping[str, float]], samples: int, level: f
     steps = [after[task] - before[task] for task in sorted(set(before) & set(after))]
     low, high = difference_interval(steps, samples, level) if steps else (None, None)
     return {"low": low, "high": high, "confidence": level}
-
-
-def sign_test(better: int, worse: int) -> float:
-    """Give the two-sided p-value of the exact sign test for so many wins and losses."""
-    untied = better + worse
-    tail = sum(math.comb(untied, wins) for wins in range(max(better, worse), untied + 1))
-    return min(1.0, tail / 2 ** (untied - 1)) if untied else 1.0
