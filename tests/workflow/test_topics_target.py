@@ -30,7 +30,8 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
     assert counts["rows"] == Counter(labels)["ok"] > 0
     assert sum(counts["difficulty"].values()) == sum(counts["task_type"].values()) == counts["rows"]
     for log in (tmp_path / "logs" / "topics").iterdir():
-        assert re.match(r".* at most [\d,]+ answer tokens", log.read_text()), log  # on the first line
+        # Before the first request.
+        assert re.match(r"topics: started\n.* at most [\d,]+ answer tokens", log.read_text()), log
 
     nobody = {"engine": {"model": "nobody/at-all", "revision": "0" * 40}}
     values |= {"grades": {"mode": "none", **nobody}, "labels": {"mode": "none", **nobody}}

@@ -100,8 +100,9 @@ def read_side(text: str, results: Path) -> Side:
     made = whole.producer(relative)
     if made is None:
         raise InputError("no statement says how this run was made", where=relative, remedy="run the workflow again")
-    record = whole.producer(relative.replace(NUMBERS, STAGES["run_record"].outputs[0].path))
-    run = whole.upstream([made[0], *(record[:1] if record else ())])
+    record = relative.replace(NUMBERS, STAGES["run_record"].outputs[0].path)
+    linked = [record, *json.loads((root / record).read_bytes())["files"].values()] if (root / record).is_file() else []
+    run = whole.upstream([made[0], *(found[0] for found in map(whole.producer, linked) if found)])
     stages: dict[str, list[Statement]] = {}
     for path in sorted(run.statements):
         stages.setdefault(_stage(run.statements[path]), []).append(run.statements[path])

@@ -243,6 +243,7 @@ _RECORDS = (
         over="once",
         looks_up=("corpus", "duplicates", "grades", "diffs", "labels"),
         outputs=(Output("attrition.json"), Output("attrition.tsv")),
+        linked="file_counts",
         cost=Cost(start=2),
     ),
     Stage(

@@ -290,6 +290,12 @@ def check(job: FinishedJob) -> Faults:
     if job.code != digest_of_modules(code_of("report", job.config))[:SHORT]:
         job.notes.append((names[".json"], "was counted by other code than this: only the scores are compared"))
     else:
+        tokens = [str(path) for path in job.inputs_of("tokens")]
+        tables, manifests = (
+            {path.removesuffix(end) for path in tokens if path.endswith(end)} for end in (".csv.gz", ".json")
+        )
+        if tables != manifests:
+            yield names[".json"], "its inputs name token tables and manifests of different batches"
         found = count_again(job, numbers)
         for section in sorted(name for name in numbers.keys() | found.keys() if numbers.get(name) != found.get(name)):
             yield names[".json"], f"its section {section} is not what the files come to"

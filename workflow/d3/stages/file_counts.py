@@ -166,11 +166,27 @@ def _check_sums(rows: Sequence[Row], where: Path) -> None:
 
 
 def check(job: FinishedJob) -> Faults:
-    """Compare the two forms of the table and its sums."""
+    """Count again from the tables, and compare both forms of the result."""
     rows = json.loads(job.path().read_text(encoding="utf-8"))
     if job.path(1).read_text(encoding="utf-8") != table_text(rows):
         yield job.name(1), "is not the table of the numbers"
+    corpus, dataset = job.inputs_of("corpus"), job.inputs_of("dataset")
+    lists = (
+        [path for path in corpus if path.parent.name != "rejected"],
+        [path for path in corpus if path.parent.name == "rejected"],
+        *(job.inputs_of(stage) for stage in ("duplicates", "grades", "diffs", "labels")),
+        *([path for path in dataset if path.parent.name == name] for name in ("rows", "unused")),
+    )
+    if len({len(files) for files in lists}) > 1:
+        yield job.name(), "its inputs are not the same batches of all stages"
+        return
+    config, count = Config.model_validate(job.config), _Count()
     try:
+        for files in zip(*lists, strict=True):
+            _count_batch(Job("file_counts", config=config), count, *files, threshold=config.grades.threshold)
         _check_sums(rows, job.path())
     except InputError as error:
         yield job.name(), str(error)
+        return
+    if count.rows() != rows:
+        yield job.name(), "its counts are not those of the tables"
