@@ -61,13 +61,16 @@ test-fast: setup  ## before a commit: all unit tests that load no model and star
 .PHONY: test
 test: setup .venv-vllm/.installed .venv-validators/.installed style  ## everything: style and types, then all tests
 	@# Most tests keep one core busy, so two parts run side by side; each prints its output when it ends.
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-machines test-workflows test-packages
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-machines test-stale test-workflows test-packages
 
-.PHONY: test-packages test-workflows test-machines
+.PHONY: test-packages test-stale test-workflows test-machines
+STALE := $(addprefix tests/workflow/test_,stale.py stale_content.py stale_identity.py forget.py module.py names.py)
 test-packages:
 	$(VENV)/python -m pytest --durations=8 tests/unit
+test-stale:
+	$(VENV)/python -m pytest --durations=8 $(STALE)
 test-workflows:
-	$(VENV)/python -m pytest --durations=8 tests/workflow
+	$(VENV)/python -m pytest --durations=8 tests/workflow $(addprefix --ignore=,$(STALE))
 test-machines:  # in images, which are built first, and on SLURM
 	$(VENV)/python -m pytest --durations=8 tests/apptainer tests/slurm
 
