@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from d3.config.data import Grades
-from d3.config.engine import Engine
+from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.journal import Journal
@@ -22,6 +21,7 @@ from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 from d3.stages import grades
 from helpers.corpus_tables import corpus_row, write_rows
+from helpers.demo import over_demo
 
 IDENTITY = {"kind": "fake"}
 
@@ -30,7 +30,8 @@ def settings(folder: Path) -> Config:
     """Give the configuration: a short template, so that the time goes into rows and not into fixed words."""
     prompt = folder / "short.jinja"
     prompt.write_text("{{ code }}")
-    return Config(grades=Grades(engine=Engine(kind="replay"), prompt=str(prompt)))
+    grades = {"engine": {"kind": "replay"}, "prompt": str(prompt)}
+    return parse_config(over_demo({"grades": grades}))
 
 
 def files(count: int) -> Iterator[dict[str, Any]]:
