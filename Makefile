@@ -29,7 +29,7 @@ setup: .sizes .venv/.installed .venv-dolma/.installed  ## make the environments 
 
 .PHONY: demo
 demo: setup  ## build a small dataset from real files, train, evaluate, report
-	@$(VENV)/d3 run --configfile config/demo.yaml --quiet rules host progress
+	@$(VENV)/d3 run --configfile config/demo.yaml --quiet all
 	@echo
 	@$(VENV)/d3 numbers results/runs/demo/numbers.json
 	@echo

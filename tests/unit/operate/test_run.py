@@ -539,3 +539,16 @@ def test_a_run_ends_with_its_report_and_the_next_command(tmp_path: Path, monkeyp
     assert shlex.split(lines[2].split(":", 1)[1])[0] == "scp"
     assert shlex.split(lines[3].split(":", 1)[1]) == ["d3", "numbers", str(report.with_name("numbers.json"))]
     assert run.where_the_report_is(folder, ["--config", "run=other"]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "silent"),
+    [
+        (["--quiet", "all"], True),
+        (["-q", "rules", "all", "--cores", "2"], True),
+        (["--quiet", "rules", "host", "--cores", "all"], False),
+        (["all"], False),
+    ],
+)
+def test_a_run_that_prints_nothing_is_known(words: list[str], silent: bool) -> None:
+    assert run.is_silent(words) == silent

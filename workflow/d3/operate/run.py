@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from d3.errors import ConfigError
@@ -156,10 +157,18 @@ def _ended(code: int, head: Head, folder: Path, arguments: Sequence[str], *, int
         _report(f"interrupted. {RESUME}")
         return INTERRUPTED
     if not state.errors and not state.started:
+        if is_silent(arguments):
+            _report("nothing could start; run the same command without `--quiet all` to see why")
         return NOT_STARTED
     errors = list(state.errors.values())
     print("\n" + screen(errors, folder, head.stuck, state.exception), file=sys.stderr, flush=True)
     return FAILED
+
+
+def is_silent(arguments: Sequence[str]) -> bool:
+    """Return whether Snakemake is told to print nothing at all, its own errors included."""
+    places = [place for place, word in enumerate(arguments) if word in ("--quiet", "-q")]
+    return any("all" in takewhile(lambda word: word[:1] != "-", arguments[place + 1 :]) for place in places)
 
 
 def where_the_report_is(folder: Path, arguments: Sequence[str]) -> list[str]:
