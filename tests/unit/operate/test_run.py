@@ -377,7 +377,7 @@ def test_the_same_command_resumes_after_the_whole_tree_was_killed(tmp_path: Path
 
 def test_the_demo_is_started_by_what_resumes() -> None:
     lines = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert ".venv/bin/d3 run --configfile config/demo.yaml --quiet rules host progress\n" in lines
+    assert ".venv/bin/d3 run --configfile config/demo.yaml --quiet all\n" in lines
     assert "snakemake" not in lines
 
 
