@@ -137,7 +137,7 @@ def test_the_library_and_the_validator_read_it(tmp_path: Path) -> None:
             ("train", "validation")}  # fmt: skip
     assert done.stdout.strip() == str(rows)
     python = ROOT / ".venv-validators" / "bin" / "python"
-    if not python.exists():
+    if not python.exists() and not os.environ.get("D3_CI"):
         pytest.skip("no environment of validators")
     read = "import mlcroissant, sys; print(mlcroissant.Dataset(jsonld=sys.argv[1]).metadata.issues.report())"
     described = subprocess.run(

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from d3.core.printable import printable
+from d3.core.tables import open_lines
 from d3.errors import InputError
 from d3.evals.statistics import Interval, difference_interval, in_steps, mean_interval, sign_flip_test
 
 TASK = ("task_id", "doc_id", "question_id", "id")
 OUTCOME = ("passed", "verdict", "correct", "pass@1", "exact_match", "acc")
 """Fields of tasks and outcomes; the first one that the first line has is taken."""
-LONGEST_LINE = 50_000_000
-"""Characters of a line."""
 
 
 class Comparison(NamedTuple):
@@ -104,10 +103,10 @@ def text_of(found: Comparison, one: str, other: str) -> str:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), 1):
+        with open_lines(path) as file:
+            for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _object(line, f"{path}:{number}")
+                    yield _object(line.decode("utf-8-sig"), f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read ({error})", where=str(path), remedy="name a JSONL file") from None
 

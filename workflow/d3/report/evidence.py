@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from d3.config.models import Config
 from d3.core import schemas
-from d3.core.example_format import CODE_END, DIFF, unescape
 from d3.core.ids import derive_seed
 from d3.core.tables import Row
 from d3.core.unified_diff import DiffError, apply_diff, programs_of
 from d3.errors import InputError
+from d3.evals.answer import read_answer
 from d3.pipeline.job import Job
 from d3.pipeline.registry import STAGES
 from d3.provenance.statement import read_statement, statement_path
@@ -221,8 +221,7 @@ def written_steps(prompt: str, raw: str) -> Row:
     found = START.match(prompt)
     start = NUMBERED.sub("", found[1]) if found else ""
     diffs: list[str] = []
-    for part in raw.partition(CODE_END)[0].split(DIFF)[1 : MOST_STEPS + 1]:
-        diff = unescape(part.strip("\n"))
+    for diff in read_answer(raw).diffs[:MOST_STEPS]:
         try:
             steps_of(start, [*diffs, diff])
         except DiffError:
