@@ -322,6 +322,9 @@ def never_fits(bench: Callable[..., Bench]) -> Outcome:
     return at.outcome("can never start", "fit rule grades to a partition", codes=(1, 0))
 
 
+DISKS = Path(os.environ.get("SLURM_SANDBOX", "/var/tmp/slurm-sandbox")) / "disks"  # shared with the nodes
+
+
 # --- the reference and the table ------------------------------------------------------------------
 
 
@@ -354,7 +357,7 @@ def perform(name: str, function: Drill, place: Path, reference: Path, results: d
         made: list[Bench] = []
 
         def bench(stage: str, *, tmpfs: bool = False, **more: Any) -> Bench:
-            folder = place / name
+            folder = (DISKS if tmpfs else place) / name
             if tmpfs:
                 stack.enter_context(mounted(folder, 120))
             at = Bench(folder, reference, stage, **more)

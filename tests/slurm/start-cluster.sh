@@ -169,6 +169,10 @@ fi
 # --- controller and nodes --------------------------------------------------------------------------------------
 alive "$BOX/run/slurmctld.pid" || { slurmctld; }
 wait_for 30 slurmctld scontrol ping
+# Disks that are mounted here later are seen by the nodes too, as those of a cluster's file server are.
+mkdir -p "$BOX/disks"
+mountpoint -q "$BOX/disks" || mount --bind "$BOX/disks" "$BOX/disks"
+mount --make-shared "$BOX/disks"
 { cat /etc/hosts; for i in $(seq "$NODES"); do echo "127.0.0.1 n$i"; done; } >"$BOX/hosts"
 for i in $(seq "$NODES"); do
   alive "$BOX/run/slurmd.n$i.pid" || {

@@ -13,6 +13,7 @@ for p in "$BOX"/run/slurmd.*.pid; do stop_one "$p" 5; done
 stop_one "$BOX/run/slurmctld.pid" 10
 stop_one "$BOX/run/slurmdbd.pid" 10
 stop_one "$BOX/run/mariadb.pid" 15
+mountpoint -q "$BOX/disks" && umount -l "$BOX/disks"
 [ "${MUNGE:-0}" = 1 ] && stop_one /run/munge/munged.pid 5
 [ "${PURGE:-0}" = 1 ] && rm -rf "$BOX"
 exit 0

@@ -122,6 +122,18 @@ def test_columns_are_checked_before_any_job(folder: Path) -> None:
     check_shards(shards("c.parquet", f"hf://datasets/o/n@{COMMIT}/not/there.parquet"), {})
 
 
+def test_shards_that_are_all_empty_are_refused_and_a_single_one_is_not(folder: Path) -> None:
+    pq.write_table(pa.table({"content": pa.array([], pa.string())}), "a.parquet")
+    Path("b.jsonl").write_text("\n\n")
+    with pytest.raises(ConfigError, match=r"source.shards: a.parquet has no rows; check"):
+        check_shards(shards("a.parquet"), {})
+    with pytest.raises(ConfigError, match=r"the 2 shards have no rows"):
+        check_shards(shards("*.parquet", "*.jsonl"), {})
+    Path("c.jsonl").write_text("\n" * 200 + json.dumps({"content": "x"}) + "\n")
+    for other in ("c.jsonl", "hf://datasets/o/n@" + COMMIT + "/not/there.parquet"):
+        check_shards(shards("*.parquet", "b.jsonl", other), {})
+
+
 def test_files_of_the_hub_are_named_by_commit_and_range() -> None:
     address = f"hf://datasets/bigcode/the-stack-dedup@{COMMIT}/data/python/data-{{08..10}}-of-144.parquet"
     folder = f"hub/bigcode--the-stack-dedup@{COMMIT}/data/python"

@@ -77,11 +77,17 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def check_shards(shards: Mapping[str, str], columns: Mapping[str, str]) -> None:
-    """Raise ConfigError for shards without a text; at most `LOOKED_INTO` of those that are there are opened."""
+    """Raise ConfigError for shards without a text, and if no shard has a row.
+
+    At most `LOOKED_INTO` of those that are there are opened.
+    """
     paths = [Path(path) for path in shards.values()]
+    rows = not paths
     for path in paths[:: max(1, -(-len(paths) // LOOKED_INTO))]:
-        if path.exists():
-            try:
-                check_columns(path, columns)
-            except InputError as error:
-                raise ConfigError(f"{SETTING}: {error}") from None
+        try:
+            rows = not path.exists() or check_columns(path, columns) or rows
+        except InputError as error:
+            raise ConfigError(f"{SETTING}: {error}") from None
+    if not rows and len(paths) <= LOOKED_INTO:
+        named = f"{paths[0]} has" if len(paths) == 1 else f"the {len(paths)} shards have"
+        raise ConfigError(f"{SETTING}: {named} no rows", remedy="check that the files were fetched as a whole")

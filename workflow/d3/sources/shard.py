@@ -60,24 +60,29 @@ def count_files(path: Path, columns: Columns) -> int:
     return sum(1 for _ in read_shard(path, columns))
 
 
-def check_columns(path: Path, columns: Columns) -> None:
-    """Raise NoTextError for a source without one; what cannot be read is left to the job that reads it."""
+def check_columns(path: Path, columns: Columns) -> bool:
+    """Return whether a source has rows; raise NoTextError for one whose rows have no text.
+
+    What cannot be read counts as rows: that is left to the job that reads it.
+    """
     try:
         if path.is_dir():
-            next(folder_rows(path))
-        elif format_of(path) == ".parquet":
+            return next(folder_rows(path), None) is not None
+        if format_of(path) == ".parquet":
             with open_parquet(path) as file:
                 if file.metadata.num_rows:
                     _parquet_layout(path, file.schema_arrow, columns)
-        else:
-            with open_lines(path) as lines:
-                rows = [row for line in islice(lines, LINES_LOOKED_AT) if isinstance(row := _parsed(line), dict)]
-            if rows and not any(_line_layout(row, columns) for row in rows):
-                raise _no_text(path, _names_of(rows[0]))
+                return bool(file.metadata.num_rows)
+        with open_lines(path) as lines:
+            first = list(islice(lines, LINES_LOOKED_AT))
+        rows = [row for line in first if isinstance(row := _parsed(line), dict)]
+        if rows and not any(_line_layout(row, columns) for row in rows):
+            raise _no_text(path, _names_of(rows[0]))
+        return len(first) == LINES_LOOKED_AT or any(line.strip() for line in first)
     except NoTextError:
         raise
     except D3Error:
-        return
+        return True
 
 
 def _no_text(path: Path, names: Iterable[str]) -> NoTextError:
