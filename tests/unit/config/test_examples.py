@@ -15,6 +15,7 @@ EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 FILES = [ROOT / "config" / "d3.yaml", *EXAMPLES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_an_example_has_keys_for_every_stage_and_is_planned(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

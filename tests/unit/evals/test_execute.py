@@ -163,6 +163,7 @@ def test_packages_of_the_tests() -> None:
     assert "no_such_package_anywhere" not in names
 
 
+@pytest.mark.slow
 def test_a_killed_run_judges_only_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, tasks = write_samples(tmp_path / "samples.parquet", ROWS), small_benchmark(tmp_path)
     judge = sandbox.Sandbox.judge
@@ -196,6 +197,7 @@ def test_a_killed_run_judges_only_what_is_left(tmp_path: Path, monkeypatch: pyte
     assert judged_programs == []
 
 
+@pytest.mark.slow
 def test_a_program_whose_sandbox_does_not_start_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = sandbox.Sandbox._judge
     tries: list[str] = []

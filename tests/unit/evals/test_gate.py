@@ -21,6 +21,7 @@ def task(task_id: str, test: str, canonical: str = REFERENCE) -> Task:
     return Task(task_id=task_id, instruction="", name="", start="", test=test, entry_point="f", canonical=canonical)
 
 
+@pytest.mark.slow
 def test_only_sound_tasks_stay() -> None:
     tasks = [
         task("sound", SOUND),

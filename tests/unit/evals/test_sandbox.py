@@ -317,6 +317,7 @@ def test_threads_that_never_end_do_not_hold_anything_up() -> None:
         assert time.monotonic() - before < 30  # far from both the program's end and the limit
 
 
+@pytest.mark.slow
 def test_nothing_is_left_running(place: Sandbox) -> None:
     program = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nwhile True: pass"
     children_before = children()

@@ -187,6 +187,7 @@ def test_each_file_is_dropped_for_one_that_is_kept(tmp_path: Path) -> None:
     assert {(row["id"], row["survivor"]) for row in found} == {(ids[0], ids[1]), (ids[2], ids[1])}
 
 
+@pytest.mark.slow
 def test_no_layout_and_no_order_decides(tmp_path: Path) -> None:
     draw = random.Random(0)
     texts = [program(*draw.sample(NAMES, 18), comment=f"  # {number % 3}") for number in range(30)] + family()

@@ -187,6 +187,7 @@ def test_the_loss_begins_behind_the_prompt(model_folder: Path, vocabulary: Vocab
         assert decode(model_folder, result.tokens[: result.loss_from]) == prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_row_that_is_too_long_loses_whole_diffs(tmp_path: Path, split: str) -> None:
     folder = split_tokenizer(tmp_path, split)
