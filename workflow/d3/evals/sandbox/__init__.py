@@ -4,7 +4,7 @@ This folder imports nothing else of this package. Whoever decides to trust it re
 file; `limits.py` and `verdict.py`, what goes in and comes out; `supervisor.py`, which judges;
 `fork_server.py`, which starts; `walls.py`, what bubblewrap makes visible; `server.py`, which builds the
 walls of one program; `system_calls.py`; and what crosses between program and tests: `channel.py`,
-`values.py`, `remote.py`, `program_side.py`, `tests_side.py`.
+`table.py`, `values.py`, `remote.py`, `program_side.py`, `tests_side.py`.
 
 **Two sandboxes.** The program runs alone in a sandbox made for it and thrown away after it. The
 tests run in another sandbox, which never runs model-written code; there the program's functions

@@ -1,7 +1,7 @@
 """Exact values: how what crosses between a program and its tests is taken apart and built again.
 
 Immutable values ("atoms") are written in place: as JSON, or as a list that begins with a tag.
-Mutable containers have a number on the channel (`channel.py`), and their contents are written beside
+Mutable containers have a number on the channel (`table.py`), and their contents are written beside
 it, so that aliases, cycles and later changes arrive. Contents are read and written by the methods of
 the builtin types alone: a subclass whose `==`, `len` or iteration lies is what it contains.
 
