@@ -160,7 +160,7 @@ class Channel(Table):
         if kind == "sign":
             return signature_parts(target)
         if kind == "copy":
-            return copy.deepcopy(target)
+            return copy.deepcopy(target) if parts[0] else copy.copy(target)
         if kind == "item":
             return target[parts[0]]
         self.permit(target, parts[0])

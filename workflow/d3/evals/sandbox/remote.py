@@ -179,9 +179,14 @@ def deciding(name: str, *, number_base: bool, asks: bool) -> Any:
     return method
 
 
-def copied(self: Any, *_: Any) -> Any:
+def copied(self: Any) -> Any:
+    """Return a stand-in for a copy made by the other side."""
+    return request(self, "copy", False)
+
+
+def copied_deeply(self: Any, _: Any) -> Any:
     """Return a stand-in for a deep copy made by the other side."""
-    return request(self, "copy")
+    return request(self, "copy", True)
 
 
 def set_attribute(self: Any, name: str, value: Any) -> None:
@@ -216,7 +221,7 @@ def make_class(channel: Any, number: int, told: dict[str, Any], bases: tuple[typ
         "__doc__": Doc(told["doc"]),
         "__module__": told["module"],
         "__qualname__": told["qualname"],
-        "__deepcopy__": copied,
+        "__deepcopy__": copied_deeply,
         "__copy__": copied,
     }
     if base is not None:  # an exact value inside, or an exception

@@ -20,7 +20,10 @@ from d3.evals.sandbox import values
 from d3.evals.sandbox.remote import SPECIAL, RemoteClass, Unsupported, make_class
 
 INTERNAL = (types.FrameType, types.CodeType, types.TracebackType, types.ModuleType)
+NAMED = (type, types.BuiltinFunctionType)
 FUNCTIONS = (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
+CHAINED = 16
+"""Causes and contexts of an exception that cross with it."""
 
 
 class Entry:
@@ -45,6 +48,7 @@ class Table:
         self._numbers: dict[int, int] = {}
         self._rows: list[list[Any]] = []
         self._queue: list[tuple[int, Any]] = []
+        self._chained = 0
 
     # --- what is shared -------------------------------------------------------------------------------
 
@@ -152,8 +156,8 @@ class Table:
 
     def _pack_object(self, value: Any) -> Any:
         """Write a class, a function, an exception, a hybrid or a handle."""
-        named = values.global_name(value) if self.strict or isinstance(value, type) else None
-        if named and (values.is_data_class(value) or (self.strict and callable(value))):
+        named = values.global_name(value) if self.strict or isinstance(value, NAMED) else None
+        if named and (values.is_data_class(value) or (self.strict and callable(value)) or named in values.PURE):
             return ["global", *named]
         if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in sys.stdlib_module_names:
             return ["module", value.__name__]
@@ -164,16 +168,7 @@ class Table:
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, BaseException):
-            kind = self.pack(type(value))
-            group = isinstance(value, BaseExceptionGroup)  # made from its exceptions, which have to be there before
-            arguments = [self.pack(tuple(item) if group and type(item) is list else item) for item in value.args]
-            state = []
-            if values.global_name(type(value)):
-                state = [[str(key), self.pack(item)] for key, item in vars(value).items() if key != "from_program"]
-                names = ("filename", "filename2") if isinstance(value, OSError) else ()
-                state += [[name, self.pack(item)] for name in names if (item := getattr(value, name)) is not None]
-            cause = self.pack(value.__cause__)
-            return [self._number(Entry(value, own=True), "exception", kind, arguments, state, cause)]
+            return [self._pack_exception(value)]
         kind = self._class(type(value))
         base = builtin_base(type(value))
         if base in values.KINDS:
@@ -185,6 +180,22 @@ class Table:
             return [self._number(Entry(value, own=True), "hybrid", kind, self.pack(exact(base, value)))]
         return [self._number(Entry(value, own=True), "object", kind)]
 
+    def _pack_exception(self, error: BaseException) -> int:
+        """Write the row of an exception: its class, arguments, other fields, and what it came of."""
+        kind = self.pack(type(error))
+        group = isinstance(error, BaseExceptionGroup)  # made from its exceptions, which have to be there before
+        arguments = [self.pack(tuple(item) if group and type(item) is list else item) for item in error.args]
+        fields = {}
+        if values.global_name(type(error)):
+            fields = {**vars(error), **values.exception_fields(error)}
+            fields.pop("from_program", None)
+        state = [[str(key), self.pack(item)] for key, item in fields.items()]
+        self._chained += 1
+        chain = (error.__cause__, error.__context__) if self._chained < CHAINED else (None, None)
+        before = [*map(self.pack, chain), error.__suppress_context__]
+        self._chained -= 1
+        return self._number(Entry(error, own=True), "exception", kind, arguments, state, before)
+
     def _class(self, kind: type) -> list[int]:
         """Return the reference to a class as stand-ins have it, whether or not the other side has it as well."""
         number = self._numbers.get(id(kind))
@@ -193,12 +204,16 @@ class Table:
     def _pack_class(self, kind: type) -> int:
         """Write the row that describes a class."""
         base = builtin_base(kind)
-        own = [part for part in kind.__mro__ if part is not object and not values.is_data_class(part)]
+        own = [part for part in kind.__mro__ if not is_exact_class(part)]
         names = {name: value for part in reversed(own) for name, value in vars(part).items()}
         real = values.global_name(kind)
         if real is None and values.BUILTIN_TYPES.get(kind.__name__) is kind:
             real = "types", next(name for name, found in vars(types).items() if found is kind)
-        bases = [self._class(part) for part in kind.__bases__ if part in own and values.global_name(part) is None]
+        bases = [
+            self.pack(part)
+            for part in kind.__bases__
+            if part is not object and (part not in own or values.global_name(part) is None)
+        ]
         told = {
             "name": kind.__name__,
             "qualname": kind.__qualname__,
@@ -263,8 +278,8 @@ class Table:
         doc = told["doc"] and str(told["doc"])
         described = {**texts, **lists, "doc": doc, "real": real, "hashable": told["hashable"] is True}
         classes = tuple(self.unpack(item) for item in bases)
-        if not all(isinstance(item, RemoteClass) for item in classes):
-            raise ValueError("a base that is no class of the other side")
+        if not all(isinstance(item, RemoteClass) or is_exact_class(item) for item in classes):
+            raise ValueError("a base that is no class")
         made = make_class(self, number, described, classes, self.unpack(base))
         for name in told["abstract"]:
             if str(name) in abc.__all__:
@@ -285,7 +300,7 @@ class Table:
         return found
 
     def _build_exception(
-        self, number: int, kind: Any, arguments: list[Any], state: list[Any], cause: Any
+        self, number: int, kind: Any, arguments: list[Any], state: list[Any], before: list[Any]
     ) -> BaseException:
         kind, args = self.unpack(kind), [self.unpack(item) for item in arguments]
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -301,13 +316,16 @@ class Table:
             except TypeError:
                 error = kind.__new__(kind, *args)
             for key, item in state:
-                if isinstance(error, OSError) and key in ("filename", "filename2"):
+                if key in values.field_names(error):
                     setattr(error, key, self.unpack(item))
                 else:
                     vars(error)[str(key)] = self.unpack(item)
         object.__setattr__(error, "args", tuple(args))
-        if (reason := self.unpack(cause)) is not None:
-            object.__setattr__(error, "__cause__", reason)
+        cause, context, suppressed = map(self.unpack, before)
+        for name, value in (("__context__", context), ("__cause__", cause)):
+            if value is not None:
+                object.__setattr__(error, name, value)
+        object.__setattr__(error, "__suppress_context__", suppressed is True)
         return error
 
     def unpack(self, item: Any) -> Any:
@@ -321,7 +339,7 @@ class Table:
             return self._entries[tag].value
         if tag == "global":
             found = values.global_value(*map(str, parts))
-            if self.strict and not values.is_data_class(found):
+            if self.strict and not values.is_data_class(found) and tuple(parts) not in values.PURE:
                 raise ValueError("a name that the program may not send")
             return found
         if tag == "module":
@@ -346,11 +364,14 @@ def no_collection() -> Iterator[None]:
 def builtin_base(kind: type) -> Any:
     """Return the builtin data type or the exception that a class is made from, or None."""
     for part in kind.__mro__:
-        if part is object or isinstance(part, RemoteClass):
-            continue
-        if values.is_data_class(part) and values.global_name(part):
+        if part is not object and not isinstance(part, RemoteClass) and is_exact_class(part):
             return part
     return None
+
+
+def is_exact_class(kind: Any) -> bool:
+    """Return whether a class is of both sides: of builtin data or exceptions, or `object`."""
+    return values.is_data_class(kind) and values.global_name(kind) is not None
 
 
 EXACT: dict[Any, Any] = {

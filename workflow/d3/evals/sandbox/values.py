@@ -13,6 +13,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import math
 import operator
 import pathlib
 import sys
@@ -269,6 +270,33 @@ def global_value(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+PURE = frozenset(
+    {("builtins", name) for name in ("abs", "all", "any", "ascii", "bin", "callable", "chr", "divmod", "format", "hex",
+                                     "isinstance", "issubclass", "iter", "len", "max", "min", "next", "oct", "ord",
+                                     "pow", "repr", "round", "sorted", "sum")}
+    | {("math", name) for name in dir(math) if not name.startswith("_")}
+)  # fmt: skip
+"""Builtin functions that a program may answer with: what they do, it could do itself."""
+
+
+FIELDS: dict[type[BaseException], tuple[str, ...]] = {
+    AttributeError: ("name",),
+    NameError: ("name",),
+    ImportError: ("name", "path"),
+    OSError: ("filename", "filename2"),
+}
+
+
+def field_names(error: BaseException) -> tuple[str, ...]:
+    """Return the fields of a builtin exception that are neither in its arguments nor in its `__dict__`."""
+    return next((names for kind, names in FIELDS.items() if isinstance(error, kind)), ())
+
+
+def exception_fields(error: BaseException) -> dict[str, Any]:
+    """Return those of an exception's fields that are set."""
+    return {name: item for name in field_names(error) if (item := getattr(error, name)) is not None}
 
 
 def is_data_class(value: Any) -> bool:
