@@ -24,8 +24,9 @@ and threads. Output goes nowhere unless the tests read it. At the deadline all o
 - Faults of the kernel: the sandbox shares the host's. Use a virtual machine against those.
 - Side channels, such as timing or the load of the machine.
 - What cannot be carried between program and tests is the verdict `unsupported`, with the reason:
-  ordering an object of the program against a number, subtracting one from it, a class of the tests that
-  derives from the program's, processes and time zones where they are not allowed.
+  ordering an object of the program against a builtin value, the operators `-`, `&`, `|` and `^` of the two,
+  a class of the tests that derives from the program's, an object of a subclass of Fraction, a program that
+  changes how the tests' objects compare, processes and time zones where they are not allowed.
 - An object of the program compares unequal to every builtin value; a coroutine of the program runs to
   its end when the tests await it, one after the other, so that the tests cannot cut it short.
 - What tests define does not replace what the program defines under the same name, and tracebacks do not

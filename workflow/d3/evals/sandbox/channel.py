@@ -10,13 +10,16 @@ it checks all that it reads, and lets the program do with an object of the tests
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import socket
+import sys
 import threading
+import types
 from typing import Any
 
-from d3.evals.sandbox.remote import SPECIAL, Unsupported, signature_parts
+from d3.evals.sandbox.remote import ARITHMETIC, ORDERING, SPECIAL, Unsupported, is_remote, signature_parts
 from d3.evals.sandbox.table import INTERNAL, Table
 
 LONGEST = 64 * 2**20
@@ -28,7 +31,23 @@ STEPS = ("__next__", "send", "throw", "__anext__", "asend", "athrow")
 """Methods that may end with StopIteration or StopAsyncIteration."""
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
 """Exceptions that would end the tests' own loops; they arrive as RuntimeError."""
-READABLE = frozenset({"__name__", "__qualname__", "__doc__", "__class__", "__iter__", "__await__"})
+READABLE = SPECIAL | {
+    f"__{name}__"
+    for name in ("name", "qualname", "doc", "module", "class", "init", "post_init", "mro", "bases", "members", "slots",
+                 "annotations", "defaults", "kwdefaults", "wrapped", "match_args", "notes", "cause", "context")
+}  # fmt: skip
+"""Special names that the program may read of an object of the tests."""
+WRITABLE = READABLE - ORDERING - ARITHMETIC - {
+    f"__{name}__" for name in ("eq", "hash", "bool", "len", "contains", "class", "mro", "bases", "call")
+}  # fmt: skip
+"""Those that it may set: none that would let it decide what the tests compare."""
+DELEGATED = {
+    "dataclasses": ("asdict", "astuple", "fields", "replace", "is_dataclass"),
+    "inspect": ("getsource", "getsourcelines"),
+}
+"""Functions of the standard library that only work where an object is."""
+FRAMES = 8
+"""Frames of this file between a call by one side and its function on the other."""
 
 
 class Gone(BaseException):
@@ -109,13 +128,13 @@ class Channel(Table):
             return Gone("an exception that is none")
         if not self.strict:
             return error
-        end = isinstance(error, ENDS)
+        end = isinstance(error, (*ENDS, skip_test()))
         if end and not (step and isinstance(error, StopIteration | StopAsyncIteration)):
             words = f"the program raised {type(error).__name__}"
             raised = RuntimeError(f"{words}: {error}" if error.args else words)
             raised.__cause__ = error
             error = raised
-        if not end or error.__cause__ is not None:
+        if (not end or error.__cause__ is not None) and not self.is_own(error):
             mark_as_programs(error)
         return error
 
@@ -126,7 +145,7 @@ class Channel(Table):
         try:
             kind, parts = message["t"], message["v"]
             light = self.strict or (kind == "call" and parts[1] in STEPS)
-            answer, value = "ok", self.perform(kind, *parts)
+            answer, value = "ok", self.perform_deeper(kind, *parts)
         except BaseException as error:
             if self.strict and isinstance(error, Gone | Unsupported | MemoryError):
                 raise
@@ -142,6 +161,16 @@ class Channel(Table):
             if self.strict:
                 raise
             self.send("unsupported", str(fault), nonce, light=light)
+
+    def perform_deeper(self, kind: str, *parts: Any) -> Any:
+        """Do what a request asks for; this file's frames do not count against the limit of recursion."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + FRAMES)
+        try:
+            return self.perform(kind, *parts)
+        finally:
+            if sys.getrecursionlimit() == limit + FRAMES:
+                sys.setrecursionlimit(limit)
 
     def describe_error(self, error: BaseException) -> tuple[str, Any]:
         """Return the kind of answer, and its value, for what a request raised."""
@@ -163,7 +192,12 @@ class Channel(Table):
             return copy.deepcopy(target) if parts[0] else copy.copy(target)
         if kind == "item":
             return target[parts[0]]
-        self.permit(target, parts[0])
+        if kind == "delegate":
+            module, name, args, kwargs = parts
+            if name not in DELEGATED.get(module, ()):
+                raise TypeError(f"no such request: {module}.{name}")
+            return getattr(sys.modules[module], name)(target, *args, **dict(kwargs))
+        self.permit(target, parts[0], change=kind != "get")
         if kind == "get":
             return getattr(target, parts[0])
         if kind == "set":
@@ -172,13 +206,26 @@ class Channel(Table):
             return delattr(target, parts[0])
         raise TypeError(f"no such request: {kind!r}")
 
-    def permit(self, target: Any, name: str) -> None:
-        """Raise AttributeError for what the program may not touch on an object of the tests."""
+    def permit(self, target: Any, name: str, *, change: bool = False) -> None:
+        """Raise AttributeError for what the program may not touch on an object of the tests.
+
+        Raise Unsupported if it would change how the tests' objects compare.
+        """
         if not self.strict:
             return
-        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or (name[:2] in ("f_", "co") and isinstance(target, INTERNAL))
-        if inner or (name.startswith("_") and name not in SPECIAL | READABLE) or isinstance(target, INTERNAL):
-            raise AttributeError(f"{type(target).__name__!r} object of the tests has no attribute {name!r}")
+        kind = target if isinstance(target, type) else type(target)
+        own = kind.__module__ == "__main__"
+        special = name[:2] == name[-2:] == "__"
+        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or isinstance(target, INTERNAL)
+        if special:
+            known = name in READABLE or (name[2:11] == "dataclass" and own)
+            known = known or (name == "__dict__" and (own or kind in (types.FunctionType, types.SimpleNamespace)))
+        else:
+            known = name[:1] != "_" or own
+        if inner or not known or (change and isinstance(target, type) and not own):
+            raise AttributeError(f"{kind.__name__!r} object of the tests has no attribute {name!r}")
+        if change and special and name not in WRITABLE:
+            raise Unsupported(f"the program changes {name} of {kind.__name__}, which is of the tests")
 
     # --- messages -------------------------------------------------------------------------------------
 
@@ -211,3 +258,26 @@ def mark_as_programs(error: BaseException) -> None:
     """Note on an exception that the program raised it, so that it is no failed assertion of the tests."""
     with contextlib.suppress(AttributeError, TypeError):
         object.__setattr__(error, "from_program", type(error).__name__)
+
+
+def skip_test() -> Any:
+    """Return the exception by which a test leaves itself out, or nothing where `unittest` is not used."""
+    case = sys.modules.get("unittest.case")
+    return case.SkipTest if case else ()
+
+
+def delegate(channel: Channel) -> None:
+    """Let the other side do with its objects what can only be done where they are."""
+
+    def delegating(module: str, name: str, function: Any) -> Any:
+        @functools.wraps(function)
+        def asked(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if is_remote(value):
+                return channel.exchange("delegate", value, module, name, args, tuple(kwargs.items()))
+            return function(value, *args, **kwargs)
+
+        return asked
+
+    for module, names in DELEGATED.items():
+        for name in names:
+            setattr(sys.modules[module], name, delegating(module, name, getattr(sys.modules[module], name)))

@@ -108,6 +108,11 @@ class Table:
                     dropped.append(number)
         return dropped
 
+    def is_own(self, value: Any) -> bool:
+        """Return whether a value is known to the channel as one of this side."""
+        number = self._numbers.get(id(value))
+        return number is not None and self._entries[number].own
+
     # --- writing values -------------------------------------------------------------------------------
 
     def pack(self, value: Any) -> Any:
@@ -177,7 +182,7 @@ class Table:
             self._queue.append((number, value))
             return [number]
         if base is not None:
-            return [self._number(Entry(value, own=True), "hybrid", kind, self.pack(exact(base, value)))]
+            return [self._number(Entry(value, own=True), "hybrid", kind, self.pack(values.exact(base, value)))]
         return [self._number(Entry(value, own=True), "object", kind)]
 
     def _pack_exception(self, error: BaseException) -> int:
@@ -293,8 +298,8 @@ class Table:
         base = builtin_base(kind)
         if value and type(value[0]) is not base:
             raise ValueError("another value than its class says")
-        make: Any = (base or object).__new__
-        found = make(kind, *value)
+        make: Any = base or object
+        found = values.make_instance(base, kind, value[0]) if value else make.__new__(kind)
         object.__setattr__(found, "_d3_link", (self, number))
         self.objects = self.objects or not isinstance(found, types.FunctionType)
         return found
@@ -372,21 +377,3 @@ def builtin_base(kind: type) -> Any:
 def is_exact_class(kind: Any) -> bool:
     """Return whether a class is of both sides: of builtin data or exceptions, or `object`."""
     return values.is_data_class(kind) and values.global_name(kind) is not None
-
-
-EXACT: dict[Any, Any] = {
-    int: int.__pos__,
-    float: float.__pos__,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    tuple: lambda value: tuple(tuple.__iter__(value)),
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-}
-
-
-def exact(base: Any, value: Any) -> Any:
-    """Return what an instance of a subclass of an immutable builtin type contains."""
-    if base in EXACT:
-        return EXACT[base](value)
-    parts, build = values.ATOMS[base]
-    return build(*parts(value))

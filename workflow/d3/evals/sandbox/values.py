@@ -245,6 +245,36 @@ def build_atom(tag: str, parts: list[Any]) -> Any:
     return BUILDERS[tag](*parts)
 
 
+# --- instances of subclasses of atoms ----------------------------------------------------------------
+
+EXACT: dict[Any, Any] = {
+    int: int.__pos__,
+    float: float.__pos__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+}
+
+
+def exact(base: Any, value: Any) -> Any:
+    """Return what an instance of a subclass of an immutable builtin type contains."""
+    if base in EXACT:
+        return EXACT[base](value)
+    parts, build = ATOMS[base]
+    return build(*parts(value))
+
+
+def make_instance(base: Any, kind: Any, value: Any) -> Any:
+    """Return an instance of a subclass of an immutable builtin type with a value."""
+    if base in (datetime.datetime, datetime.time):
+        *parts, fold = ATOMS[base][0](value)
+        return base.__new__(kind, *parts, fold=fold)
+    if base in (datetime.date, datetime.timedelta):
+        return base.__new__(kind, *ATOMS[base][0](value))
+    return base.__new__(kind, value)
+
+
 # --- names of the standard library --------------------------------------------------------------------
 
 
