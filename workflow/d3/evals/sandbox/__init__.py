@@ -4,7 +4,7 @@ This folder imports nothing else of this package. Whoever decides to trust it re
 file; `limits.py` and `verdict.py`, what goes in and comes out; `supervisor.py`, which judges;
 `fork_server.py`, which starts; `walls.py`, what bubblewrap makes visible; `server.py`, which builds the
 walls of one program; `system_calls.py`; and what crosses between program and tests: `channel.py`,
-`values.py`, `remote.py`, `program_side.py`, `tests_side.py`.
+`table.py`, `values.py`, `remote.py`, `program_side.py`, `tests_side.py`.
 
 **Two sandboxes.** The program runs alone in a sandbox made for it and thrown away after it. The
 tests run in another sandbox, which never runs model-written code; there the program's functions
@@ -24,8 +24,9 @@ and threads. Output goes nowhere unless the tests read it. At the deadline all o
 - Faults of the kernel: the sandbox shares the host's. Use a virtual machine against those.
 - Side channels, such as timing or the load of the machine.
 - What cannot be carried between program and tests is the verdict `unsupported`, with the reason:
-  ordering an object of the program against a number, subtracting one from it, a class of the tests that
-  derives from the program's, processes and time zones where they are not allowed.
+  ordering an object of the program against a builtin value, the operators `-`, `&`, `|` and `^` of the two,
+  a class of the tests that derives from the program's, an object of a subclass of Fraction, a program that
+  changes how the tests' objects compare, processes and time zones where they are not allowed.
 - An object of the program compares unequal to every builtin value; a coroutine of the program runs to
   its end when the tests await it, one after the other, so that the tests cannot cut it short.
 - What tests define does not replace what the program defines under the same name, and tracebacks do not

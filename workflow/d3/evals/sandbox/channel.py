@@ -1,40 +1,26 @@
-"""The channel between a program and its tests: calls, values by reference, and handles of objects.
+"""The channel between a program and its tests: messages, requests and what a request may do.
 
 Both sides speak one protocol: a message is eight bytes of length and JSON. Whoever asks waits for
 the answer and serves requests meanwhile (a function of the tests that the program calls). An answer
 carries the nonce of its request, so none can be given before it was asked for, nor twice.
 
-**By reference.** A list, dict, set or other builtin container that crosses has a number and lives on
-both sides. Before a message is sent, what changed in one since the last message goes along, and the
-other side changes its own: what a call does to an argument is done to the tests' object. A container
-that only this table still holds is forgotten, on both sides.
-
-**Handles.** What is no exact value (`values.py`) stays where it is, and a stand-in (`remote.py`)
-crosses. The tests' side is `strict`: it checks all that it reads, and lets the program do with an
-object of the tests only what `permit` allows.
+What is in a message is the business of the table of objects (`table.py`). The tests' side is `strict`:
+it checks all that it reads, and lets the program do with an object of the tests only what `permit` allows.
 """
 
 import contextlib
 import copy
-import gc
+import functools
 import json
 import os
 import socket
 import sys
 import threading
 import types
-from collections import abc
-from collections.abc import Iterator
 from typing import Any
 
-from d3.evals.sandbox import values
-from d3.evals.sandbox.remote import (
-    SPECIAL,
-    RemoteClass,
-    Unsupported,
-    make_class,
-    signature_parts,
-)
+from d3.evals.sandbox.remote import ARITHMETIC, ORDERING, SPECIAL, Unsupported, is_remote, signature_parts
+from d3.evals.sandbox.table import INTERNAL, Table
 
 LONGEST = 64 * 2**20
 """Largest message that the tests' side reads, in bytes."""
@@ -45,40 +31,38 @@ STEPS = ("__next__", "send", "throw", "__anext__", "asend", "athrow")
 """Methods that may end with StopIteration or StopAsyncIteration."""
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, KeyboardInterrupt)
 """Exceptions that would end the tests' own loops; they arrive as RuntimeError."""
-INTERNAL = (types.FrameType, types.CodeType, types.TracebackType, types.ModuleType)
-READABLE = frozenset({"__name__", "__qualname__", "__doc__", "__class__", "__iter__", "__await__"})
-FUNCTIONS = (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.BuiltinFunctionType)
+READABLE = SPECIAL | {
+    f"__{name}__"
+    for name in ("name", "qualname", "doc", "module", "class", "init", "post_init", "mro", "bases", "members", "slots",
+                 "annotations", "defaults", "kwdefaults", "wrapped", "match_args", "notes", "cause", "context")
+}  # fmt: skip
+"""Special names that the program may read of an object of the tests."""
+WRITABLE = READABLE - ORDERING - ARITHMETIC - {
+    f"__{name}__" for name in ("eq", "hash", "bool", "len", "contains", "class", "mro", "bases", "call")
+}  # fmt: skip
+"""Those that it may set: none that would let it decide what the tests compare."""
+DELEGATED = {
+    "dataclasses": ("asdict", "astuple", "fields", "replace", "is_dataclass"),
+    "inspect": ("getsource", "getsourcelines"),
+}
+"""Functions of the standard library that only work where an object is."""
+FRAMES = 8
+"""Frames of this file between a call by one side and its function on the other."""
 
 
 class Gone(BaseException):
     """The other side has ended or talks nonsense."""
 
 
-class Entry:
-    """What the table knows of one numbered object."""
-
-    __slots__ = ("contents", "kind", "name", "own", "value")
-
-    def __init__(self, value: Any, *, own: bool, name: str = "", kind: values.Kind | None = None) -> None:
-        self.value, self.own, self.name, self.kind = value, own, name, kind
-        self.contents: list[Any] = []
-
-
-class Channel:
+class Channel(Table):
     """One side of a channel; `strict` is the tests' side."""
 
     def __init__(self, stream: socket.socket, *, strict: bool) -> None:
-        self.stream, self.strict = stream, strict
+        super().__init__(strict=strict)
+        self.stream = stream
         self.lock = threading.RLock()
-        self.objects = False
-        """Whether an object of the program has crossed as a handle."""
         self.exchanges = 0
         """Requests of this side."""
-        self._next = 2 if strict else 1
-        self._entries: dict[int, Entry] = {}
-        self._numbers: dict[int, int] = {}
-        self._rows: list[list[Any]] = []
-        self._queue: list[tuple[int, Any]] = []
 
     # --- bytes ----------------------------------------------------------------------------------------
 
@@ -144,13 +128,13 @@ class Channel:
             return Gone("an exception that is none")
         if not self.strict:
             return error
-        end = isinstance(error, ENDS)
+        end = isinstance(error, (*ENDS, skip_test()))
         if end and not (step and isinstance(error, StopIteration | StopAsyncIteration)):
             words = f"the program raised {type(error).__name__}"
             raised = RuntimeError(f"{words}: {error}" if error.args else words)
             raised.__cause__ = error
             error = raised
-        if not end or error.__cause__ is not None:
+        if (not end or error.__cause__ is not None) and not self.is_own(error):
             mark_as_programs(error)
         return error
 
@@ -161,7 +145,7 @@ class Channel:
         try:
             kind, parts = message["t"], message["v"]
             light = self.strict or (kind == "call" and parts[1] in STEPS)
-            answer, value = "ok", self.perform(kind, *parts)
+            answer, value = "ok", self.perform_deeper(kind, *parts)
         except BaseException as error:
             if self.strict and isinstance(error, Gone | Unsupported | MemoryError):
                 raise
@@ -177,6 +161,16 @@ class Channel:
             if self.strict:
                 raise
             self.send("unsupported", str(fault), nonce, light=light)
+
+    def perform_deeper(self, kind: str, *parts: Any) -> Any:
+        """Do what a request asks for; this file's frames do not count against the limit of recursion."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + FRAMES)
+        try:
+            return self.perform(kind, *parts)
+        finally:
+            if sys.getrecursionlimit() == limit + FRAMES:
+                sys.setrecursionlimit(limit)
 
     def describe_error(self, error: BaseException) -> tuple[str, Any]:
         """Return the kind of answer, and its value, for what a request raised."""
@@ -195,10 +189,15 @@ class Channel:
         if kind == "sign":
             return signature_parts(target)
         if kind == "copy":
-            return copy.deepcopy(target)
+            return copy.deepcopy(target) if parts[0] else copy.copy(target)
         if kind == "item":
             return target[parts[0]]
-        self.permit(target, parts[0])
+        if kind == "delegate":
+            module, name, args, kwargs = parts
+            if name not in DELEGATED.get(module, ()):
+                raise TypeError(f"no such request: {module}.{name}")
+            return getattr(sys.modules[module], name)(target, *args, **dict(kwargs))
+        self.permit(target, parts[0], change=kind != "get")
         if kind == "get":
             return getattr(target, parts[0])
         if kind == "set":
@@ -207,38 +206,32 @@ class Channel:
             return delattr(target, parts[0])
         raise TypeError(f"no such request: {kind!r}")
 
-    def permit(self, target: Any, name: str) -> None:
-        """Raise AttributeError for what the program may not touch on an object of the tests."""
+    def permit(self, target: Any, name: str, *, change: bool = False) -> None:
+        """Raise AttributeError for what the program may not touch on an object of the tests.
+
+        Raise Unsupported if it would change how the tests' objects compare.
+        """
         if not self.strict:
             return
-        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or (name[:2] in ("f_", "co") and isinstance(target, INTERNAL))
-        if inner or (name.startswith("_") and name not in SPECIAL | READABLE) or isinstance(target, INTERNAL):
-            raise AttributeError(f"{type(target).__name__!r} object of the tests has no attribute {name!r}")
+        kind = target if isinstance(target, type) else type(target)
+        own = kind.__module__ == "__main__"
+        special = name[:2] == name[-2:] == "__"
+        inner = name[:3] in ("gi_", "cr_", "ag_", "tb_") or isinstance(target, INTERNAL)
+        if special:
+            known = name in READABLE or (name[2:11] == "dataclass" and own)
+            known = known or (name == "__dict__" and (own or kind in (types.FunctionType, types.SimpleNamespace)))
+        else:
+            known = name[:1] != "_" or own
+        if inner or not known or (change and isinstance(target, type) and not own):
+            raise AttributeError(f"{kind.__name__!r} object of the tests has no attribute {name!r}")
+        if change and special and name not in WRITABLE:
+            raise Unsupported(f"the program changes {name} of {kind.__name__}, which is of the tests")
 
     # --- messages -------------------------------------------------------------------------------------
 
     def send(self, kind: str, value: Any, nonce: Any, *, light: bool = False) -> None:
         """Write a message with a value, the objects in it and what changed since the last one."""
-        light = light and sum(len(entry.contents) for entry in self._shared()) > HEAVY
-        message: dict[str, Any] = {"t": kind, "n": nonce}
-        self._rows = []
-        forgotten: list[int] = []
-        if not light:
-            for number, entry in self._entries.items():
-                if entry.kind is not None and not values.same(entry.contents, entry.kind.contents(entry.value)):
-                    self._queue.append(
-                        (number, entry.value)
-                    )  # which also holds it: a change is sent before it is forgotten
-            forgotten = self._forget()
-        try:
-            with no_collection():
-                message["v"] = self.pack(value)
-                while self._queue:
-                    self._pack_contents(*self._queue.pop())
-        except BaseException:
-            self._queue = []
-            raise
-        message |= {"o": self._rows, "f": forgotten}
+        message = {"t": kind, "n": nonce, **self.write(value, light=light and self.shared_items() > HEAVY)}
         self.outgoing(message)
         self._write(message)
 
@@ -247,13 +240,7 @@ class Channel:
         message = self._read()
         try:
             self.incoming(message)
-            for number in message["f"]:
-                entry = self._entries.get(number)
-                if entry is not None and (entry.own or entry.kind is not None):
-                    self._drop(number)
-            with no_collection():
-                self._build_rows(message["o"])
-            message["v"] = self.unpack(message["v"])
+            message["v"] = self.read(message)
         except (Gone, Unsupported, MemoryError):
             raise
         except Exception as fault:
@@ -266,297 +253,31 @@ class Channel:
     def incoming(self, message: dict[str, Any]) -> None:
         """Read what `outgoing` of the other side added; for subclasses."""
 
-    def _shared(self) -> Iterator[Entry]:
-        return (entry for entry in self._entries.values() if entry.kind is not None)
-
-    def _enter(self, number: int, entry: Entry) -> None:
-        self._entries[number] = entry
-        self._numbers[id(entry.value)] = number
-
-    def _drop(self, number: int) -> None:
-        entry = self._entries.pop(number)
-        self._numbers.pop(id(entry.value), None)
-
-    def _forget(self) -> list[int]:
-        """Drop what only this table holds: containers of both sides and stand-ins; return their numbers."""
-        dropped = []
-        for _ in range(2):  # what the dropped ones held is let go
-            for number in list(self._entries):
-                entry = self._entries[number]
-                mine = entry.kind is None and (entry.own or isinstance(entry.value, RemoteClass))
-                if not mine and sys.getrefcount(entry.value) <= 2:
-                    self._drop(number)
-                    dropped.append(number)
-        return dropped
-
-    # --- writing values -------------------------------------------------------------------------------
-
-    def pack(self, value: Any) -> Any:
-        """Return what is written for a value; objects that are new to the channel become rows."""
-        kind = type(value)
-        if value is None or kind is bool:
-            return value
-        if kind is int and -values.LONG <= value < values.LONG:
-            return value
-        if kind is float and value == value:
-            return value
-        if kind is str and (value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)):
-            return value
-        number = self._numbers.get(id(value))
-        if number is not None:
-            return [number]
-        if kind is float:
-            return [self._number(Entry(value, own=True), "nan")]
-        name = values.kind_name(value)
-        atom = values.atom_parts(value) if name is None else None
-        if atom is not None:
-            return [atom[0], *map(self.pack, atom[1])]
-        if name is not None:
-            number = self._number(Entry(value, own=True, name=name, kind=values.kind_of(name)[1]))
-            self._queue.append((number, value))
-            return [number]
-        return self._pack_object(value)
-
-    def _number(self, entry: Entry, *row: Any) -> int:
-        """Number an object of this side and write its row, if that is known already."""
-        number, self._next = self._next, self._next + 2
-        self._enter(number, entry)
-        if row:
-            self._rows.append([number, *row])
-        return number
-
-    def _pack_contents(self, number: int, value: Any) -> None:
-        """Write the row of a container: its number, kind, header, items and class, if it is a hybrid."""
-        entry = self._entries[number]
-        assert entry.kind is not None
-        items = entry.contents = entry.kind.contents(value)
-        header = [self.pack(part) for part in entry.kind.header(value)]
-        packed = items if values.is_plain(items) else [self.pack(item) for item in items]
-        extra = self._class(type(value)) if values.kind_name(value) is None and entry.own else None
-        self._rows.append([number, entry.name, header, packed, extra])
-
-    def _pack_object(self, value: Any) -> Any:
-        """Write a class, a function, an exception, a hybrid or a handle."""
-        named = values.global_name(value) if self.strict or isinstance(value, type) else None
-        if named and (values.is_data_class(value) or (self.strict and callable(value))):
-            return ["global", *named]
-        if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in sys.stdlib_module_names:
-            return ["module", value.__name__]
-        if isinstance(value, types.TracebackType):
-            return None  # it is of this process; what a program may see of an exception is there
-        if self.strict and isinstance(value, INTERNAL):
-            raise Unsupported(f"the tests pass a {type(value).__name__} to the program")
-        if isinstance(value, type):
-            return self._class(value)
-        if isinstance(value, BaseException):
-            kind = self.pack(type(value))
-            group = isinstance(value, BaseExceptionGroup)  # made from its exceptions, which have to be there before
-            arguments = [self.pack(tuple(item) if group and type(item) is list else item) for item in value.args]
-            state = []
-            if values.global_name(type(value)):
-                state = [[str(key), self.pack(item)] for key, item in vars(value).items() if key != "from_program"]
-                names = ("filename", "filename2") if isinstance(value, OSError) else ()
-                state += [[name, self.pack(item)] for name in names if (item := getattr(value, name)) is not None]
-            cause = self.pack(value.__cause__)
-            return [self._number(Entry(value, own=True), "exception", kind, arguments, state, cause)]
-        kind = self._class(type(value))
-        base = builtin_base(type(value))
-        if base in values.KINDS:
-            entry = Entry(value, own=True, name=base.__name__, kind=values.KINDS[base])
-            number = self._number(entry)
-            self._queue.append((number, value))
-            return [number]
-        if base is not None:
-            return [self._number(Entry(value, own=True), "hybrid", kind, self.pack(exact(base, value)))]
-        return [self._number(Entry(value, own=True), "object", kind)]
-
-    def _class(self, kind: type) -> list[int]:
-        """Return the reference to a class as stand-ins have it, whether or not the other side has it as well."""
-        number = self._numbers.get(id(kind))
-        return [self._pack_class(kind) if number is None else number]
-
-    def _pack_class(self, kind: type) -> int:
-        """Write the row that describes a class."""
-        base = builtin_base(kind)
-        own = [part for part in kind.__mro__ if part is not object and not values.is_data_class(part)]
-        names = {name: value for part in reversed(own) for name, value in vars(part).items()}
-        real = values.global_name(kind)
-        if real is None and values.BUILTIN_TYPES.get(kind.__name__) is kind:
-            real = "types", next(name for name, found in vars(types).items() if found is kind)
-        bases = [self._class(part) for part in kind.__bases__ if part in own and values.global_name(part) is None]
-        told = {
-            "name": kind.__name__,
-            "qualname": kind.__qualname__,
-            "module": str(kind.__module__),
-            "doc": kind.__doc__ if isinstance(kind.__doc__, str) else None,
-            "real": real,
-            "hashable": getattr(kind, "__hash__", None) is not None,
-            "abstract": [part.__name__ for part in kind.__mro__ if getattr(abc, part.__name__, None) is part],
-            "specials": [name for name in names if name in SPECIAL and getattr(kind, name, None) is not None],
-            "methods": [name for name, value in names.items() if isinstance(value, FUNCTIONS) and name[0] != "_"],
-        }
-        return self._number(Entry(kind, own=True), "class", told, bases, self.pack(base))
-
-    # --- building values ------------------------------------------------------------------------------
-
-    def _build_rows(self, rows: list[Any]) -> None:
-        """Build the objects of a message: first what they are, then what they contain."""
-        for row in rows:
-            number, name = row[0], row[1]
-            if type(number) is not int or (number not in self._entries and number % 2 == self._next % 2):
-                raise ValueError("a number of the other side's")
-            if name == "class":
-                self._enter(number, Entry(self._build_class(number, *row[2:]), own=False))
-            elif name == "object":
-                self._enter(number, Entry(self._stand_in(number, self.unpack(row[2])), own=False))
-            elif name == "nan":
-                self._enter(number, Entry(float("nan"), own=False))
-            elif name not in ("exception", "hybrid") and number not in self._entries:
-                self._enter(number, self._shell(number, *row[1:]))
-        for row in rows:
-            number, name = row[0], row[1]
-            if name == "exception":
-                self._enter(number, Entry(self._build_exception(number, *row[2:]), own=False))
-            elif name == "hybrid":
-                kind, value = map(self.unpack, row[2:])
-                self._enter(number, Entry(self._stand_in(number, kind, value), own=False))
-            elif name not in ("class", "object", "nan"):
-                self._fill(number, name, row[3])
-
-    def _shell(self, number: int, name: str, header: list[Any], _items: list[Any], kind: Any) -> Entry:
-        base, how = values.kind_of(name)
-        parts = [self.unpack(part) for part in header]
-        if kind is None:
-            return Entry((how.make or base)(*parts), own=False, name=name, kind=how)
-        return Entry(self._stand_in(number, self.unpack(kind)), own=False, name=name, kind=how)
-
-    def _fill(self, number: int, name: str, items: list[Any]) -> None:
-        entry = self._entries[number]
-        if entry.kind is None or entry.name != name:
-            raise ValueError("changes what is no container")
-        strange = {type(item) for item in items} - values.PLAIN
-        entry.kind.fill(entry.value, [self.unpack(item) for item in items] if strange else items)
-        entry.contents = entry.kind.contents(entry.value)
-
-    def _build_class(self, number: int, told: dict[str, Any], bases: list[Any], base: Any) -> Any:
-        real = None
-        if told["real"] is not None:
-            found = values.global_value(*map(str, told["real"]))
-            real = found if isinstance(found, type) and not values.is_data_class(found) else None
-        texts = {name: str(told[name]) for name in ("name", "qualname", "module")}
-        lists = {name: [str(item) for item in told[name]] for name in ("specials", "methods")}
-        doc = told["doc"] and str(told["doc"])
-        described = {**texts, **lists, "doc": doc, "real": real, "hashable": told["hashable"] is True}
-        classes = tuple(self.unpack(item) for item in bases)
-        if not all(isinstance(item, RemoteClass) for item in classes):
-            raise ValueError("a base that is no class of the other side")
-        made = make_class(self, number, described, classes, self.unpack(base))
-        for name in told["abstract"]:
-            if str(name) in abc.__all__:
-                getattr(abc, str(name)).register(made)
-        return made
-
-    def _stand_in(self, number: int, kind: Any, *value: Any) -> Any:
-        """Return a stand-in of a class; a hybrid is made with its exact value."""
-        if not isinstance(kind, RemoteClass):
-            raise ValueError("an object of no class")
-        base = builtin_base(kind)
-        if value and type(value[0]) is not base:
-            raise ValueError("another value than its class says")
-        make: Any = (base or object).__new__
-        found = make(kind, *value)
-        object.__setattr__(found, "_d3_link", (self, number))
-        self.objects = self.objects or not isinstance(found, types.FunctionType)
-        return found
-
-    def _build_exception(
-        self, number: int, kind: Any, arguments: list[Any], state: list[Any], cause: Any
-    ) -> BaseException:
-        kind, args = self.unpack(kind), [self.unpack(item) for item in arguments]
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise ValueError("an exception of no class")
-        error: BaseException
-        if isinstance(kind, RemoteClass):
-            make: Any = (builtin_base(kind) or Exception).__new__
-            error = make(kind, *args)
-            object.__setattr__(error, "_d3_link", (self, number))
-        else:
-            try:
-                error = kind(*args)
-            except TypeError:
-                error = kind.__new__(kind, *args)
-            for key, item in state:
-                if isinstance(error, OSError) and key in ("filename", "filename2"):
-                    setattr(error, key, self.unpack(item))
-                else:
-                    vars(error)[str(key)] = self.unpack(item)
-        object.__setattr__(error, "args", tuple(args))
-        if (reason := self.unpack(cause)) is not None:
-            object.__setattr__(error, "__cause__", reason)
-        return error
-
-    def unpack(self, item: Any) -> Any:
-        """Return the value that was written; raise for what is none."""
-        if type(item) is not list:
-            if type(item) in values.PLAIN:
-                return item
-            raise ValueError("no value")
-        tag, parts = item[0], item[1:]
-        if type(tag) is int:
-            return self._entries[tag].value
-        if tag == "global":
-            found = values.global_value(*map(str, parts))
-            if self.strict and not values.is_data_class(found):
-                raise ValueError("a name that the program may not send")
-            return found
-        if tag == "module":
-            if str(parts[0]).split(".")[0] not in sys.stdlib_module_names:
-                raise ValueError("a module that is not of the standard library")
-            return __import__(str(parts[0]), fromlist=["*"])
-        return values.build_atom(tag, [self.unpack(part) for part in parts])
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Collect no garbage while many objects are made, none of which is any."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def builtin_base(kind: type) -> Any:
-    """Return the builtin data type or the exception that a class is made from, or None."""
-    for part in kind.__mro__:
-        if part is object or isinstance(part, RemoteClass):
-            continue
-        if values.is_data_class(part) and values.global_name(part):
-            return part
-    return None
-
-
-EXACT: dict[Any, Any] = {
-    int: int.__pos__,
-    float: float.__pos__,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    tuple: lambda value: tuple(tuple.__iter__(value)),
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-}
-
-
-def exact(base: Any, value: Any) -> Any:
-    """Return what an instance of a subclass of an immutable builtin type contains."""
-    if base in EXACT:
-        return EXACT[base](value)
-    parts, build = values.ATOMS[base]
-    return build(*parts(value))
-
 
 def mark_as_programs(error: BaseException) -> None:
     """Note on an exception that the program raised it, so that it is no failed assertion of the tests."""
     with contextlib.suppress(AttributeError, TypeError):
         object.__setattr__(error, "from_program", type(error).__name__)
+
+
+def skip_test() -> Any:
+    """Return the exception by which a test leaves itself out, or nothing where `unittest` is not used."""
+    case = sys.modules.get("unittest.case")
+    return case.SkipTest if case else ()
+
+
+def delegate(channel: Channel) -> None:
+    """Let the other side do with its objects what can only be done where they are."""
+
+    def delegating(module: str, name: str, function: Any) -> Any:
+        @functools.wraps(function)
+        def asked(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if is_remote(value):
+                return channel.exchange("delegate", value, module, name, args, tuple(kwargs.items()))
+            return function(value, *args, **kwargs)
+
+        return asked
+
+    for module, names in DELEGATED.items():
+        for name in names:
+            setattr(sys.modules[module], name, delegating(module, name, getattr(sys.modules[module], name)))

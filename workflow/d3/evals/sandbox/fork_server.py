@@ -17,7 +17,7 @@ from d3.evals.sandbox.walls import this_python
 
 START_SECONDS = 60.0
 """Longest start of a sandbox; a start that takes longer is a fault of the machine, not a verdict."""
-INNER = ("values", "remote", "channel", "program_side", "tests_side", "server")
+INNER = ("values", "remote", "table", "channel", "program_side", "tests_side", "server")
 """Modules of this folder that run inside, in the order of their imports."""
 
 BOOTSTRAP = """

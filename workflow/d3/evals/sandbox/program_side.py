@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import contextlib
 import io
+import linecache
 import os
 import socket
 import sys
@@ -17,10 +18,11 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from d3.evals.sandbox.channel import Channel, Gone
+from d3.evals.sandbox.channel import Channel, Gone, delegate
 
 STACK = 2**20
 """Stack of a thread, in bytes, unless the program asks for another."""
+FILE = "solution.py"
 REFUSED = {
     "multiprocessing": "new processes (execute.processes)",
     "concurrent.futures.process": "new processes (execute.processes)",
@@ -60,10 +62,12 @@ class Program(Channel):
 
         random.seed(0)  # unseeded programs should have one verdict, not a lottery
         names = vars(self.module)
-        names["__builtins__"] = builtins
+        names |= {"__builtins__": builtins, "__file__": FILE}
+        linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
+        delegate(self)
         hidden = set(names)
         # The one place where model-written text runs: behind walls of its own, see `server.py`.
-        exec(compile(text, "solution.py", "exec", dont_inherit=True), names)  # noqa: S102
+        exec(compile(text, FILE, "exec", dont_inherit=True), names)  # noqa: S102
         return tuple(name for name in names if name not in hidden and isinstance(name, str))
 
     def wait_for(self, awaitable: Any) -> Any:

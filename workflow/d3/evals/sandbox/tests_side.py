@@ -8,8 +8,6 @@ names where neither the tests nor Python define them. Values are exact copies an
 
 import builtins
 import contextlib
-import dataclasses
-import functools
 import json
 import os
 import random
@@ -22,8 +20,8 @@ import warnings
 from types import CodeType
 from typing import Any, NamedTuple
 
-from d3.evals.sandbox.channel import Channel, Gone
-from d3.evals.sandbox.remote import Unsupported, is_remote
+from d3.evals.sandbox.channel import Channel, Gone, delegate
+from d3.evals.sandbox.remote import Unsupported
 
 ORIGINAL = {
     "stdout": sys.stdout, "stderr": sys.stderr, "stdin": sys.stdin, "input": builtins.input, "print": builtins.print,
@@ -148,28 +146,12 @@ def strict_numpy() -> None:
     numpy.isclose = lambda a, b, *rest, **more: comparable(a, b) and isclose(a, b, *rest, **more)
 
 
-def delegate_dataclasses(tests: Tests) -> None:
-    """Let the program's side do what `dataclasses` does with instances of the program's classes."""
-
-    def delegating(function: Any) -> Any:
-        @functools.wraps(function)
-        def asked(value: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if is_remote(value):
-                return tests.exchange("call", asked, None, (value, *args), tuple(kwargs.items()))
-            return function(value, *args, **kwargs)
-
-        return asked
-
-    for name in ("asdict", "astuple", "fields", "replace", "is_dataclass"):
-        setattr(dataclasses, name, delegating(getattr(dataclasses, name)))
-
-
 def verdict(job: dict[str, Any], prepared: Prepared, tests: Tests) -> tuple[str, str]:
     """Load the program, run the tests and return a verdict with a detail."""
     source, entry = prepared.source, str(job["entry_point"])
     try:
         tests.load(str(job["program"]))
-        delegate_dataclasses(tests)
+        delegate(tests)
         random.seed(0)
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module

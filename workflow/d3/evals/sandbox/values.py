@@ -1,7 +1,7 @@
 """Exact values: how what crosses between a program and its tests is taken apart and built again.
 
 Immutable values ("atoms") are written in place: as JSON, or as a list that begins with a tag.
-Mutable containers have a number on the channel (`channel.py`), and their contents are written beside
+Mutable containers have a number on the channel (`table.py`), and their contents are written beside
 it, so that aliases, cycles and later changes arrive. Contents are read and written by the methods of
 the builtin types alone: a subclass whose `==`, `len` or iteration lies is what it contains.
 
@@ -13,6 +13,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import math
 import operator
 import pathlib
 import sys
@@ -244,6 +245,36 @@ def build_atom(tag: str, parts: list[Any]) -> Any:
     return BUILDERS[tag](*parts)
 
 
+# --- instances of subclasses of atoms ----------------------------------------------------------------
+
+EXACT: dict[Any, Any] = {
+    int: int.__pos__,
+    float: float.__pos__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+}
+
+
+def exact(base: Any, value: Any) -> Any:
+    """Return what an instance of a subclass of an immutable builtin type contains."""
+    if base in EXACT:
+        return EXACT[base](value)
+    parts, build = ATOMS[base]
+    return build(*parts(value))
+
+
+def make_instance(base: Any, kind: Any, value: Any) -> Any:
+    """Return an instance of a subclass of an immutable builtin type with a value."""
+    if base in (datetime.datetime, datetime.time):
+        *parts, fold = ATOMS[base][0](value)
+        return base.__new__(kind, *parts, fold=fold)
+    if base in (datetime.date, datetime.timedelta):
+        return base.__new__(kind, *ATOMS[base][0](value))
+    return base.__new__(kind, value)
+
+
 # --- names of the standard library --------------------------------------------------------------------
 
 
@@ -269,6 +300,33 @@ def global_value(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+PURE = frozenset(
+    {("builtins", name) for name in ("abs", "all", "any", "ascii", "bin", "callable", "chr", "divmod", "format", "hex",
+                                     "isinstance", "issubclass", "iter", "len", "max", "min", "next", "oct", "ord",
+                                     "pow", "repr", "round", "sorted", "sum")}
+    | {("math", name) for name in dir(math) if not name.startswith("_")}
+)  # fmt: skip
+"""Builtin functions that a program may answer with: what they do, it could do itself."""
+
+
+FIELDS: dict[type[BaseException], tuple[str, ...]] = {
+    AttributeError: ("name",),
+    NameError: ("name",),
+    ImportError: ("name", "path"),
+    OSError: ("filename", "filename2"),
+}
+
+
+def field_names(error: BaseException) -> tuple[str, ...]:
+    """Return the fields of a builtin exception that are neither in its arguments nor in its `__dict__`."""
+    return next((names for kind, names in FIELDS.items() if isinstance(error, kind)), ())
+
+
+def exception_fields(error: BaseException) -> dict[str, Any]:
+    """Return those of an exception's fields that are set."""
+    return {name: item for name in field_names(error) if (item := getattr(error, name)) is not None}
 
 
 def is_data_class(value: Any) -> bool:
