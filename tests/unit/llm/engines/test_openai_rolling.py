@@ -109,7 +109,8 @@ def test_a_key_that_expires_loses_no_answer_that_came(servers: list[Server], mod
     assert len(server.bodies) == 40  # the 20 that were answered are kept
 
 
-def test_no_answer_is_lost_or_doubled_under_faults(model: Path, tmp_path: Path) -> None:
-    found = drill(model, tmp_path, faults=60, requests=80)
+@pytest.mark.parametrize("chat", [False, True], ids=["token ids", "chat"])
+def test_no_answer_is_lost_or_doubled_under_faults(model: Path, tmp_path: Path, chat: bool) -> None:
+    found = drill(model, tmp_path, faults=60, requests=80, chat=chat)
     assert sum(found.injected.values()) == 60
     assert (found.lost, found.wrong, found.journalled, found.asked_again) == (0, 0, 80, 0)
