@@ -9,10 +9,12 @@ from typing import Any
 from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
+from d3.llm.chat_text import ChatTokenizer, messages_of
 from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
 from helpers.openai_server import Fault, Server, text_of
 
+CHAT = ChatTokenizer()
 HANG = 1.5
 """Seconds; longer than the timeout of the drill."""
 FAULTS: tuple[Fault, ...] = (
@@ -40,8 +42,21 @@ class Drill:
     asked_again: int
 
 
-def drill(model: Path, folder: Path, *, faults: int, requests: int, batch: int = 8, seed: int = 0) -> Drill:
-    """Ask `requests` questions while a server commits `faults` faults; then all of them again without faults."""
+def prompt(number: int, chat: bool) -> tuple[int, ...]:
+    """Give the ids of a prompt that no other number has."""
+    if chat:
+        return tuple(CHAT.encode(CHAT.apply_chat_template([{"role": "user", "content": f"question {number}"}])))
+    return (20, 21, 30 + number % 100, 30 + number // 100)
+
+
+def drill(
+    model: Path, folder: Path, *, faults: int, requests: int, batch: int = 8, seed: int = 0, chat: bool = False
+) -> Drill:
+    """Ask `requests` questions while a server commits `faults` faults; then all of them again without faults.
+
+    With `chat` the server has no other API, no model is read, and every answer needs two requests: a choice is read
+    off after the free text.
+    """
     random_ = random.Random(seed)
     common = [fault for fault in FAULTS if fault[0] not in RARE]
     planned = [random_.choice(FAULTS if number % 20 == 0 else common) for number in range(faults)]
@@ -57,12 +72,19 @@ def drill(model: Path, folder: Path, *, faults: int, requests: int, batch: int =
             injected[name] = injected.get(name, 0) + 1
             return fault
 
-    server = Server(plan)
+    server = Server(plan, chat=chat)
     settings = EngineSettings(
-        kind="openai", served_model="judge", base_urls=[server.url], timeout_seconds=1, retries=30, batch=batch
+        kind="openai",
+        api="chat" if chat else "completions",
+        served_model="judge",
+        base_urls=[server.url],
+        timeout_seconds=1,
+        retries=30,
+        batch=batch,
     )
+    choices = ("0", "1", "2") if chat else None
     asked = [
-        Request(key=f"r{n}#0", ids=(20, 21, 30 + n % 100, 30 + n // 100), max_tokens=12, seed=n, temperature=0.5)
+        Request(key=f"r{n}#0", ids=prompt(n, chat), max_tokens=12, seed=n, temperature=0.5, choices=choices)
         for n in range(requests)
     ]
     questions = [Question(row=request, request=request) for request in asked]
@@ -74,13 +96,18 @@ def drill(model: Path, folder: Path, *, faults: int, requests: int, batch: int =
             journalled = len(journal) - 1  # beside the entry of the engine
     finally:
         server.stop()
-    texts = [text_of({"prompt": list(one.ids), "temperature": 0.5, "top_p": 1.0, "seed": one.seed}) for one in asked]
-    given = [outcome.answer.text if outcome.answer else None for outcome in outcomes]
+    right = [(text_of(_body(one, chat)), 2 if chat else None) for one in asked]
+    given = [(outcome.answer.text, outcome.answer.choice) if outcome.answer else None for outcome in outcomes]
     assert [outcome.row for outcome in again] == asked
     return Drill(
         injected=injected,
         lost=given.count(None),
-        wrong=sum(one is not None and one != text for one, text in zip(given, texts, strict=True)),
+        wrong=sum(one is not None and one != other for one, other in zip(given, right, strict=True)),
         journalled=journalled,
         asked_again=len(server.bodies) - posted,
     )
+
+
+def _body(request: Request, chat: bool) -> dict[str, Any]:
+    asked = {"messages": messages_of(request.ids)} if chat else {"prompt": list(request.ids)}
+    return {**asked, "temperature": 0.5, "top_p": 1.0, "seed": request.seed}

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers `/v1/completions` like `vllm serve`, and misbehaves on demand."""
+"""A real HTTP server on loopback that answers like `vllm serve`, or with chat alone, and misbehaves on demand."""
 
 import json
 import socket
@@ -18,14 +18,25 @@ Fault = tuple[str, Any]
 
 def text_of(body: dict[str, Any]) -> str:
     """Give the answer to a request: it depends on all that decides it."""
-    return "words " + digest_of({key: body.get(key) for key in ("prompt", "temperature", "top_p", "seed")})[:8]
+    asked = {key: body.get(key) for key in ("temperature", "top_p", "seed")}
+    return "words " + digest_of({"prompt": prompt_of(body), **asked})[:8]
+
+
+def prompt_of(body: dict[str, Any]) -> Any:
+    """Give what a request asks, of either API."""
+    return body["messages"] if "messages" in body else body["prompt"]
 
 
 class Server:
-    """Give `url` and `plan`: a function of (body, how often this prompt was asked before) to a fault or None."""
+    """Give `url` and `plan`: a function of (body, how often this prompt was asked before) to a fault or None.
 
-    def __init__(self, plan: Callable[[dict[str, Any], int], Fault | None] = lambda body, before: None) -> None:
-        self.plan = plan
+    With `chat` it has no other API, as most providers.
+    """
+
+    def __init__(
+        self, plan: Callable[[dict[str, Any], int], Fault | None] = lambda body, before: None, *, chat: bool = False
+    ) -> None:
+        self.plan, self.chat = plan, chat
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
@@ -54,8 +65,11 @@ class Server:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if owner.chat != self.path.endswith("/chat/completions"):
+                    self.send(404, b'{"error": "no such path"}')
+                    return
                 with owner.lock:
-                    before = sum(other["prompt"] == body["prompt"] for other in owner.bodies)
+                    before = sum(prompt_of(other) == prompt_of(body) for other in owner.bodies)
                     owner.bodies.append(body)
                     owner.headers.append(dict(self.headers))
                     owner.times.append(time.monotonic())
@@ -113,12 +127,27 @@ class Server:
         self.start()
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "messages" in body:
+            return chat_reply(body)
         if "logprobs" in body:
             likeliest = {f"token_id:{token}": -1.0 - at for at, token in enumerate(body["logprob_token_ids"])}
             choice: dict[str, Any] = {"text": "x", "finish_reason": "length", "logprobs": {"top_logprobs": [likeliest]}}
         else:
             choice = {"text": text_of(body), "finish_reason": "stop", "token_ids": [40, 41, 42, 2]}
         return {"choices": [choice], "usage": {"completion_tokens": 4}}
+
+
+def chat_reply(body: dict[str, Any]) -> dict[str, Any]:
+    """Give the reply of a chat server: the last choice of a schema, or the free text."""
+    text, logprobs = text_of(body), None
+    if "response_format" in body:
+        properties = body["response_format"]["json_schema"]["schema"]["properties"]
+        text = json.dumps({"choice": properties["choice"]["enum"][-1]})
+    if body.get("logprobs"):
+        likeliest = [{"token": " 3", "logprob": -0.5}, {"token": "x", "logprob": -0.7}, {"token": "2", "logprob": -1.5}]
+        logprobs = {"content": [{"token": " 3", "top_logprobs": likeliest}]}
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": logprobs}
+    return {"choices": [choice], "usage": {"prompt_tokens": 90, "completion_tokens": 4}}
 
 
 class Proxy(Server):

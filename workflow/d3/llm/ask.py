@@ -284,6 +284,7 @@ def _entry(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": answer.answer_tokens,
         "choice_probabilities": answer.choice_probabilities,
+        **({} if answer.choice is None else {"choice": answer.choice}),
     }
 
 

@@ -75,6 +75,8 @@ class Answer:
     """Why the reason is `error`, when the engine knows."""
     choice_probabilities: tuple[float, ...] | None = None
     """One a choice, in the order of the request; they sum to 1."""
+    choice: int | None = None
+    """Place of the choice that was named, where the engine has no probabilities."""
 
     def __post_init__(self) -> None:
         """Replace halves of surrogate pairs, which JSON can carry and no table can, by U+FFFD."""
@@ -82,6 +84,12 @@ class Answer:
             value = getattr(self, name)
             if not value.isascii():
                 object.__setattr__(self, name, SURROGATE.sub("\ufffd", value))
+
+    @property
+    def chosen(self) -> int | None:
+        """Place of the likeliest choice, the first of equal ones; None when nothing was read off."""
+        chances = self.choice_probabilities
+        return self.choice if chances is None else max(range(len(chances)), key=lambda place: chances[place])
 
 
 class Engine(Protocol):

@@ -35,12 +35,12 @@ def find_template(name: str) -> Path:
     return path
 
 
-class PlainEncoder(PlainText):
-    """Encodes text in which no control token of a loaded tokenizer is recognized."""
+class Encoder:
+    """Encodes text of others, in which no control token is recognized."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        """Copy the tokenizer's backend; raise ConfigError when it has none."""
-        super().__init__(backend_settings(tokenizer))
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a text."""
+        raise NotImplementedError
 
     def cut_at_line(self, text: str, tokens: int) -> str:
         """Give the longest beginning of whole lines that takes at most `tokens` tokens; may be empty."""
@@ -55,6 +55,14 @@ class PlainEncoder(PlainText):
         return "\n".join(lines[:low])
 
 
+class PlainEncoder(PlainText, Encoder):
+    """Encodes text with a loaded tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Copy the tokenizer's backend; raise ConfigError when it has none."""
+        super().__init__(backend_settings(tokenizer))
+
+
 def backend_settings(tokenizer: Any) -> dict[str, Any]:
     """Return what `tokenizer.json` of a loaded tokenizer would hold; raise ConfigError when it has no such form."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -67,9 +75,9 @@ def backend_settings(tokenizer: Any) -> dict[str, Any]:
     return settings
 
 
-def encoder_of(tokenizer: Any) -> PlainEncoder:
+def encoder_of(tokenizer: Any) -> Encoder:
     """Give the tokenizer's plain encoder, made once."""
-    encoder: PlainEncoder | None = getattr(tokenizer, "_d3_plain", None)
+    encoder: Encoder | None = getattr(tokenizer, "_d3_plain", None)
     if encoder is None:
         encoder = tokenizer._d3_plain = PlainEncoder(tokenizer)
     return encoder
@@ -102,13 +110,14 @@ class Prompt:
 
     def __init__(self, path: Path, tokenizer: Any, variables: tuple[str, ...], *, begin: bool = True) -> None:
         """Read the template, which may show `variables`; raises ConfigError when it or the model's
-        chat template is no use. Without `begin` what it sets as `answer` is not read.
+        chat template is no use. Without `begin` what it sets as `answer` is not read, nor where the
+        engine cannot continue an answer.
         """
         import jinja2
         import jinja2.sandbox
 
         self.path, self.tokenizer, self.variables = path, tokenizer, variables
-        self.encoder, self.begin = encoder_of(tokenizer), begin
+        self.encoder, self.begin = encoder_of(tokenizer), begin and getattr(tokenizer, "begins_answers", True)
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )

@@ -84,8 +84,8 @@ class Job:
         return path
 
     def model(self, name: str, revision: str | None) -> None:
-        """Register the model that is asked: a folder, or the name of one that lies elsewhere."""
-        if Path(name).exists():
+        """Register the model that is asked: a folder, or the name of one that lies elsewhere; empty: a server's."""
+        if name and Path(name).exists():
             self.input(Path(name), role="model", revision=revision)
 
     def prompt(self, setting: str, path: Path) -> Path:

@@ -267,6 +267,8 @@ class Chain:
         if not sections or (STAGES[stage].asks and not self.asks(stage)):
             return None
         section: Any = reduce(getattr, sections, self.config)
+        if not getattr(section, "reads_model", True):
+            return None
         return getattr(section, name), section.revision
 
     def answering(self, stage: str) -> str | None:

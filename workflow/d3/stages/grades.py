@@ -68,9 +68,9 @@ def run(
             for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
                 table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
         return
-    if model is None:
+    if model is None and settings.engine.reads_model:
         raise ConfigError("no model", where="grades", remedy="name one with --model, or set grades.mode=none")
-    engine = open_engine(settings.engine, model)
+    engine = open_engine(settings.engine, model or "")
     template = find_template(settings.prompt)
     prompt = Prompt(template, engine.tokenizer, ("code",))
     with (
@@ -78,7 +78,7 @@ def run(
         Journal(journal) if journal else nullcontext() as kept,
     ):
         job.prompt("grades.prompt", template)
-        job.model(model, settings.engine.revision)
+        job.model(model or "", settings.engine.revision)
         table = job.table(out, schemas.GRADES)
         questions = _questions(config, _files(job, corpus, duplicates), engine, prompt)
         with Spill(out.parent, lambda row: row["id"]) as rows:
@@ -141,7 +141,8 @@ EXPECTED_DIGITS = 6
 def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     """Give the row of `d3.core.schemas.GRADES` for an answer.
 
-    `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones.
+    `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones, or the one that
+    was named where the engine has no probabilities; there is no expected score then.
     `parse`: it is the last `Final score: N` that the model wrote; an answer without is `unparsable`.
     """
     row: Row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, "truncated": False}
@@ -150,10 +151,11 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
         return row
     text = outcome.answer.text
     if read_out == "constrained":
-        chances = outcome.answer.choice_probabilities or ()
-        row["score"] = max(range(len(POINTS)), key=lambda points: chances[points])
-        expected = sum(points * chance for points, chance in enumerate(chances))
-        row["expected_score"] = round(expected, EXPECTED_DIGITS)
+        chances = outcome.answer.choice_probabilities
+        row["score"] = outcome.answer.chosen
+        if chances is not None:
+            expected = sum(points * chance for points, chance in enumerate(chances))
+            row["expected_score"] = round(expected, EXPECTED_DIGITS)
         row["rationale"] = text.strip()
         return row
     found = list(SCORE_LINE.finditer(text))

@@ -78,9 +78,9 @@ def run(
     if settings.mode != "model":
         _write_unasked(config, corpus, diffs, out)
         return
-    if model is None:
+    if model is None and settings.engine.reads_model:
         raise ConfigError("no model", where="labels", remedy="name one with --model, or set labels.mode")
-    engine = open_engine(settings.engine, model)
+    engine = open_engine(settings.engine, model or "")
     templates = [find_template(settings.program_prompt), find_template(settings.change_prompt)]
     program = Prompt(templates[0], engine.tokenizer, PROGRAM)
     change = Prompt(templates[1], engine.tokenizer, CHANGE)
@@ -90,7 +90,7 @@ def run(
     ):
         job.prompt("labels.program_prompt", templates[0])
         job.prompt("labels.change_prompt", templates[1])
-        job.model(model, settings.engine.revision)
+        job.model(model or "", settings.engine.revision)
         table = job.table(out, schemas.LABELS)
         files = _files(job, corpus)
         questions = _questions(config, job, diffs, files, engine, program, change)

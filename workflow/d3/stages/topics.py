@@ -27,6 +27,7 @@ from d3.core import schemas
 from d3.core.ids import content_id, derive_seed
 from d3.core.journal import Journal
 from d3.core.tables import Row, in_order, read_rows
+from d3.errors import ConfigError
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Engine, Request, answer_key, choice_ids, room_needed
 from d3.llm.open_engine import open_engine
@@ -61,7 +62,7 @@ class Instruction:
     """How the template began the answer."""
 
 
-def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | None = None) -> None:
+def run(config: Config, labels: Path, out: Path, *, model: str | None = None, journal: Path | None = None) -> None:
     """Classify the instructions of a shard by topic, library, difficulty and task type.
 
     Rows of `d3.core.schemas.TOPICS` are in the order of (id, sample, part).
@@ -72,7 +73,7 @@ def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | 
     Example: d3 topics --labels labels.parquet --out topics.parquet --model MODEL
     """
     settings = config.topics
-    engine = open_engine(settings.engine, model)
+    engine = _open(config, model)
     template = find_template(settings.prompt)
     asker = Asker(config, engine, template)
     with (
@@ -80,13 +81,19 @@ def run(config: Config, labels: Path, out: Path, *, model: str, journal: Path | 
         Journal(journal) if journal else nullcontext() as kept,
     ):
         job.prompt("topics.prompt", template)
-        job.model(model, settings.engine.revision)
+        job.model(model or "", settings.engine.revision)
         cost = asker.estimate([labels], kept)
         print(cost.text(), file=sys.stderr, flush=True)
         table = job.table(out, schemas.TOPICS)
         outcomes = ask_all(engine, asker.questions(_labelled(job, labels)), kept, what="topics", total=cost.questions)
         while group := list(islice(outcomes, asker.per_instruction)):
             table.write(topics_row(group))
+
+
+def _open(config: Config, model: str | None) -> Engine:
+    if model is None and config.topics.engine.reads_model:
+        raise ConfigError("no model", where="topics", remedy="name one with --model")
+    return open_engine(config.topics.engine, model or "")
 
 
 def _labelled(job: Job, labels: Path) -> Iterator[Row]:
@@ -207,9 +214,9 @@ class Asker:
         return Estimate(instructions=instructions, price=self.config.topics.price, **counted)
 
 
-def estimate(config: Config, labels: Sequence[Path], *, model: str, journal: Path | None = None) -> Estimate:
+def estimate(config: Config, labels: Sequence[Path], *, model: str | None, journal: Path | None = None) -> Estimate:
     """Give what the topics of some label tables cost at most, without asking anything."""
-    engine = open_engine(config.topics.engine, model)
+    engine = _open(config, model)
     asker = Asker(config, engine, find_template(config.topics.prompt))
     return asker.estimate(labels, Journal(journal) if journal is not None and journal.exists() else None)
 
@@ -228,7 +235,7 @@ def topics_row(outcomes: Sequence[Outcome[Instruction]]) -> Row:
     row |= {**dict.fromkeys((*LISTS, *CHOICES)), "truncated": False, **first.columns()}
     for column, outcome in zip(CHOICES, others, strict=False):
         if outcome.answer is not None:
-            row[column] = likeliest(CHOICES[column], outcome.answer.choice_probabilities or ())
+            row[column] = CHOICES[column][outcome.answer.chosen or 0]
         elif row["status"] == "ok":
             row |= {"status": outcome.status, "detail": f"{column}: {outcome.detail}"}
     if first.answer is None:
@@ -238,11 +245,6 @@ def topics_row(outcomes: Sequence[Outcome[Instruction]]) -> Row:
     if isinstance(found, str):
         return row | {"status": "unparsable", "detail": found}
     return row | found
-
-
-def likeliest(words: Sequence[str], chances: Sequence[float]) -> str:
-    """Give the likeliest word, the first of equal ones."""
-    return words[max(range(len(words)), key=lambda place: chances[place])]
 
 
 def read_answer(raw: str, begun: str, finish_reason: str, choices: Sequence[str]) -> Row | str:

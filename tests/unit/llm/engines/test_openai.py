@@ -15,7 +15,8 @@ from d3.core.journal import Journal
 from d3.errors import ConfigError
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
-from d3.llm.engines import openai as openai_engine
+from d3.llm.engines import server_client
+from d3.llm.engines.completions_api import chance
 from d3.llm.open_engine import open_engine
 from helpers.openai_server import Server, text_of
 from helpers.tiny_models import chat_model
@@ -39,8 +40,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_engine, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(openai_engine, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.3)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -138,13 +139,13 @@ def test_retry_after_is_honoured_by_all_requests(server: Server, model: Path, fo
     [("7", 7), ("0.5", 0.5), ("-3", 0), ("nan", None), ("soon", None), ("", None), (None, None), ("1e9", 3600)],
 )
 def test_the_forms_of_retry_after(value: str | None, seconds: float | None) -> None:
-    assert openai_engine._retry_after(value) == seconds
+    assert server_client.retry_after(value) == seconds
 
 
 def test_waits_double_and_differ(server: Server, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     engine: Any = engine_for(server, model, retries=4)
-    monkeypatch.setattr(engine, "_wait", waits.append)
+    monkeypatch.setattr(engine.client, "wait", waits.append)
     server.plan = lambda body, before: ("status", (500, {})) if before < 4 else None
     engine.ask(requests(1))
     real = [wait for wait in waits if wait > 0]
@@ -188,11 +189,9 @@ def test_nonsense_of_a_server_is_no_exception(
     (answer.text + answer.finish_reason).encode()
 
 
-@pytest.mark.parametrize(
-    ("value", "chance"), [(-1.5, -1.5), ("x", -math.inf), (None, -math.inf), (math.nan, -math.inf)]
-)
-def test_a_probability_that_is_no_number_is_impossible(value: Any, chance: float) -> None:
-    assert openai_engine._chance(value) == chance
+@pytest.mark.parametrize(("value", "found"), [(-1.5, -1.5), ("x", -math.inf), (None, -math.inf), (math.nan, -math.inf)])
+def test_a_probability_that_is_no_number_is_impossible(value: Any, found: float) -> None:
+    assert chance(value) == found
 
 
 def test_a_row_that_always_fails_while_the_server_is_well(server: Server, model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
-from d3.llm.engines import openai as openai_engine
+from d3.llm.engines import server_client
 from d3.llm.engines.servers import Servers
 from d3.llm.open_engine import open_engine
 from helpers.fault_drill import drill
@@ -36,8 +36,8 @@ def servers() -> Iterator[list[Server]]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_engine, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(openai_engine, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.3)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -101,7 +101,7 @@ def test_a_key_that_expires_loses_no_answer_that_came(servers: list[Server], mod
     server = servers[0]
     server.plan = lambda body, before: ("status", (401, {})) if len(server.bodies) > 20 else None
     with Journal(tmp_path) as journal:
-        with pytest.raises(EngineError, match=r"HTTP 401.*check served_model, base_url and the key"):
+        with pytest.raises(EngineError, match=r"HTTP 401.*check the key in OPENAI_API_KEY"):
             list(ask_all(engine_for(model, [server], batch=4), questions(60), journal, what="t", total=None))
         server.plan = lambda body, before: None
         server.bodies.clear()
@@ -109,7 +109,8 @@ def test_a_key_that_expires_loses_no_answer_that_came(servers: list[Server], mod
     assert len(server.bodies) == 40  # the 20 that were answered are kept
 
 
-def test_no_answer_is_lost_or_doubled_under_faults(model: Path, tmp_path: Path) -> None:
-    found = drill(model, tmp_path, faults=60, requests=80)
+@pytest.mark.parametrize("chat", [False, True], ids=["token ids", "chat"])
+def test_no_answer_is_lost_or_doubled_under_faults(model: Path, tmp_path: Path, chat: bool) -> None:
+    found = drill(model, tmp_path, faults=60, requests=80, chat=chat)
     assert sum(found.injected.values()) == 60
     assert (found.lost, found.wrong, found.journalled, found.asked_again) == (0, 0, 80, 0)

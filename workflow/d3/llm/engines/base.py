@@ -12,6 +12,7 @@ from typing import Any
 from d3.config.engine import Engine as EngineSettings
 from d3.core.hub import hub_fault
 from d3.core.ids import file_digest
+from d3.llm.chat_text import BYTES, PROTECTION, ChatTokenizer
 from d3.llm.engine import Answer, EngineError, Request, room_needed
 
 
@@ -19,24 +20,31 @@ class BaseEngine:
     """An engine that answers one list of requests after the other; the interface is `d3.llm.engine.Engine`."""
 
     tries = 3
+    tokens_per_id = 1
+    """Most tokens that an id of a prompt can be for the model."""
 
     def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded.
 
-        `model` is a folder or a hub id. Weights belong into a method that the first request calls.
+        `model` is a folder or a hub id, and not read with `api: chat`. Weights belong into a method that the
+        first request calls.
         """
-        import transformers
-
         self.settings, self.model = settings, model
         self.accept = settings.accept
         self.price, self.max_cost = settings.price, settings.max_cost
         self.chunk = settings.batch
+        if not settings.reads_model:
+            self.tokenizer: Any = ChatTokenizer()
+            self.max_length, self.tokens_per_id = settings.max_length, BYTES
+            return
+        import transformers
+
         self.revision = None if Path(model).exists() else settings.revision
         fault = None if Path(model).exists() else hub_fault()
         self.only_local = {"local_files_only": fault is not None}
         options = {"revision": self.revision, **self.only_local}
         try:
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, **options)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
             model_config = transformers.AutoConfig.from_pretrained(model, **options)
         except (OSError, ValueError) as error:
             if fault is None:
@@ -52,6 +60,15 @@ class BaseEngine:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that decides answers; the files of a model in a folder count, not its path."""
+        if not self.settings.reads_model:
+            return {
+                "kind": "openai",
+                "api": self.settings.api,
+                "choices": self.settings.choices,
+                "protection": PROTECTION,
+                **({"request_fields": self.settings.request_fields} if self.settings.request_fields else {}),
+                **self.more_identity(),
+            }
         folder = Path(self.model)
         model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.model, "revision": self.revision}
         return {
