@@ -351,6 +351,16 @@ class TableWriter:
         if len(self._buffer) >= ROW_GROUP_ROWS or self._buffer_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
+    def write_group(self, group: pa.Table) -> None:
+        """Add rows as a row group of their own; of a Parquet file what `write` makes of 1,000 rows."""
+        if self._parquet is None:
+            for row in group.to_pylist():
+                self.write(row)
+            return
+        self._flush()
+        self.rows += group.num_rows
+        self._parquet.write_table(group.combine_chunks())
+
     def note(self, notes: Mapping[str, Any]) -> None:
         """Keep `notes` in the footer of a Parquet file, for `read_notes`; other formats have none."""
         self._notes = notes

@@ -6,6 +6,7 @@ unwanted by some (tests, comments in other languages) is kept unless the configu
 
 import ast
 import re
+import string
 from collections.abc import Sequence
 
 from d3.core.tables import Row
@@ -25,14 +26,14 @@ GENERATED_PATH = re.compile(r"_pb2(_grpc)?\.pyi?$|(^|/)migrations/\d{4}_\w+\.py$
 VENDORED = re.compile(
     r"(^|/)(_?vendor(ed)?|_vendored_packages|site-packages|dist-packages|node_modules|third[_-]?party|externals?)/"
 )
-ENCODED = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"[A-Za-z0-9+/\n=]{64,}",
-        r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,\s*|\b\s*)){8,}",
-        r"(?:\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}|\\u[0-9a-fA-F]{4}){8,}",
-    )
-)
+BASE64 = re.compile(r"[A-Za-z0-9+/\n=]{64,}")
+HEXADECIMAL = re.compile(r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,\s*|\b\s*)){8,}")
+ESCAPES = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}|\\u[0-9a-fA-F]{4}){8,}")
+IN_BASE64 = bytes(120 if chr(code) in f"{string.ascii_letters}{string.digits}+/\n=" else 32 for code in range(256))
+IN_HEXADECIMAL = bytes(120 if chr(code) in f"{string.hexdigits}x,\\" else 32 for code in range(256))
+"""Tables that map characters of the two expressions to x and others to a space, so that long runs are found fast."""
+SPACES = bytes([*range(9, 14), *range(28, 33), *range(128, 256)])
+"""What may be white space in an expression, and all beyond ASCII."""
 LONGEST_ENCODED = 1024
 """Characters of one piece of encoded data [StarCoder2]."""
 PROSE = 0.95
@@ -82,7 +83,13 @@ def generated(row: Row) -> str | None:
 @from_source(STARCODER2)
 def encoded_data(text: str, *, max_encoded: float) -> str | None:
     """Reject texts with much base64, hexadecimal numbers or escapes."""
-    pieces = [len(found[0]) for pattern in ENCODED for found in pattern.finditer(text)]
+    data = text.encode()
+    runs = (
+        (BASE64, b"x" * 64 in data.translate(IN_BASE64)),
+        (HEXADECIMAL, b"x" * 16 in data.translate(IN_HEXADECIMAL, SPACES)),
+        (ESCAPES, text.count("\\") >= 8),
+    )
+    pieces = [len(found[0]) for pattern, possible in runs if possible for found in pattern.finditer(text)]
     longest, share = max(pieces, default=0), sum(pieces) / len(text)
     if longest > LONGEST_ENCODED:
         return f"{longest} characters in one piece"

@@ -44,8 +44,8 @@ KEY = re.compile(
     r")"
 )
 NAMED_KEY = re.compile(
-    r"(?<![A-Za-z0-9])"
-    r"(?:(?:AC|SK)[0-9a-f]{32}(?![0-9A-Za-z])|[MN][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,})"  # Twilio, Discord
+    r"[AMNS](?<![A-Za-z0-9].)"
+    r"(?:(?:(?<=A)C|(?<=S)K)[0-9a-f]{32}(?![0-9A-Za-z])|(?<=[MN])[\w-]{23,25}\.[\w-]{6}\.[\w-]{27,})"  # Twilio, Discord
 )
 """Keys without a mark of their own; the program must name what they are for."""
 KEY_HINTS = (
@@ -69,7 +69,8 @@ ASSIGNMENT = re.compile(
     r"(?P<quote>['\"])(?P<value>[^\s'\"{}<>%$]{6,256})(?P=quote)",
     re.IGNORECASE,
 )
-SECRET_HINT = re.compile(r"pass|pwd|secret|token|key|credential", re.IGNORECASE)
+SECRET_HINT = re.compile("pass|pwd|secret|token|key|credential")
+"""For lines in lower case, since an expression that ignores case takes four times as long."""
 WORDS = re.compile(
     r"[A-Za-z]?[a-z]*(?:[-_./:][A-Za-z]?[a-z]*)*\d{0,2}|(?:x|\*|\.|-|_|0)+|https?:.*|\$?\(.*", re.IGNORECASE
 )
@@ -123,7 +124,7 @@ def _findings(text: str) -> Iterator[tuple[int, int, str]]:
             yield from ((*match.span(), "<KEY>") for match in pattern.finditer(text))
     start = 0
     for line in text.split("\n"):
-        if ("'" in line or '"' in line) and SECRET_HINT.search(line):
+        if ("'" in line or '"' in line) and SECRET_HINT.search(line.lower()):
             for match in ASSIGNMENT.finditer(line):
                 if _is_secret(match["value"]):
                     first, last = match.span("value")

@@ -4,7 +4,11 @@ Nothing here depends on the order of rows or on which shards share a batch. Equa
 the same id, that is the same normalised text; the row with the smallest key stays.
 """
 
-import heapq
+from array import array
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
 
 from d3.config.models import Config
 from d3.core.ids import unit_interval
@@ -14,7 +18,9 @@ from d3.stages.corpus.filter import Rejection
 MIDTRAIN, SFT = "midtrain", "sft"
 
 Key = tuple[str, str, str, str, str, int]
-Place = tuple[str, str]  # shard, id
+Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+KEPT, NOT_SAMPLED, DUPLICATE = 0, 1, 2
 
 
 def order_key(row: Row) -> Key:
@@ -36,47 +42,82 @@ def order_key(row: Row) -> Key:
 
 
 class Choice:
-    """`add` every row of a batch, `close`, then ask `rejection` of each; memory grows with ids, not with texts.
+    """`add` every row of a batch in order, `close`, then ask `rejection` of each by its number.
 
-    A sample is drawn from every shard by itself, so that it stays when shards are batched another way.
+    A sample is drawn from every shard by itself, so that it stays when shards are batched another way. In
+    memory are 45 bytes a row, and the keys of rows whose id comes more than once.
     """
 
     def __init__(self, config: Config) -> None:
         self.seed, self.size = config.seed, config.corpus.sample
-        self._first: dict[Place, Key] = {}  # the smallest key of a shard's rows with an id
-        self._heaps: dict[str, list[tuple[float, str]]] = {}  # per shard; the id to give up next is first
-        self._drawn: set[Place] = set()  # with a sample: the ids in it, and all that are held out
-        self._winners: dict[str, Key] = {}
+        self._ids = bytearray()
+        self._shards = array("i")
+        self._held_out = array("b")
+        self._draws = array("d")  # with a sample only: the smallest of a shard are in it
+        self._numbers: dict[str, int] = {}  # of shards
+        self._verdicts: npt.NDArray[np.int8] = np.empty(0, dtype=np.int8)
 
     def add(self, row: Row) -> None:
         """Take note of a row."""
-        place, key = (row["shard"], row["id"]), order_key(row)
-        known = self._first.get(place)
-        self._first[place] = key if known is None else min(known, key)
-        if self.size is None or known is not None:
-            return
-        if row["split"] == SFT:
-            self._drawn.add(place)
-            return
-        heap = self._heaps.setdefault(row["shard"], [])
-        heapq.heappush(heap, (-unit_interval(self.seed, "sample", row["id"]), row["id"]))
-        if len(heap) > self.size:
-            heapq.heappop(heap)
+        self._ids += bytes.fromhex(row["id"])
+        self._shards.append(self._numbers.setdefault(row["shard"], len(self._numbers)))
+        self._held_out.append(row["split"] == SFT)
+        if self.size is not None:
+            self._draws.append(unit_interval(self.seed, "sample", row["id"]))
 
-    def close(self) -> None:
-        """Decide: all rows have been added."""
-        self._drawn |= {(shard, identifier) for shard, heap in self._heaps.items() for _, identifier in heap}
-        for place, key in self._first.items():
-            if self.size is None or place in self._drawn:
-                identifier = place[1]
-                self._winners[identifier] = min(key, self._winners.get(identifier, key))
+    def close(self, keys: Callable[[Mask], Iterable[Key]]) -> None:
+        """Decide: all rows have been added. `keys` yields those of some rows (see `order_key`), in order."""
+        if not self._shards:
+            return
+        ids, sizes = _numbered(np.frombuffer(self._ids, dtype=">u8").reshape(-1, 4))
+        shards = np.frombuffer(self._shards, dtype=np.intc)
+        drawn = self._drawn(ids, shards)
+        self._verdicts = np.where(drawn, KEPT, NOT_SAMPLED).astype(np.int8)
+        repeated = sizes[ids] > 1
+        first: dict[tuple[int, int], tuple[Key, int]] = {}  # of the rows of a shard with an id
+        for number, key in zip(np.flatnonzero(repeated).tolist(), keys(repeated), strict=True):
+            place = (int(ids[number]), int(shards[number]))
+            self._verdicts[number] = DUPLICATE
+            first[place] = min((key, number), first.get(place, (key, number)))
+        winners: dict[int, tuple[Key, int]] = {}
+        for (identifier, _), found in first.items():
+            if drawn[found[1]]:
+                winners[identifier] = min(found, winners.get(identifier, found))
+            else:
+                self._verdicts[found[1]] = NOT_SAMPLED
+        for _, number in winners.values():
+            self._verdicts[number] = KEPT
 
-    def rejection(self, row: Row) -> Rejection | None:
-        """Say why a row is not kept, or None."""
-        place, key = (row["shard"], row["id"]), order_key(row)
-        drawn = self.size is None or place in self._drawn
-        if not drawn and key == self._first[place]:
+    def _drawn(self, ids: Numbers, shards: npt.NDArray[np.intc]) -> Mask:
+        """Return the rows that are in the samples of their shards, or held out."""
+        drawn = np.frombuffer(self._held_out, dtype=np.int8).astype(np.bool_)
+        if self.size is None:
+            return np.ones_like(drawn)
+        draws = np.frombuffer(self._draws, dtype=np.float64)
+        open_rows = ~drawn
+        for shard in range(len(self._numbers)):
+            rows = np.flatnonzero((shards == shard) & open_rows)
+            found, places = np.unique(ids[rows], return_index=True)
+            best = np.lexsort((-found, draws[rows][places]))[: self.size]
+            drawn[rows] = np.isin(ids[rows], found[best])
+        return drawn
+
+    def kept(self) -> Mask:
+        """Return which rows are kept."""
+        return self._verdicts == KEPT
+
+    def rejection(self, number: int, identifier: str) -> Rejection:
+        """Return why a row is not kept."""
+        if self._verdicts[number] == NOT_SAMPLED:
             return Rejection("not_sampled", f"the sample is {self.size} files")
-        if not drawn or key != self._winners[row["id"]]:
-            return Rejection("duplicate", f"of {row['id']}")
-        return None
+        return Rejection("duplicate", f"of {identifier}")
+
+
+def _numbered(digests: npt.NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
+    """Return a number for each digest of four words, in the order of digests, and how often each number comes."""
+    order = np.lexsort(digests.T[::-1])
+    ordered = digests[order]
+    new = np.concatenate([[False], (ordered[1:] != ordered[:-1]).any(axis=1)])
+    numbers = np.empty(len(digests), dtype=np.int64)
+    numbers[order] = np.cumsum(new)
+    return numbers, np.bincount(numbers)

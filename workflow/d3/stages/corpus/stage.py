@@ -5,11 +5,12 @@ the filters are put aside first; when all shards of the batch are read, the samp
 known, and of rows with the same text the one with the smallest key stays (`d3.stages.corpus.sampling`).
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import thread_time
 from types import MappingProxyType
+
+import pyarrow as pa
 
 from d3.config.models import Config
 from d3.core import schemas
@@ -17,24 +18,20 @@ from d3.core.ids import content_id, normalise, unit_interval
 from d3.core.opt_out import NOBODY, OptOut, detail_of, read_opt_out, repositories_of
 from d3.core.opt_out import REASON as OPTED_OUT
 from d3.core.progress import track
-from d3.core.tables import (
-    FORMATS,
-    Row,
-    TableWriter,
-    read_rows,
-    scratch_folder,
-)
+from d3.core.row_spool import RowSpool
+from d3.core.tables import FORMATS, Row, scratch_folder
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.provenance.resource_usage import count_rule, count_rules
 from d3.sources.shard import count_files, read_shard, shard_name
 from d3.sources.values import Broken
-from d3.stages.contamination import Key, Match, read_matches
+from d3.stages.contamination import Key as MatchKey
+from d3.stages.contamination import Match, read_matches
 from d3.stages.corpus.filter import Rejection
 from d3.stages.corpus.filters import examine, reject_size
 from d3.stages.corpus.own_filters import SETTING, OwnFilter, own_filters
 from d3.stages.corpus.redaction import redacted
-from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice
+from d3.stages.corpus.sampling import MIDTRAIN, SFT, Choice, Key, Mask, order_key
 
 PLACE = ("shard", "row", "id", "original", "hexsha", "repositories")
 
@@ -61,11 +58,9 @@ def run(
     with (
         Job("corpus", config=config) as job,
         scratch_folder(out, "candidates") as folder,
-        ExitStack() as stack,
     ):
         kept_table, rejected_table = job.table(out, schemas.CORPUS), job.table(rejected, schemas.REJECTED)
-        candidates = TableWriter(folder / "candidates.parquet", schemas.CORPUS)
-        stack.callback(candidates.discard)
+        candidates = RowSpool(folder / "candidates.arrow", schemas.CORPUS)
         choice = Choice(config)
         entries = NOBODY if opt_out is None else read_opt_out(job.input(opt_out, role="opt_out", declared=False))
         contaminated = read_matches(job, contamination)
@@ -90,19 +85,25 @@ def run(
                     reject(place, found)
                 else:
                     choice.add(found)
-                    candidates.write(found)
+                    candidates.add(found)
         candidates.finish()
-        candidates.publish()
-        choice.close()
-        for row in read_rows(candidates.path, schemas.CORPUS):
-            why = choice.rejection(row)
-            if why is None:
-                kept_table.write(row)
-                job.keep()
-            else:
-                reject(
-                    {**row, "hexsha": row["metadata"]["hexsha"], "repositories": repositories_of(row["metadata"])}, why
-                )
+        choice.close(lambda some: _keys(candidates, some))
+
+        def reject_candidate(number: int, row: Row) -> None:
+            names = {"hexsha": row["metadata"]["hexsha"], "repositories": repositories_of(row["metadata"])}
+            reject({**row, **names}, choice.rejection(number, row["id"]))
+
+        candidates.copy(choice.kept(), kept_table, reject_candidate)
+        job.keep(kept_table.rows)
+
+
+def _keys(candidates: RowSpool, some: Mask) -> Iterator[Key]:
+    """Yield the order keys of some candidates."""
+    first = 0
+    for piece in candidates.pieces("shard", "row", "metadata") if some.any() else ():
+        mask = some[first : first + piece.num_rows]
+        first += piece.num_rows
+        yield from map(order_key, piece.filter(pa.array(mask)).to_pylist())
 
 
 def placed(shard: str, number: int, row: Row | Broken, *, redact: bool = True) -> Row:
@@ -136,7 +137,7 @@ def examined(
     place: Row,
     row: Row | Broken,
     own: Sequence[OwnFilter] = (),
-    contaminated: Mapping[Key, Match] = MappingProxyType({}),
+    contaminated: Mapping[MatchKey, Match] = MappingProxyType({}),
     *,
     where: str = "",
 ) -> Row | Rejection:
