@@ -186,6 +186,7 @@ class TaskLine:
         canonical: str,
         tests: str,
         start: str = "",
+        prompt: str = "",
         problem: str | None = None,
     ) -> Task:
         """Return a task; its tests bring what they need of the reference solution `canonical`."""
@@ -201,8 +202,15 @@ class TaskLine:
             test=support + tests,
             entry_point=entry_point,
             canonical=trimmed(canonical),
+            prompt=prompt.replace("\r\n", "\n"),
             problem=problem,
         )
+
+
+def docstring_prompt(sentence: str, *tests: str) -> str:
+    """Return a prompt for models that continue text: a docstring with the problem and the tests that show its names."""
+    lines = "\n".join([sentence.strip(), *tests]).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'"""\n{lines}\n"""\n'
 
 
 def to_write(function: ast.FunctionDef) -> str:

@@ -19,8 +19,10 @@ SPEC = Spec(
 
 
 def read(path: Path, settings: Benchmark) -> Iterator[Task]:
-    """Yield a task a row: synthesis where there is no start program."""
+    """Yield a task a row: synthesis where there is no start program; a benchmark must ask for something."""
     for line in task_lines(path):
+        if not line.text("prompt").strip():
+            raise line.error("field prompt must say what is asked")
         yield plain_task(line)
 
 
@@ -40,5 +42,6 @@ def plain_task(line: TaskLine) -> Task:
         start=start,
         entry_point=entry_point,
         canonical=canonical,
+        prompt=prompt if f"def {entry_point}" in prompt or f"class {entry_point}" in prompt else "",
         tests=tests if tests.endswith("\n") else f"{tests}\n",
     )
