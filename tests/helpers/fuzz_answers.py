@@ -114,8 +114,11 @@ def rows_of(start: str, text: str, finish: str) -> list[tuple[pa.Schema, dict[st
     piece = Piece(identifier="f", sample=0, part=Part(1, 0, 1), begun="Instruction: Write")
     about = Instruction(names=("f", 0, 1), begun='{"topics": [')
     choices = [Outcome(row=about, status="ok", answer=read_off) for read_off in chances[1:]]
+    sample = Outcome(row=Sample(task, 0, "p", 1), status="ok", answer=answer)
     return [
-        (schemas.SAMPLES, sample_row(Outcome(row=Sample(task, 0, "p", 1), status="ok", answer=answer))),
+        (schemas.SAMPLES, sample_row(sample, "diff")),
+        (schemas.SAMPLES, sample_row(sample, "base")),
+        (schemas.SAMPLES, sample_row(sample, "instruct")),
         (schemas.GRADES, grade_row(Outcome(row="f", status="ok", answer=answer), "parse")),
         (schemas.GRADES, grade_row(Outcome(row="f", status="ok", answer=chances[0]), "constrained")),
         (schemas.LABELS, label_row(Outcome(row=piece, status="ok", answer=answer), " write the instruction ")),

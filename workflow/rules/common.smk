@@ -201,6 +201,30 @@ def benchmark_settings(stage):
     )
 
 
+def line_settings(stage):
+    """Give a function of the wildcards: what reruns a stage that an arm's format decides, where it has one."""
+    return lambda wildcards: stale_when(
+        stage,
+        f"benchmarks.{BENCHMARKS[wildcards.benchmark][0]}",
+        *(
+            f"arms.{ARMS[wildcards.arm][0]}.{name}"
+            for name in ("midtrain", "format", "model")
+            if arm_option(wildcards)
+        ),
+    )
+
+
+def arm_option(wildcards):
+    """Give the option that names the arm, if it is not asked in the format of the dataset."""
+    name, arm = ARMS[wildcards.arm]
+    return ["--arm", name] if arm.format != "diff" or arm.model else []
+
+
+def evaluated_model(wildcards):
+    """Give the model of an arm: the trained one, or one that is evaluated as it is."""
+    return CHAIN.model_of_arm(ARMS[wildcards.arm][1]) or f"{DIR['sft']}/{wildcards.arm}"
+
+
 def tasks_input(wildcards):
     """Give the task file of a benchmark."""
     return CHAIN.tasks_path(BENCHMARKS[wildcards.benchmark][1])

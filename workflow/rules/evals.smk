@@ -5,7 +5,7 @@ rule generate:
     """Let the arm {wildcards.arm} write solutions for {wildcards.benchmark}."""
     input:
         tasks=tasks_input,
-        model=f"{DIR['sft']}/{{arm}}",
+        model=evaluated_model,
     output:
         f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
     log:
@@ -20,14 +20,15 @@ rule generate:
     params:
         environment=CHAIN.environment("generate"),
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
+        arm=lambda wildcards: arm_option(wildcards),
         journal=f"{WORK}/journal/generate",
-        stale=benchmark_settings("generate"),
+        stale=line_settings("generate"),
     shell:
         """
         d3 --env {params.environment} generate --settings {params.stale[settings]:q} \
             --benchmark {params.benchmark:q} \
             --tasks {input.tasks:q} \
-            --model {input.model:q} \
+            --model {input.model:q} {params.arm:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
@@ -111,7 +112,7 @@ rule scores:
     params:
         benchmark=lambda wildcards: BENCHMARKS[wildcards.benchmark][0],
         arm=lambda wildcards: ARMS[wildcards.arm][0],
-        stale=benchmark_settings("scores"),
+        stale=line_settings("scores"),
     shell:
         """
         d3 scores --settings {params.stale[settings]:q} \

@@ -37,7 +37,7 @@ rule report:
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
         midtrained=MIDTRAINED,
         losses=LOSSES,
-        trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
+        trained=expand(f"{DIR['sft']}/{{arm}}", arm=CHAIN.trained),
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
         scores=line_files("scores", "json"),
@@ -64,7 +64,9 @@ rule report:
         "logs/report.log",
     localrule: True
     params:
-        trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
+        trained=[
+            f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in CHAIN.trained.items()
+        ],
         written=named_lines("generate"),
         judged=named_lines("execute"),
         midtrained=lambda wildcards, input: (

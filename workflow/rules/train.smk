@@ -100,7 +100,7 @@ rule losses:
         manifests=expand(f"{DIR['tokens']}/{{shard}}.json", shard=SHARDS),
         model=MODELS["losses"],
         midtrained=MIDTRAINED,
-        trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
+        trained=expand(f"{DIR['sft']}/{{arm}}", arm=CHAIN.trained),
     output:
         f"{DIR['losses']}/losses.json",
     log:
@@ -113,7 +113,9 @@ rule losses:
     resources:
         **needs(CHAIN, "losses").of_rule(),
     params:
-        trained=[f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in ARMS.items()],
+        trained=[
+            f"{name}={DIR['sft']}/{arm}" for arm, (name, _) in CHAIN.trained.items()
+        ],
         midtrained=lambda wildcards, input: (
             f"--midtrained {input.midtrained}" if input.midtrained else ""
         ),

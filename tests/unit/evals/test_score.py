@@ -89,7 +89,7 @@ def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
     run(config([1, 2, 3]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
     result = json.loads(output.read_text())
     assert result["benchmark"] == "humaneval"
-    assert result["arm"] == "d3"
+    assert (result["arm"], result["format"]) == ("d3", "diff")
     assert (result["tasks"], result["samples"]) == (3, 9)
     values = {k: entry["value"] for k, entry in result["pass_at_k"].items()}
     assert values == {"1": pytest.approx(4 / 9), "2": pytest.approx(5 / 9), "3": pytest.approx(2 / 3)}

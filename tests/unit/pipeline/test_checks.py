@@ -18,6 +18,7 @@ from d3.core.pinned_inputs import pins
 from d3.core.tables import Row, TableWriter
 from d3.core.unified_diff import make_diff
 from d3.evals import execute, generate, score
+from d3.evals.answer import build
 from d3.evals.sandbox import SandboxError, Verdict
 from d3.evals.tasks import load_tasks
 from d3.pipeline.checks import FinishedJob, read_columns, rows_by_key, select
@@ -149,7 +150,7 @@ def answered(tmp_path: Path) -> tuple[FinishedJob, list[Row]]:
             "raw": raw,
             "finish_reason": "stop",
         }
-        rows.append(row | generate.build(task.start, raw, "stop")._asdict())
+        rows.append(row | build(task.start, raw, "stop")._asdict())
     return finished(tmp_path, [SAMPLES], [TASKS], config=CONFIG), rows
 
 

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
 from d3.config.fields import Count, Name, Section
-from d3.config.training import Arm, Midtrain, Model, Optimizer, Sft, Tokens
+from d3.config.training import Arm, Format, Midtrain, Model, Optimizer, Sft, Tokens
 from d3.core.paths import REPOSITORY
 
 PROMPTS = REPOSITORY / "config" / "prompts"
@@ -50,6 +50,10 @@ class Config(Section):
     generate: Generate = Generate()
     execute: Execute = Execute()
     scores: Scores = Scores()
+
+    def format_of(self, arm: str | None) -> Format:
+        """Return the format in which benchmarks are asked of an arm; `diff` for a name that no arm has."""
+        return self.arms[arm].format if arm in self.arms else "diff"
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:

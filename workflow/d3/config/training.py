@@ -9,6 +9,7 @@ from d3.config.fields import (
     MAXIMUM,
     SMALL_MODEL,
     Count,
+    Decides,
     Machine,
     ModelName,
     Neutral,
@@ -17,7 +18,11 @@ from d3.config.fields import (
     PositiveFloat,
     Section,
     Share,
+    UserPath,
 )
+
+Format = Literal["diff", "base", "instruct"]
+"""How a benchmark is asked of a model, and how its answer is read."""
 
 
 class Tokens(Section):
@@ -139,6 +144,23 @@ class Arm(Section):
     """For an arm without mid-training: repeat the fine-tuning examples until as many tokens were trained on as by
     mid-training and fine-tuning of another arm together, so that arms differ in the data alone, not in how long they
     were trained."""
+    format: Annotated[Format, Neutral("diff")] = "diff"
+    """How benchmarks are asked. `diff`: in the format of the dataset; `base`: the prompt as the benchmark gives it,
+    which the model continues; `instruct`: the model's chat template, and code between fences. For models that were not
+    trained on diffs."""
+    model: Annotated[UserPath | None, Decides("path")] = None
+    """A model that is evaluated as it is, beside those trained here: `embedded`, a folder, or a Hugging Face id; null
+    trains the arm. Needs midtrain: false."""
+    revision: str | None = None
+    """Commit of `model` on the Hugging Face Hub; required for Hub models."""
+
+    @model_validator(mode="after")
+    def _untrained(self) -> Self:
+        if self.model is not None and (self.midtrain or self.same_tokens):
+            raise ValueError("model is evaluated as it is: midtrain and same_tokens must be false")
+        if self.model is None and self.revision is not None:
+            raise ValueError("revision needs model")
+        return self
 
     @model_validator(mode="after")
     def _without_midtrain(self) -> Self:

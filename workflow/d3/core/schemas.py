@@ -223,7 +223,7 @@ SAMPLES = pa.schema(
         ("prompt", pa.string()),
         ("raw", pa.string()),  # what the model wrote after the prompt, to the letter
         ("program", pa.string()),  # the start file after the written diffs, null unless status is ok or repaired
-        ("status", pa.string()),  # ok | repaired | no_diff | malformed_diff | too_long | engine_error
+        ("status", pa.string()),  # ok | repaired | no_diff | malformed_diff | no_code | too_long | engine_error
         ("detail", pa.string()),
         ("repairs", pa.list_(pa.string())),  # what the lenient reading forgave, if status is repaired
         ("finish_reason", pa.string()),

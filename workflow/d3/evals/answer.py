@@ -53,7 +53,7 @@ class Built(NamedTuple):
     """The outcome of an answer."""
 
     status: str
-    """`ok`, `repaired`, `no_diff` or `malformed_diff`."""
+    """`ok`, `repaired`, `no_diff`, `malformed_diff` or `no_code`."""
     detail: str | None
     program: str | None
     repairs: tuple[str, ...] = ()
@@ -82,13 +82,19 @@ def build(start: str, text: str, finish_reason: str) -> Built:
             program, whole = _apply_all(start, diffs, torn, lambda old, diff: _apply_repaired(old, diff, repairs))
         except DiffError:
             return Built("malformed_diff", only_torn or strict, None)
-    if re.search("[\0\ud800-\udfff]", program):
-        return Built("malformed_diff", "the program contains NUL or half of a surrogate pair", None)
+    if fault := unusable(program):
+        return Built("malformed_diff", fault, None)
     if _copies_numbers(diffs):
         return Built("malformed_diff", "the added lines repeat the line numbers of the prompt", None)
     if strict is not None:
         return Built("repaired", strict, program, tuple(sorted(repairs)))
     return Built("ok", None if whole else f"{CUT}: the last diff is left out", program)
+
+
+def unusable(program: str) -> str | None:
+    """Return why no file can hold a program, None if one can."""
+    found = re.search("[\0\ud800-\udfff]", program)
+    return "the program contains NUL or half of a surrogate pair" if found else None
 
 
 def read_answer(text: str) -> Written:

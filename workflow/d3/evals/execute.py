@@ -23,6 +23,7 @@ from d3.errors import ConfigError, InputError, ToolError
 
 # The two inner sides are text to the sandbox; imported here, they count as code of this stage.
 from d3.evals import sandbox
+from d3.evals.processor_time import children, processor_seconds
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
@@ -45,13 +46,16 @@ def run(
     samples: Path,
     out: Path,
     *,
-    benchmark: str,
+    benchmark: str | None = None,
     workers: int = 1,
     journal: Path | None = None,
-) -> None:
+) -> int:
     """Run the solutions of a benchmark against its tests inside bubblewrap.
 
-    Write a `schemas.VERDICTS` row for every `schemas.SAMPLES` row.
+    Write a `schemas.VERDICTS` row for every `schemas.SAMPLES` row. Without `benchmark`, all three files are plain
+    JSON lines, and no configuration is needed: tasks with task_id, entry_point and test, samples with task_id and
+    solution (or completion); docs/evaluation.md shows them.
+
     `workers` programs run at the same time; it changes no verdict unless the machine is so loaded
     that programs miss their deadline. `journal` is a folder in which verdicts are kept, so that a killed
     run judges only what is left. Raises ToolError when there is no working sandbox, or when programs
@@ -59,7 +63,13 @@ def run(
 
     Example: d3 execute --benchmark humaneval --tasks tasks.jsonl.gz --samples samples.parquet
         --out verdicts.parquet --workers 8
+
+    Example: d3 execute --tasks tasks.jsonl --samples samples.jsonl --out verdicts.jsonl --workers 8
     """
+    if benchmark is None:
+        from d3.evals.plain_rows import execute_rows
+
+        return execute_rows(config, tasks, samples, out, workers=workers, journal=journal)
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
@@ -96,6 +106,7 @@ def run(
         if not_run:
             reason = f"{len(not_run)} programs were not run: {not_run[0].detail}"
             raise ToolError(reason, where="sandbox", remedy="run the same command again; the other verdicts are kept")
+    return 0
 
 
 def limits_of(config: Config) -> sandbox.Limits:
@@ -149,27 +160,88 @@ class Verdicts:
         if self._journal is not None:
             self._journal.close()
 
+    def open(self, limits: sandbox.Limits, packages: list[Path]) -> sandbox.Sandbox:
+        """Return a sandbox that stands; raise SandboxError if there is none."""
+        return sandbox.Sandbox(limits, packages=packages).__enter__()
+
     def judge(self, place: sandbox.Sandbox, task: Task, program: str) -> sandbox.Verdict:
         """Return a kept verdict, or judge a program and keep its verdict."""
-        key = digest_of([*self._base, task.test, task.entry_point, program])
+        key = self._key(task.test, task.entry_point, program)
         if self._journal is not None:
             with self._lock:
                 found = self._journal.get(key)
             if found is not None:
+                self.recall(task, program, found)
                 return sandbox.Verdict(found["verdict"], found["detail"])
         try:
-            verdict = place.judge(program, task.test, task.entry_point)
+            verdict, more = self.run(place, task, program)
         except sandbox.SandboxError as error:
             return sandbox.Verdict(NOT_RUN, f"{error.reason}; {error.remedy}")
         if self._journal is not None:
             with self._lock:
-                self._journal.put(key, verdict._asdict(), about=[task.task_id])
+                self._journal.put(key, {**verdict._asdict(), **more}, about=[task.task_id])
                 begin = time.monotonic()
                 if begin >= self._flush_after:
                     self._journal.flush()
                     end = time.monotonic()
                     self._flush_after = end + (end - begin) / FLUSH_SHARE
         return verdict
+
+    def _key(self, *texts: str) -> str:
+        """Return the key of a verdict, also of texts with half of a surrogate pair, which no JSON file can hold."""
+        try:
+            return digest_of([*self._base, *texts])
+        except UnicodeEncodeError:
+            return digest_of([*self._base, "ascii", *map(ascii, texts)])
+
+    def run(self, place: sandbox.Sandbox, task: Task, program: str) -> tuple[sandbox.Verdict, Row]:
+        """Judge a program; return its verdict and what else is kept of it. Raise SandboxError."""
+        return place.judge(program, task.test, task.entry_point), {}
+
+    def recall(self, task: Task, program: str, entry: Row) -> None:
+        """Take note of a kept verdict."""
+
+
+class MeasuredVerdicts(Verdicts):
+    """Verdicts with the wall and processor time that they took."""
+
+    def __init__(self, folder: Path | None, limits: sandbox.Limits) -> None:
+        super().__init__(folder, limits)
+        self._seconds: dict[tuple[str, str], tuple[float | None, float | None]] = {}
+        self._processes: dict[int, set[int]] = {}
+
+    def open(self, limits: sandbox.Limits, packages: list[Path]) -> sandbox.Sandbox:
+        """Return a sandbox, of which the processes are known."""
+        before = children()
+        place = super().open(limits, packages)
+        self._processes[id(place)] = children() - before
+        return place
+
+    def _key(self, *texts: str) -> str:
+        """Return the key of a verdict, also of texts with half of a surrogate pair, which no JSON file can hold."""
+        try:
+            return digest_of([*self._base, *texts])
+        except UnicodeEncodeError:
+            return digest_of([*self._base, "ascii", *map(ascii, texts)])
+
+    def run(self, place: sandbox.Sandbox, task: Task, program: str) -> tuple[sandbox.Verdict, Row]:
+        """Judge a program and measure it."""
+        processes = self._processes.get(id(place), set())
+        begin, used = time.monotonic(), processor_seconds(processes)
+        verdict, _ = super().run(place, task, program)
+        wall = round(time.monotonic() - begin, 4)
+        still = processes and processes <= children()  # else the sandbox was started again
+        cpu = round(max(0.0, processor_seconds(processes) - used), 4) if still else None
+        self._seconds[task.task_id, program] = wall, cpu
+        return verdict, {"wall": wall, "cpu": cpu}
+
+    def recall(self, task: Task, program: str, entry: Row) -> None:
+        """Take the times of a kept verdict."""
+        self._seconds[task.task_id, program] = entry.get("wall"), entry.get("cpu")
+
+    def measured(self, task_id: str, program: str | None) -> tuple[float | None, float | None]:
+        """Return wall and processor seconds of a program; None of what was not run, or not measured."""
+        return self._seconds.get((task_id, program), (None, None)) if program is not None else (None, None)
 
 
 def judge_all(
@@ -207,7 +279,7 @@ def judge_all(
                 continue
             if not opened:  # at least one program: now a sandbox has to be there
                 for _ in range(workers):
-                    opened.append(sandbox.Sandbox(limits, packages=packages).__enter__())
+                    opened.append(verdicts.open(limits, packages))
                     idle.put(opened[-1])
             key = (row["task_id"], program)
             if key not in known:

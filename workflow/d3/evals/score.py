@@ -30,8 +30,8 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
 
     Tasks that the benchmark's gate leaves out count only with `scores.vacuous`.
 
-    Keys: `benchmark`, `arm`, `gate` with the checksum of the gate's file and the interpreter, `tasks`,
-    `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`;
+    Keys: `benchmark`, `arm`, `format` in which the arm was asked, `gate` with the checksum of the gate's file and the
+    interpreter, `tasks`, `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`;
     `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the
     samples that became a program, and `statuses`; `decontaminated`, by which n-grams the training data was
     decontaminated against the benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order
@@ -85,6 +85,7 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
         result |= {
             "benchmark": benchmark,
             "arm": arm,
+            "format": config.format_of(arm),
             "built": built(found),
             "tasks_vacuous": len(left_out),
             "decontaminated": decontaminated,

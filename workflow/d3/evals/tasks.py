@@ -43,6 +43,8 @@ class Task:
     """The function that the tests call."""
     canonical: str
     """A program that passes."""
+    prompt: str = ""
+    """The beginning of a program as the benchmark gives it to models that continue text; empty: there is none."""
     problem: str | None = None
     """The problem as published, empty where it is the docstring of `canonical`; None: it is the instruction."""
 

@@ -77,6 +77,8 @@ def _inputs(chain: Chain) -> Iterator[str]:
     for stage in STAGES:
         with suppress(ConfigError):  # a model of a stage that nothing requests
             yield from filter(None, [chain.answering(stage)])
+    with suppress(ConfigError):
+        yield from chain.untrained
     yield from (chain.tasks_path(benchmark) for benchmark in chain.config.benchmarks.values())
 
 
@@ -102,7 +104,7 @@ def orphaned_checkpoints(chain: Chain) -> list[Unused]:
             if key.name != Path(chain.folder(stage.name)).name:
                 found.append((key, OTHER))
             elif stage.over == "arm":
-                found += [(arm, REMOVED) for arm in _children(key) if arm.name not in chain.arms]
+                found += [(arm, REMOVED) for arm in _children(key) if arm.name not in chain.trained]
     return [Unused(path, size_of(path), why) for path, why in found if not path.is_symlink()]
 
 

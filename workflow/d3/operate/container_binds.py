@@ -64,6 +64,7 @@ def inputs(chain: Chain) -> Iterable[Path]:
         yield Path(chain.opt_out)
     yield from (Path(name.rpartition(":")[0]) for name in chain.config.corpus.filters if ".py:" in name)
     yield from (Path(model) for stage in STAGES if (model := chain.answering(stage)) and Path(model).is_dir())
+    yield from (Path(model) for model in chain.untrained if Path(model).is_dir())
     yield from (Path(item.path) for item in chain.config.benchmarks.values() if item.path != EMBEDDED)
     for name in (name for stage in STAGES.values() for name in stage.prompts):
         section, field = name.split(".")

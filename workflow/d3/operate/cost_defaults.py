@@ -11,7 +11,6 @@ from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.evaluation import Benchmark
 from d3.config.training import Training
-from d3.core.tables import open_lines
 from d3.errors import D3Error
 from d3.operate.cost_model import ANSWER_WEIGHT, Seconds
 from d3.pipeline.pipeline import Chain
@@ -55,12 +54,12 @@ def example_tokens(chain: Chain) -> float:
 
 
 def tasks_of(chain: Chain, benchmark: Benchmark) -> int:
-    """Return how many tasks of a benchmark are used: the lines of its file, or what its spec says of a missing one."""
+    """Return how many tasks of a benchmark are used: the rows of its file, or what its spec says of a missing one."""
+    from d3.evals.task_file import rows_in
     from d3.evals.tasks import reader
 
     try:
-        with open_lines(Path(chain.tasks_path(benchmark))) as lines:
-            found = sum(bool(line.strip()) for line in lines)
+        found = rows_in(Path(chain.tasks_path(benchmark)))
     except (D3Error, OSError, EOFError):
         found = 0
     found = found or reader(benchmark.kind).SPEC.tasks_in_file

@@ -101,7 +101,7 @@ def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
     if stage.over == "shard":
         return list(chain.batches)
     if stage.over == "arm":
-        return list(chain.arms)
+        return list(chain.trained)
     if stage.over == "benchmark":
         return list(chain.benchmarks)
     if stage.over == "evaluation":
@@ -116,7 +116,8 @@ def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
 
 def _models(chain: Chain, stages: Sequence[Stage]) -> list[str]:
     """Return the names of the folders of models that rules make or fetch; a user's own folders need no job."""
-    paths = [Path(path) for stage in stages if (path := chain.answering(stage.name)) is not None]
+    asked = chain.untrained if any(stage.name == "generate" for stage in stages) else []
+    paths = [Path(path) for path in (*(chain.answering(stage.name) for stage in stages), *asked) if path is not None]
     return [path.name for path in dict.fromkeys(paths) if path.parent == Path(chain.models)]
 
 

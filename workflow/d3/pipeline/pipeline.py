@@ -236,6 +236,28 @@ class Chain:
             arms[f"{name}-{digest_of([deciding_part(arm), history])[:8]}"] = (name, arm)
         return arms
 
+    @property
+    def trained(self) -> dict[str, tuple[str, Arm]]:
+        """Return those arms that are trained here; the others are models that are evaluated as they are.
+
+        Raise ConfigError if there is none.
+        """
+        found = {name: item for name, item in self.arms.items() if item[1].model is None}
+        if not found:
+            raise ConfigError(
+                "arms: every arm has a model", remedy="add an arm that is trained, such as {midtrain: true}"
+            )
+        return found
+
+    def model_of_arm(self, arm: Arm) -> str | None:
+        """Return the folder of the model that an arm is evaluated with as it is; None for one that is trained here."""
+        return None if arm.model is None else self.model_path(arm.model, arm.revision)
+
+    @property
+    def untrained(self) -> list[str]:
+        """Return the folders of the models that are evaluated as they are."""
+        return list(dict.fromkeys(filter(None, map(self.model_of_arm, self.config.arms.values()))))
+
     @cached_property
     def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
         """Give (name, benchmark) by a name that also carries the benchmark's settings."""

@@ -64,7 +64,10 @@ def _asking(base: Resources, engine: Engine, weights: int) -> Resources:
 def model_mb(chain: Chain, stage: str) -> int:
     """Return the size in MB of the model that a stage asks or trains, 0 if it needs none."""
     found = chain.model_of(stage)
-    return weights_mb(chain, *found) if found else 0
+    if not found:
+        return 0
+    others = [(arm.model, arm.revision) for arm in chain.config.arms.values() if arm.model and stage == "generate"]
+    return max(weights_mb(chain, *model) for model in (found, *others))
 
 
 def weights_mb(chain: Chain, name: str, revision: str | None) -> int:

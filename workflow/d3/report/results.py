@@ -107,6 +107,7 @@ def benchmarks(
                     "confidence": score["confidence"] if score else None,
                     "built": score["built"] if score else None,
                     "decontaminated": score["decontaminated"] if score else None,
+                    "format": score["format"] if score else None,
                     "pass": _passes(score) if score else [],
                     "verdicts": {name: counts[name] for name in _in_order(counts)},
                     "statuses": dict(sorted(Counter(status for _, status in statuses).items())),
@@ -154,6 +155,7 @@ def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
                 },
                 "built": score["built"]["share"],
                 "decontaminated": score["decontaminated"],
+                "format": score["format"],
             }
         except (KeyError, TypeError) as error:
             raise InputError(f"is no score file ({error})", where=str(path), remedy="make it again") from None

@@ -43,6 +43,7 @@ def task_of(line: TaskLine, tests: str) -> Task:
         instruction=f"{to_write(function)}\n{cleandoc(texts[0])}",
         entry_point=entry_point,
         canonical=canonical,
+        prompt=line.text("prompt"),
         problem="",
         tests=tests,
     )

@@ -34,5 +34,6 @@ def pack_task(line: TaskLine, *, instruction: str, start: str = "") -> Task:
         entry_point=entry_point,
         canonical=canonical,
         tests=line.text("test"),
+        prompt=line.text("prompt"),
         problem="",
     )

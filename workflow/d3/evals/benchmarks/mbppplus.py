@@ -6,7 +6,7 @@ from pathlib import Path
 
 from d3.config.evaluation import Benchmark
 from d3.evals.evalplus import differential_tests, is_evalplus, mbpp_types
-from d3.evals.task_file import TaskLine, require_text_tests, task_lines, to_write
+from d3.evals.task_file import TaskLine, docstring_prompt, require_text_tests, task_lines, to_write
 from d3.evals.tasks import Spec, Task
 
 SPEC = Spec(
@@ -45,6 +45,7 @@ def evalplus_task(line: TaskLine, *, plus: bool) -> Task:
         entry_point=entry_point,
         canonical=code,
         tests=differential_tests(line, code, plus=plus, typed=mbpp_types(int(number))),
+        prompt=line.text("prompt"),
     )
 
 
@@ -63,6 +64,7 @@ def mbpp_task(line: TaskLine, tests: str) -> Task:
         entry_point=function.name,
         canonical=code,
         tests=tests,
+        prompt=docstring_prompt(line.text("prompt"), *line.texts("test_list")[:1]),
         problem=line.text("prompt"),
     )
 
