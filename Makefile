@@ -94,6 +94,10 @@ bench-llm: setup .venv-vllm/.installed  ## the LLM stages against a bare LLM.gen
 	$(SNAKEMAKE) -- "$$model"; \
 	HF_HUB_OFFLINE=1 PYTHONPATH=workflow .venv-vllm/bin/python benchmarks/llm.py --model "$$model" $(ARGS)
 
+.PHONY: bench-pregrade
+bench-pregrade: setup  ## the pre-grader on held-out files: files saved and wrong drops over 100 splits; ARGS=SHARD.parquet ...
+	$(VENV)/python benchmarks/pregrade.py $(ARGS)
+
 .PHONY: bench-provider
 bench-provider: setup  ## a server with 500 faults: answers lost or doubled, and how busy the places are
 	$(VENV)/python benchmarks/provider.py $(ARGS)

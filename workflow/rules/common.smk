@@ -55,6 +55,9 @@ try:
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
     MIDTRAINED = [f"{DIR['midtrain']}/model"] * STAGES["midtrain"].when(CHAIN.config)
     LOSSES = [f"{DIR['losses']}/losses.json"] * STAGES["losses"].when(CHAIN.config)
+    PREGRADES = [f"{DIR['pregrade']}/{{shard}}.parquet"] * STAGES["pregrade"].when(
+        CHAIN.config
+    )
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)
@@ -170,6 +173,11 @@ def run_plan():
 def model_option(wildcards, input):
     """Give the option that names the model of a stage, if it asks one."""
     return ["--model", input.model] if input.model else []
+
+
+def option(flag, name):
+    """Give a function: the option for the files of an input that only some configurations have."""
+    return lambda wildcards, input: [flag, *files] if (files := input[name]) else []
 
 
 def shard_input(wildcards):

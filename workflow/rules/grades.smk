@@ -1,11 +1,68 @@
 """Grades: a language model judges every file that may go to mid-training."""
 
 
+rule pregrader:
+    """Train the pre-grader on the graded files of a sample."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        graded=CHAIN.adopted_files("pregrade.graded"),
+    output:
+        sample=f"{DIR['pregrader']}/sample.parquet",
+        facts=f"{DIR['pregrader']}/pregrader.json",
+        weights=f"{DIR['pregrader']}/weights.npy",
+    log:
+        "logs/pregrader.log",
+    resources:
+        **needs(CHAIN, "pregrader").of_rule(),
+    params:
+        stale=stale_when("pregrader"),
+    shell:
+        """
+        d3 pregrader --settings {params.stale[settings]:q} \
+            --corpus {input.corpus:q} \
+            --graded {input.graded:q} \
+            --out {output.facts:q} \
+            --weights {output.weights:q} \
+            --sample {output.sample:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule pregrade:
+    """Score the files of {wildcards.shard}, and list which of them the judge does not see."""
+    input:
+        corpus=f"{DIR['corpus']}/{{shard}}.parquet",
+        duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
+        pregrader=f"{DIR['pregrader']}/pregrader.json",
+        weights=f"{DIR['pregrader']}/weights.npy",
+        sample=f"{DIR['pregrader']}/sample.parquet",
+    output:
+        f"{DIR['pregrade']}/{{shard}}.parquet",
+    log:
+        "logs/pregrade/{shard}.log",
+    resources:
+        **needs(CHAIN, "pregrade").of_rule(),
+    params:
+        stale=stale_when("pregrade"),
+    shell:
+        """
+        d3 pregrade --settings {params.stale[settings]:q} \
+            --corpus {input.corpus:q} \
+            --duplicates {input.duplicates:q} \
+            --pregrader {input.pregrader:q} \
+            --weights {input.weights:q} \
+            --sample {input.sample:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule grades:
     """Grade the files of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
+        pregrades=PREGRADES,
         model=MODELS["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
@@ -21,6 +78,7 @@ rule grades:
     params:
         environment=CHAIN.environment("grades"),
         model=model_option,
+        pregrades=option("--pregrades", "pregrades"),
         journal=f"{WORK}/journal/grades",
         stale=stale_when("grades"),
     shell:
@@ -29,6 +87,7 @@ rule grades:
             --corpus {input.corpus:q} \
             --duplicates {input.duplicates:q} \
             {params.model:q} \
+            {params.pregrades:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -43,9 +43,9 @@ AFTER_SFT = {"sft", "losses", "generate", "execute", "scores", "report"}
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"grades": {"threshold": 2}}, AFTER_DIFFS),
+        ({"grades": {"threshold": 2}}, {"pregrader"} | AFTER_DIFFS),
         ({"grades": {"sampling": {"max_tokens": 9}}}, {"grades"} | AFTER_DIFFS),
-        ({"grades": {"mode": "none"}}, {"grades"} | AFTER_DIFFS),
+        ({"grades": {"mode": "none"}}, {"grades", "pregrader"} | AFTER_DIFFS),
         ({"labels": {"sub_trajectories": 2}}, AFTER_LABELS),
         ({"labels": {"mode": "none"}}, AFTER_LABELS),
         ({"labels": {"mode": "constant"}}, AFTER_LABELS),

@@ -67,7 +67,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def whole() -> Chain:
     """Return a configuration that has jobs of every stage but `hub_dataset`."""
-    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}}))
+    graded = {"path": "graded.parquet", "name": "mine", "version": "1", "license": "MIT"}
+    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}, "pregrade": {"graded": graded}}))
 
 
 def setting(path: str) -> Any:
@@ -202,7 +203,7 @@ def test_trace_shows_late_rows_first() -> None:
 def test_what_is_upstream_and_what_is_no_stage() -> None:
     assert before("dataset") == {
         *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates"),
-        *("fingerprints", "near_duplicates"),
+        *("fingerprints", "near_duplicates", "pregrader", "pregrade"),
     }
     assert position("no such stage") == position("") == len(STAGES)
 

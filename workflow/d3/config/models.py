@@ -6,13 +6,14 @@ A field's description states its meaning and where its default comes from. `[aut
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import model_validator
 
+from d3.config.adopt import Pregrade
 from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
-from d3.config.fields import Count, Name, Section
+from d3.config.fields import Count, Name, Neutral, Section
 from d3.config.training import Arm, Format, Midtrain, Model, Optimizer, Sft, Tokens
 from d3.core.paths import REPOSITORY
 
@@ -31,6 +32,7 @@ class Config(Section):
     contamination: Contamination = Contamination()
     near_duplicates: NearDuplicates = NearDuplicates()
     pairs: Pairs = Pairs()
+    pregrade: Annotated[Pregrade, Neutral(Pregrade().model_dump(mode="json"))] = Pregrade()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()
     labels: Labels = Labels()

@@ -94,8 +94,28 @@ NEAR_DUPLICATES = pa.schema(
     ]
 )
 
+PREGRADE_SAMPLE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("score", pa.float64()),  # the grade that it has
+        ("part", pa.string()),  # training | calibration
+    ]
+)
+"""The graded files that the pre-grader learned of."""
+
+PREGRADES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("score", pa.float64()),  # logarithm of the odds to reach the threshold
+        ("status", pa.string()),  # ask | pregrade: the judge does not see it
+    ]
+)
+
 ANSWER = [
-    ("status", pa.string()),  # ok | too_long | unparsable | engine_error; grades also: not_asked; labels also: repeated
+    (
+        "status",
+        pa.string(),
+    ),  # ok | too_long | unparsable | engine_error; grades also: not_asked, pregrade; labels also: repeated
     ("detail", pa.string()),  # why the status is not ok, else null
     ("raw", pa.string()),  # what the model wrote, to the letter
     ("finish_reason", pa.string()),

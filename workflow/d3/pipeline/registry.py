@@ -28,6 +28,10 @@ def _sampling(config: "Config") -> Resources:
     return Resources(memory_mb=2000, memory_mb_per_thread=min(config.diffs.max_memory_mb, 1000), minutes=720)
 
 
+def _has_pregrader(config: "Config") -> bool:
+    return config.pregrade.graded is not None and config.grades.mode == "model"
+
+
 def _any_midtrain(config: "Config") -> bool:
     return any(arm.midtrain or arm.same_tokens for arm in config.arms.values())
 
@@ -143,10 +147,45 @@ _RECORDS = (
         resources=Resources(memory_mb=4000, minutes=240),
     ),
     Stage(
+        name="pregrader",
+        module="d3.stages.pregrade",
+        settings=("seed", "pregrade", "grades.threshold"),
+        upstream=("corpus",),
+        over="once",
+        outputs=(
+            Output("sample.parquet", "PREGRADE_SAMPLE", ids="file"),
+            Output("pregrader.json"),
+            Output("weights.npy"),
+        ),
+        when=_has_pregrader,
+        resources=Resources(memory_mb=8000, minutes=240),
+        cost=Cost(start=5, cpu_per_row=0.004),
+    ),
+    Stage(
+        name="pregrade",
+        module="d3.stages.pregrade",
+        settings=("pregrade",),
+        upstream=("pregrader", "duplicates"),
+        looks_up=("corpus",),
+        outputs=(Output("{name}.parquet", "PREGRADES", ids="file"),),
+        rows_of="corpus",
+        when=_has_pregrader,
+        cost=Cost(start=5, cpu_per_row=0.008, bytes_per_row=60),  # `make bench-pregrade`
+        shown=("score", "status"),
+    ),
+    Stage(
         name="grades",
         module="d3.stages.grades",
-        settings=("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
-        upstream=("corpus", "duplicates"),
+        settings=(
+            "seed",
+            "grades.mode",
+            "grades.engine",
+            "grades.sampling",
+            "grades.prompt",
+            "grades.read_out",
+            "pregrade",
+        ),
+        upstream=("corpus", "duplicates", "pregrade"),
         prompts=("grades.prompt",),
         outputs=(Output("{name}.parquet", "GRADES", ids="file"),),
         rows_of="corpus",

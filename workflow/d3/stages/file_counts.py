@@ -20,9 +20,12 @@ from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, select
 from d3.pipeline.job import Job
 from d3.stages.duplicates import ids_elsewhere
+from d3.stages.pregrade import PREGRADE
 
 COUNTED_STAGES = ("corpus", "duplicates", "held_out", "grades", "diffs", "labels", "dataset")
 """`held_out` is where the files of the pairs part from those of mid-training."""
+UNJUDGED = (PREGRADE,)
+"""Statuses of files without a score that no judge saw."""
 FILE_COLUMNS = ("stage", "reason", "files_in", "removed", "kept")
 
 
@@ -114,9 +117,10 @@ def _count_batch(
     count.removed["corpus"].update(reasons)
     going = count.stage("duplicates", splits, ids_elsewhere(job, duplicates))
     going = count.stage("held_out", going, {name: "held_out" for name in going if splits[name] != "midtrain"})
-    scores = {row["id"]: row["score"] for row in job.side_rows(grades, select(schemas.GRADES, "id", "score"))}
+    columns = select(schemas.GRADES, "id", "score", "status")
+    scores = {row["id"]: (row["score"], row["status"]) for row in job.side_rows(grades, columns)}
     sampled = _reasons(job, diffs, schemas.DIFFS, "status", going)
-    left = {name: _grade(scores.get(name), threshold) for name in going - sampled.keys()}
+    left = {name: _grade(*scores.get(name, (None, "")), threshold) for name in going - sampled.keys()}
     going = count.stage("grades", going, left)
     going = count.stage("diffs", going, {name: why for name, why in sampled.items() if why != "ok"})
     labelled = _reasons(job, labels, schemas.LABELS, "status", going)
@@ -132,10 +136,10 @@ def _count_batch(
     count.stage("dataset", going, {name: why.get(name, "no_row") for name in going - kept})
 
 
-def _grade(score: int | None, threshold: int) -> str:
-    """Return why a file of a score was not sampled."""
+def _grade(score: int | None, status: str, threshold: int) -> str:
+    """Return why a file of a score and a status was not sampled."""
     if score is None:
-        return "ungraded"
+        return status if status in UNJUDGED else "ungraded"
     return "below_threshold" if score < threshold else "not_sampled"
 
 

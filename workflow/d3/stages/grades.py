@@ -12,9 +12,10 @@ compared: the distribution of scores, the mean of `expected_score`, shares of st
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +34,12 @@ from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.stages.duplicates import ids_elsewhere
+from d3.stages.pregrade import PREGRADE, left_out
 
 POINTS = ("0", "1", "2", "3", "4")
 SCORE = "Final score:"
 """What stands before the score when the template does not set `score`."""
+NONE_SPARED: Mapping[str, float] = MappingProxyType({})
 SCORE_LINE = re.compile(r"final\s+score\W{0,5}([0-4])(?![0-9]|\.[0-9])", re.IGNORECASE)
 
 
@@ -48,6 +51,7 @@ def run(
     model: str | None,
     journal: Path | None = None,
     duplicates: Path | None = None,
+    pregrades: Path | None = None,
 ) -> None:
     """Grade the files of a corpus shard for mid-training with a language model.
 
@@ -56,7 +60,8 @@ def run(
     `model` is a folder or hub id; `journal` a folder in which answers are kept for later runs. Files
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
     (`repeated`) or that the list `duplicates` says goes on in another batch. A file that cannot be
-    graded keeps a row with its status. In the mode `none` nothing is opened or asked, and every row has
+    graded keeps a row with its status, as does one that the table `pregrades` leaves out (`pregrade`).
+    In the mode `none` nothing is opened or asked, and every row has
     the status `not_asked`. Raises D3Error.
 
     Example: d3 grades --corpus kept.parquet --out grades.parquet --model MODEL --journal journal/grades
@@ -80,7 +85,7 @@ def run(
         job.prompt("grades.prompt", template)
         job.model(model or "", settings.engine.revision)
         table = job.table(out, schemas.GRADES)
-        questions = _questions(config, _files(job, corpus, duplicates), engine, prompt)
+        questions = _questions(config, _files(job, corpus, duplicates), engine, prompt, left_out(job, pregrades))
         with Spill(out.parent, lambda row: row["id"]) as rows:
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
                 rows.add(grade_row(outcome, settings.read_out))
@@ -110,8 +115,10 @@ def _files(job: Job, corpus: Path, duplicates: Path | None) -> Iterator[Row]:
             yield row
 
 
-def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Prompt) -> Iterator[Question[str]]:
-    """Yield one question per file."""
+def _questions(
+    config: Config, files: Iterator[Row], engine: Engine, prompt: Prompt, spared: Mapping[str, float] = NONE_SPARED
+) -> Iterator[Question[str]]:
+    """Yield one question per file; those that are spared have a score of the pre-grader and are not asked."""
     settings = config.grades
     options: dict[str, Any] = {}
     if settings.read_out == "constrained":
@@ -120,6 +127,9 @@ def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Pro
         options = {"stop": (score,), "lead": lead, "choices": choices}
     for row in files:
         identifier = row["id"]
+        if identifier in spared:
+            yield Question(row=identifier, status=PREGRADE, detail=f"pre-grader's score {spared[identifier]:g}")
+            continue
         rendered = prompt.render({"code": row["text"]})
         request = Request(
             key=identifier,

@@ -8,11 +8,15 @@ from pathlib import Path
 from d3.audit.job_graph import Finding, Run
 from d3.audit.statements import FOLDERS, Statement, stage_of
 from d3.config.engine_kinds import ENGINE_KINDS
+from d3.config.load import parse_config
+from d3.config.models import Config
 from d3.core.file_tree import walk
 from d3.core.ids import FOREIGN, digest_of, file_digest, folder_files
 from d3.core.opt_out import REASON
+from d3.errors import ConfigError
 from d3.pipeline.pipeline import key_of, own_settings
 from d3.pipeline.registry import LISTS_OF_MATCHES, STAGES, stage_of_folder
+from d3.pipeline.stage import Stage
 from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, SUFFIX, settings_digest
 
@@ -82,7 +86,7 @@ def _inputs_missing(run: Run, statement: Statement) -> Iterator[str]:
     record = STAGES.get(stage_of(statement.outputs[0].path))
     if record is None:
         return
-    for stage in sorted(record.reads - {stage_of(item.path) for item in statement.inputs}):
+    for stage in sorted(_expected(record, statement) - {stage_of(item.path) for item in statement.inputs}):
         yield f"names no input of the stage {stage}"
     rows = sum(item.rows or 0 for item in statement.inputs)
     above = STAGES.get(record.rows_of)
@@ -100,6 +104,15 @@ def _inputs_missing(run: Run, statement: Statement) -> Iterator[str]:
         yield "names no model and no tasks that it read"
     if statement.dropped.get(REASON) and not any(item.role == OPT_OUT for item in others):
         yield f"dropped rows as {REASON}, but names no opt-out list"
+
+
+def _expected(record: Stage, statement: Statement) -> set[str]:
+    """Return the stages of which a job reads files under the settings that it ran with."""
+    try:
+        config = parse_config({name: value for name, value in statement.config.items() if name in Config.model_fields})
+    except ConfigError:  # a secret was taken out
+        config = Config()
+    return {name for name in record.reads if STAGES[name].when(config)}
 
 
 def check_facts(run: Run) -> Iterator[Finding]:

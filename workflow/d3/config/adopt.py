@@ -1,0 +1,50 @@
+"""The sections of the configuration about tables made outside of the pipeline, and the pre-grader that uses one."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from d3.config.fields import NAME, Decides, Neutral, Number, Section, UserPath
+
+OpenShare = Annotated[float, Field(gt=0, lt=1), Number]
+
+
+class Adopted(Section):
+    """A table that was made outside of the pipeline: Parquet or JSON lines (`.jsonl`, `.json`, also `.gz` and `.zst`).
+
+    Its rows are matched to the files of the corpus by `id` (the SHA-256 of the normalized text) or, where the table
+    has none, by `hexsha`, that of The Stack.
+    """
+
+    path: Annotated[UserPath, Decides("path")]
+    """The file, or a glob pattern of several."""
+    columns: Annotated[dict[str, str], Neutral({})] = {}
+    """Columns of the table by column of the pipeline, where the names differ: `score: quality`."""
+    name: Annotated[str, Field(pattern=NAME)]
+    """Name of what was made, such as that of a data set."""
+    version: Annotated[str, Field(pattern=r"^\S+$")]
+    """Its version or commit; `name@version` is in every statement and in the detail of every row."""
+    license: Annotated[str, Field(pattern=r"^\S[^\n]*$")]
+    """Its license, by the SPDX identifier where it has one."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the file (of several: of their digests in the order of the paths, one a line); another one is an
+    error. null: whatever the file holds is taken and its digest recorded."""
+    unmatched: Literal["error", "drop"] = "error"
+    """Rows of files that the corpus neither kept nor rejected: `error`, or `drop` with a count."""
+
+
+class Pregrade(Section):
+    """The pre-grader: a linear model of the text of a file that spares the judge files without a chance.
+
+    It learns from `graded` and leaves out files that are unlikely to reach `grades.threshold`; these get a row with
+    the status `pregrade` and no score.
+    """
+
+    graded: Adopted | None = None
+    """Grades of a sample of the corpus: columns `id` (or `hexsha`) and `score`, such as those of an earlier run with
+    `corpus.sample` (`results/grades/KEY/*.parquet`). The bound holds for a sample drawn at random. null: no pre-grader,
+    the judge sees every file. See [Adopted](#adopted)."""
+    max_wrong_drops: OpenShare = 0.05
+    """Maximum share of the files that would reach the threshold that may be left out. Ours, not the paper's."""
+    confidence: OpenShare = 0.95
+    """Probability, over the draw of the sample, with which `max_wrong_drops` holds."""
