@@ -1,0 +1,33 @@
+"""The threshold on grades: the one place that decides whether a graded file goes on to the diffs."""
+
+from d3.config.data import Grades
+from d3.core import schemas
+from d3.core.tables import Row
+from d3.pipeline.checks import select
+
+GRADE_COLUMNS = select(schemas.GRADES, "id", "score", "expected_score")
+"""What the threshold reads of a grade."""
+UNGRADED, BELOW = "ungraded", "below_threshold"
+
+
+def grade_of(row: Row, settings: Grades) -> float | None:
+    """Return the grade, 0 to 4, that is compared with the threshold; None for a row without a score.
+
+    It is `expected_score` where `threshold_on` asks for it and the read-out has probabilities, else `score`.
+    """
+    if row["score"] is None:
+        return None
+    if settings.threshold_on == "expected_score" and row["expected_score"] is not None:
+        return float(row["expected_score"])
+    return float(row["score"])
+
+
+def reason_below(row: Row | None, settings: Grades) -> str | None:
+    """Return why a file does not go on, `ungraded` or `below_threshold`; None if it does.
+
+    `row` has the columns `score` and `expected_score`; None stands for a file without a row.
+    """
+    grade = None if row is None else grade_of(row, settings)
+    if grade is None:
+        return UNGRADED
+    return BELOW if grade < settings.threshold else None
