@@ -180,7 +180,8 @@ def imported_modules(texts: Iterable[str]) -> set[str]:
 
 
 def _grades(job: Job, grades: Path) -> Iterator[tuple[str, Row]]:
-    for row in job.side_rows(grades, GRADE_COLUMNS):
+    columns = [field for field in GRADE_COLUMNS if field.name != "expected_score" or _has_column(grades, field.name)]
+    for row in job.side_rows(grades, pa.schema(columns)):
         yield row["id"], row
 
 
@@ -195,7 +196,7 @@ def _reason(row: Row, elsewhere: Mapping[str, str], graded: Mapping[str, Row] | 
 
 def _files(job: Job, inputs: Sequence[Path]) -> Iterator[Row]:
     for path in inputs:
-        schema = COLUMNS.append(SPLIT) if _has_split(path) else COLUMNS
+        schema = COLUMNS.append(SPLIT) if _has_column(path, SPLIT.name) else COLUMNS
         for row in job.rows(path, schema):
             if not isinstance(row["id"], str) or not isinstance(row["text"], str):
                 raise InputError(
@@ -204,17 +205,17 @@ def _files(job: Job, inputs: Sequence[Path]) -> Iterator[Row]:
             yield row
 
 
-def _has_split(path: Path) -> bool:
-    """Tell whether a table has the column that keeps files away from mid-training."""
+def _has_column(path: Path, name: str) -> bool:
+    """Return whether a table has a column that it may lack, as one from outside of the pipeline does."""
     if not path.exists():
         return False
     if format_of(path) == ".parquet":
         with open_parquet(path) as file:
-            return SPLIT.name in file.schema_arrow.names
+            return name in file.schema_arrow.names
     with open_lines(path) as lines:
         first: Any = next(iter(lines), b"{}")
     try:
-        return SPLIT.name in json.loads(first)
+        return name in json.loads(first)
     except ValueError:
         return False
 

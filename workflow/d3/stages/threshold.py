@@ -17,7 +17,7 @@ def grade_of(row: Row, settings: Grades) -> float | None:
     """
     if row["score"] is None:
         return None
-    if settings.threshold_on == "expected_score" and row["expected_score"] is not None:
+    if settings.threshold_on == "expected_score" and row.get("expected_score") is not None:
         return float(row["expected_score"])
     return float(row["score"])
 
@@ -25,7 +25,7 @@ def grade_of(row: Row, settings: Grades) -> float | None:
 def reason_below(row: Row | None, settings: Grades) -> str | None:
     """Return why a file does not go on, `ungraded` or `below_threshold`; None if it does.
 
-    `row` has the columns `score` and `expected_score`; None stands for a file without a row.
+    `row` has the column `score` and may have `expected_score`; None stands for a file without a row.
     """
     grade = None if row is None else grade_of(row, settings)
     if grade is None:
