@@ -48,7 +48,7 @@ def test_topics_are_counted_and_ablations_need_no_model(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_threshold_and_a_constant_label_are_one_line_each(tmp_path: Path) -> None:
     values = tiny_config(chat_model(tmp_path / "model"), corpus={"sample": 8, "max_lines": 30})
-    values["grades"] |= {"threshold": 1}
+    values["grades"] |= {"threshold": 1, "threshold_on": "score"}
     values["labels"] = {"mode": "constant", "constant": "Do it."}
     done = run(tmp_path, write_config(tmp_path, values), "--cores", "2", "dataset")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -22,6 +22,7 @@ from d3.errors import ConfigError
 from d3.llm.ask import Outcome
 from d3.llm.engine import Answer
 from d3.stages import grades
+from d3.stages.threshold import reason_below
 from helpers.corpus_tables import corpus_row, write_rows
 from helpers.paths import WORKFLOW
 
@@ -111,6 +112,40 @@ def test_the_threshold_lets_through_what_reaches_it(tmp_path: Path, threshold: i
     assert 0 < len(through) <= len(scores)
 
 
+@pytest.mark.parametrize(
+    ("settings", "through"),
+    [
+        ({"threshold": 2}, {1, 2}),
+        ({"threshold": 1.95}, {0, 1, 2}),
+        ({"threshold": 2, "threshold_on": "score"}, {0, 2}),
+        ({"threshold": 0}, {0, 1, 2}),
+        ({"threshold": 4}, set()),
+    ],
+)
+def test_the_threshold_is_for_the_expected_score_where_there_is_one(
+    tmp_path: Path, settings: dict[str, Any], through: set[int]
+) -> None:
+    from d3.stages.diffs import run as lintseq
+
+    grade = {0: (2, 1.95), 1: (1, 2.4), 2: (3, None)}  # the last one has no probabilities
+    graded = [
+        {"id": content_id(text), "score": grade[at][0], "expected_score": grade[at][1], "status": "ok"}
+        for at, text in enumerate(TEXTS[:3])
+    ]
+    graded = [row | {"truncated": False} for row in graded]
+    path = write_rows(tmp_path / "grades.parquet", schemas.GRADES, graded)
+    corpus = write_rows(tmp_path / "c.parquet", schemas.CORPUS, [corpus_row(text, n) for n, text in enumerate(TEXTS)])
+    output = tmp_path / "diffs.parquet"
+    config = Config(grades=Grades(**settings), diffs=Diffs(lint=False), source={"allow_empty": True})
+    lintseq(config, [corpus], output, grades=path)
+    assert {row["id"] for row in read_rows(output, schemas.DIFFS)} == {content_id(TEXTS[at]) for at in through}
+    dropped = read_notes(output)["dropped"]
+    assert dropped.get("below_threshold", 0) == 3 - len(through)
+    assert dropped["ungraded"] == len(TEXTS) - 3
+    reasons = [reason_below(row, config.grades) for row in graded]
+    assert {at for at, reason in enumerate(reasons) if reason is None} == through
+
+
 def test_the_order_of_the_corpus_changes_nothing(tmp_path: Path, model: str) -> None:
     rows = grades_of(tmp_path, model, small_config())
     backwards = list(read_rows(tmp_path / "corpus.parquet", schemas.CORPUS))[::-1]
@@ -173,6 +208,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from d3.stages import grades
+from d3.stages.threshold import reason_below
 from d3.config.models import Config
 settings = Config.model_validate_json(sys.argv[1])
 folder = Path(sys.argv[2])

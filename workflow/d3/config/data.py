@@ -194,8 +194,11 @@ class Grades(Section):
     read_out: Literal["parse", "constrained"] = "constrained"
     """`parse`: the last `Final score: N` of the response [authors' code requests that line];
     `constrained`: a second decoding step restricted to 0-4, so that no score is missing."""
-    threshold: Annotated[int, Field(ge=0, le=4)] = 0
-    """Minimum score of a file for the later stages. The paper's is not public."""
+    threshold: Annotated[int | float, Field(ge=0, le=4), Number] = 0
+    """Minimum grade of a file for the later stages. The paper's is not public."""
+    threshold_on: Annotated[Literal["expected_score", "score"], Neutral("expected_score")] = "expected_score"
+    """Which grade the threshold is for: `expected_score`, the mean over the probabilities of the scores, and `score`
+    where the read-out has none (`parse`); `score`: always the likeliest score."""
 
 
 class Diffs(Section):

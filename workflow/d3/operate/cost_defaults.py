@@ -43,6 +43,12 @@ SFT_TOKENS = 200.0
 """Tokens of a fine-tuning example (the demo)."""
 
 
+def share_scored(threshold: float) -> float:
+    """Return the assumed share of files at a threshold of 0 to 4; between whole scores it is interpolated."""
+    below = min(int(threshold), max(SCORED) - 1)
+    return SCORED[below] + (SCORED[below + 1] - SCORED[below]) * (threshold - below)
+
+
 def file_tokens(chain: Chain) -> float:
     """Give the tokens of a file that goes to mid-training."""
     return min(SMALL_FILES * chain.config.corpus.max_bytes, FILE_BYTES) / BYTES_PER_TOKEN

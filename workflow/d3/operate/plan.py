@@ -181,7 +181,7 @@ class _Planner:
 
     def diffs(self) -> None:
         seen, threshold = self.rates.get("diffs"), self.config.grades.threshold
-        passing = 1.0 if self.config.grades.mode == "none" else cost_defaults.SCORED[threshold]
+        passing = 1.0 if self.config.grades.mode == "none" else cost_defaults.share_scored(threshold)
         if seen and seen.same_settings:
             candidates = seen.total("read") - seen.dropped("held_out")
             passing = seen.total("kept") / candidates if candidates else passing

@@ -62,7 +62,14 @@ NEVER_READ = frozenset(
 """Settings that no stage reads: the files they name are inputs, or they serve an estimate."""
 UNREAD = {
     "grades.mode": {
-        "none": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out", "grades.threshold"),
+        "none": (
+            "grades.engine",
+            "grades.sampling",
+            "grades.prompt",
+            "grades.read_out",
+            "grades.threshold",
+            "grades.threshold_on",
+        ),
         "model": (),
     },
     "labels.mode": {

@@ -207,7 +207,7 @@ _RECORDS = (
     Stage(
         name="diffs",
         module="d3.stages.diffs",
-        settings=("seed", "diffs", "grades.mode", "grades.threshold", ALLOW_EMPTY),
+        settings=("seed", "diffs", "grades.mode", "grades.threshold", "grades.threshold_on", ALLOW_EMPTY),
         must_keep_of=20,
         upstream=("grades",),
         looks_up=("duplicates",),
@@ -277,7 +277,7 @@ _RECORDS = (
     Stage(
         name="file_counts",
         module="d3.stages.file_counts",
-        settings=("grades.threshold",),
+        settings=("grades.threshold", "grades.threshold_on"),
         upstream=("dataset",),
         over="once",
         looks_up=("corpus", "duplicates", "grades", "diffs", "labels"),

@@ -48,7 +48,7 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
         charts["rejected"] = _bars(numbers["rejected"]["reasons"], "files")
     grades = numbers["grades"]
     if grades["rows"]:
-        charts["grades"] = _scores({**grades["scores"], "none": grades["missing"]}, grades["threshold"])
+        charts["grades"] = _scores(grades)
     for name, bins, across, count in (
         ("diffs", spread_bins(numbers["diffs"]["per_sequence"]["counts"]), "diffs in a sequence", "sequences"),
         ("words", spread_bins(numbers["labels"]["words"]["counts"]), "words in a label", "labels"),
@@ -137,18 +137,19 @@ def _bars(counts: Mapping[str, int], unit: str) -> Any:
     return (base.mark_bar(color=BAR) + text).properties(height=altair.Step(22))
 
 
-def _scores(counts: Mapping[str, int], threshold: int) -> Any:
+def _scores(grades: Mapping[str, Any]) -> Any:
+    """Return the bars of the scores, those of files that reach the threshold below the others."""
     import altair
 
-    rows = [
-        {
-            "score": name,
-            "files": count,
-            "text": f"{count:,}",
-            "kind": "none" if name == "none" else "kept" if int(name) >= threshold else "below the threshold",
-        }
-        for name, count in counts.items()
-    ]
+    counts = {**grades["scores"], "none": grades["missing"]}
+    rows = []
+    for name, count in counts.items():
+        kept = grades["passing"].get(name, 0)
+        parts = {"none": count} if name == "none" else {"kept": kept, "below the threshold": count - kept}
+        shown = {kind: files for kind, files in parts.items() if files} or {next(reversed(parts)): 0}
+        total = {"score": name, "total": count}
+        rows += [{**total, "files": files, "kind": kind, "text": ""} for kind, files in shown.items()]
+        rows[-1]["text"] = f"{count:,}"
     most = max(*counts.values(), 1)
     base = _chart(rows).encode(
         x=altair.X("score:N", sort=list(counts), axis=_axis("score", labelAngle=0)),
@@ -162,7 +163,8 @@ def _scores(counts: Mapping[str, int], threshold: int) -> Any:
             legend=altair.Legend(title=None, orient="top"),
         )
     )
-    return (bars + base.mark_text(dy=-7).encode(text="text:N")).properties(height=200)
+    totals = base.mark_text(dy=-7).encode(y=altair.Y("total:Q", stack=None), text="text:N")
+    return (bars + totals).properties(height=200)
 
 
 def _histogram(bins: Sequence[Mapping[str, Any]], across: str, unit: str) -> Any:

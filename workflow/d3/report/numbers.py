@@ -32,6 +32,7 @@ from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
 from d3.stages.contamination import matches
 from d3.stages.label_metrics import duplicate_key, duplicate_share
+from d3.stages.threshold import reason_below
 
 Numbers = dict[str, Any]
 
@@ -213,6 +214,7 @@ def _contamination(config: Config, job: Job, files: Files) -> Row:
 
 def _grades(config: Config, job: Job, files: Files) -> Row:
     scores: Counter[int] = Counter()
+    passing: Counter[int] = Counter()
     statuses: Counter[str] = Counter()
     expected: list[float] = []
     missing = 0
@@ -224,6 +226,7 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
             missing += 1
         else:
             scores[row["score"]] += 1
+            passing[row["score"]] += reason_below(row, config.grades) is None
         if row["expected_score"] is not None:
             expected.append(row["expected_score"])
     graded, threshold = sum(scores.values()), config.grades.threshold
@@ -237,7 +240,9 @@ def _grades(config: Config, job: Job, files: Files) -> Row:
         "mean": sum(score * count for score, count in scores.items()) / graded if graded else None,
         "mean_expected": math.fsum(expected) / len(expected) if expected else None,
         "threshold": threshold,
-        "at_threshold": sum(count for score, count in scores.items() if score >= threshold),
+        "threshold_on": config.grades.threshold_on if expected else "score",
+        "at_threshold": passing.total(),
+        "passing": {str(score): passing[score] for score in sorted({*SCORES, *scores})},
         "statuses": dict(sorted(statuses.items())),
         "examples": evidence.scored_files(config, job, files.grades, files.corpus),
     }
@@ -402,7 +407,8 @@ def _funnel(numbers: Numbers) -> Iterator[Row]:
     yield {"step": "kept", "files": kept["rows"]}
     yield {"step": "for mid-training", "files": grades["rows"]}
     if grades["mode"] != "none":
-        yield {"step": f"score of {grades['threshold']} or more", "files": grades["at_threshold"]}
+        grade = "expected score" if grades["threshold_on"] == "expected_score" else "score"
+        yield {"step": f"{grade} of {grades['threshold']} or more", "files": grades["at_threshold"]}
     yield {"step": "with a diff sequence", "files": numbers["diffs"]["files"]}
     yield {"step": "with a label", "files": numbers["labels"]["files"]}
     yield {"step": "in the dataset", "files": numbers["dataset"]["programs"]}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from d3.config.data import Grades
 from d3.config.identity import deciding_part
 from d3.config.models import Config
 from d3.core import schemas
@@ -34,6 +35,7 @@ from d3.provenance import resource_usage
 from d3.provenance.code_digest import code_digest
 from d3.stages.contamination import CONTAMINATED, read_matches
 from d3.stages.duplicates import ids_elsewhere
+from d3.stages.threshold import GRADE_COLUMNS, reason_below
 
 STAGE = "lintseq"
 FLUSH_SECONDS = 20.0
@@ -41,7 +43,6 @@ FLUSH_SECONDS = 20.0
 IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([A-Za-z_][\w.]*)", re.MULTILINE)
 COLUMNS = pa.schema([("id", pa.string()), ("text", pa.string())])
 SPLIT = pa.field("split", pa.string())
-GRADE_COLUMNS = pa.schema([("id", pa.string()), ("score", pa.int8())])
 
 
 def run(
@@ -101,12 +102,12 @@ def _write_sequences(
         table = job.table(out, schemas.DIFFS)
         if grades is not None:
             job.input(grades)  # also where nobody is graded: the statement names all inputs of the rule
-        scores = None if grades is None or config.grades.mode == "none" else dict(_scores(job, grades))
+        graded = None if grades is None or config.grades.mode == "none" else dict(_grades(job, grades))
         elsewhere = ids_elsewhere(job, duplicates)
         contaminated = read_matches(job, contamination)
         texts: dict[str, str] = {}
         for row in _files(job, files):
-            reason = _reason(row, elsewhere, scores, config.grades.threshold)
+            reason = _reason(row, elsewhere, graded, config.grades)
             if (row["id"],) in contaminated:
                 reason = CONTAMINATED
             if reason is None and row["id"] in texts:
@@ -178,29 +179,24 @@ def imported_modules(texts: Iterable[str]) -> set[str]:
     return {name for name in names if name.split(".")[0] in sys.stdlib_module_names}
 
 
-def _scores(job: Job, grades: Path) -> Iterator[tuple[str, int | None]]:
-    for row in job.side_rows(grades, GRADE_COLUMNS):
-        yield row["id"], row["score"]
+def _grades(job: Job, grades: Path) -> Iterator[tuple[str, Row]]:
+    columns = [field for field in GRADE_COLUMNS if field.name != "expected_score" or _has_column(grades, field.name)]
+    for row in job.side_rows(grades, pa.schema(columns)):
+        yield row["id"], row
 
 
-def _reason(row: Row, elsewhere: Mapping[str, str], scores: dict[str, int | None] | None, threshold: int) -> str | None:
+def _reason(row: Row, elsewhere: Mapping[str, str], graded: Mapping[str, Row] | None, settings: Grades) -> str | None:
     """Say why a file is not sampled, or None."""
     if row.get("split", "midtrain") != "midtrain":
         return "held_out"
     if row["id"] in elsewhere:
         return elsewhere[row["id"]]
-    if scores is not None:
-        score = scores.get(row["id"])
-        if score is None:
-            return "ungraded"
-        if score < threshold:
-            return "below_threshold"
-    return None
+    return None if graded is None else reason_below(graded.get(row["id"]), settings)
 
 
 def _files(job: Job, inputs: Sequence[Path]) -> Iterator[Row]:
     for path in inputs:
-        schema = COLUMNS.append(SPLIT) if _has_split(path) else COLUMNS
+        schema = COLUMNS.append(SPLIT) if _has_column(path, SPLIT.name) else COLUMNS
         for row in job.rows(path, schema):
             if not isinstance(row["id"], str) or not isinstance(row["text"], str):
                 raise InputError(
@@ -209,17 +205,17 @@ def _files(job: Job, inputs: Sequence[Path]) -> Iterator[Row]:
             yield row
 
 
-def _has_split(path: Path) -> bool:
-    """Tell whether a table has the column that keeps files away from mid-training."""
+def _has_column(path: Path, name: str) -> bool:
+    """Return whether a table has a column that it may lack, as one from outside of the pipeline does."""
     if not path.exists():
         return False
     if format_of(path) == ".parquet":
         with open_parquet(path) as file:
-            return SPLIT.name in file.schema_arrow.names
+            return name in file.schema_arrow.names
     with open_lines(path) as lines:
         first: Any = next(iter(lines), b"{}")
     try:
-        return SPLIT.name in json.loads(first)
+        return name in json.loads(first)
     except ValueError:
         return False
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from d3.config.data import Grades
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import Row
@@ -20,12 +21,10 @@ from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, select
 from d3.pipeline.job import Job
 from d3.stages.duplicates import ids_elsewhere
-from d3.stages.pregrade import PREGRADE
+from d3.stages.threshold import GRADE_COLUMNS, reason_below
 
 COUNTED_STAGES = ("corpus", "duplicates", "held_out", "grades", "diffs", "labels", "dataset")
 """`held_out` is where the files of the pairs part from those of mid-training."""
-UNJUDGED = (PREGRADE,)
-"""Statuses of files without a score that no judge saw."""
 FILE_COLUMNS = ("stage", "reason", "files_in", "removed", "kept")
 
 
@@ -82,7 +81,7 @@ def run(
         numbers, lines = job.file(out), job.file(table)
         count = _Count()
         for files in zip(*lists, strict=True):
-            _count_batch(job, count, *files, threshold=config.grades.threshold)
+            _count_batch(job, count, *files, settings=config.grades)
         found = count.rows()
         _check_sums(found, out)
         numbers.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -107,7 +106,7 @@ def _count_batch(
     rows: Path,
     unused: Path,
     *,
-    threshold: int,
+    settings: Grades,
 ) -> None:
     splits = {row["id"]: row["split"] for row in job.side_rows(corpus, select(schemas.CORPUS, "id", "split"))}
     reasons = Counter(
@@ -117,10 +116,9 @@ def _count_batch(
     count.removed["corpus"].update(reasons)
     going = count.stage("duplicates", splits, ids_elsewhere(job, duplicates))
     going = count.stage("held_out", going, {name: "held_out" for name in going if splits[name] != "midtrain"})
-    columns = select(schemas.GRADES, "id", "score", "status")
-    scores = {row["id"]: (row["score"], row["status"]) for row in job.side_rows(grades, columns)}
+    graded = {row["id"]: row for row in job.side_rows(grades, GRADE_COLUMNS)}
     sampled = _reasons(job, diffs, schemas.DIFFS, "status", going)
-    left = {name: _grade(*scores.get(name, (None, "")), threshold) for name in going - sampled.keys()}
+    left = {name: reason_below(graded.get(name), settings) or "not_sampled" for name in going - sampled.keys()}
     going = count.stage("grades", going, left)
     going = count.stage("diffs", going, {name: why for name, why in sampled.items() if why != "ok"})
     labelled = _reasons(job, labels, schemas.LABELS, "status", going)
@@ -134,13 +132,6 @@ def _count_batch(
     for row in job.side_rows(unused, select(schemas.UNUSED, "id", "reason")):
         why.setdefault(row["id"], row["reason"].partition(":")[0])
     count.stage("dataset", going, {name: why.get(name, "no_row") for name in going - kept})
-
-
-def _grade(score: int | None, status: str, threshold: int) -> str:
-    """Return why a file of a score and a status was not sampled."""
-    if score is None:
-        return status if status in UNJUDGED else "ungraded"
-    return "below_threshold" if score < threshold else "not_sampled"
 
 
 def _reasons(job: Job, path: Path, schema: pa.Schema, column: str, entered: set[str]) -> dict[str, str]:
@@ -187,7 +178,7 @@ def check(job: FinishedJob) -> Faults:
     config, count = Config.model_validate(job.config), _Count()
     try:
         for files in zip(*lists, strict=True):
-            _count_batch(Job("file_counts", config=config), count, *files, threshold=config.grades.threshold)
+            _count_batch(Job("file_counts", config=config), count, *files, settings=config.grades)
         _check_sums(rows, job.path())
     except InputError as error:
         yield job.name(), str(error)
