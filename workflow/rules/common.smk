@@ -55,6 +55,7 @@ try:
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
     MIDTRAINED = [f"{DIR['midtrain']}/model"] * STAGES["midtrain"].when(CHAIN.config)
     LOSSES = [f"{DIR['losses']}/losses.json"] * STAGES["losses"].when(CHAIN.config)
+    TOPICS = [f"{DIR['topic_counts']}/counts.json"] * CHAIN.config.topics.in_report
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

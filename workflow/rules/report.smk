@@ -41,6 +41,7 @@ rule report:
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
         scores=line_files("scores", "json"),
+        topics=TOPICS,
     output:
         page=report(
             REPORT,
@@ -73,6 +74,16 @@ rule report:
         losses=lambda wildcards, input: (
             f"--losses {input.losses}" if input.losses else ""
         ),
+        topics=lambda wildcards, input: (
+            f"--topics {input.topics}" if input.topics else ""
+        ),
+        metrics=[
+            *(["midtrain=logs/midtrain.metrics.jsonl"] if MIDTRAINED else []),
+            *(
+                f"{name}=logs/sft/{arm}.metrics.jsonl"
+                for arm, (name, _) in ARMS.items()
+            ),
+        ],
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
@@ -87,6 +98,8 @@ rule report:
             --tokens {input.tokens:q} \
             {params.midtrained} \
             {params.losses} \
+            {params.topics} \
+            --metrics {params.metrics:q} \
             --trained {params.trained:q} \
             --written {params.written:q} \
             --judged {params.judged:q} \

@@ -20,6 +20,7 @@ from d3.core.printable import printable
 from d3.errors import InputError
 from d3.report import charts
 from d3.report import numbers as numbers_of
+from d3.report.data import EXAMPLE_KINDS
 from d3.report.evidence import bounded
 from d3.report.page import SCRIPTS, STYLE, attrition_table, render
 from helpers import report_run
@@ -185,7 +186,7 @@ def test_counts_by_reason_status_and_score_are_those_of_the_tables(made, result)
     def shown(caption):
         return {cells[0]: int(cells[1].replace(",", "")) for cells in result.section(caption)[1:]}
 
-    rejected = {row["name"]: row["count"] for row in result.figure("rejected")}
+    rejected = {row["reason"]: int(row["rows"]) for row in result.attrition if row["stage"] == "corpus"}
     assert rejected == Counter(row["reason"] for row in rows_of(made.paths["rejected"]))
     assert shown("Sequences by status") == Counter(row["status"] for row in rows_of(made.paths["diffs"]))
     scores = Counter(row["score"] for row in rows_of(made.paths["grades"]) if row["score"] is not None)
@@ -364,7 +365,7 @@ def test_examples_are_labels_of_the_table_with_their_diffs(made, result):
     labels = {(row["id"], row["part"]): row for row in rows_of(made.paths["labels"])}
     diffs = {row["id"]: row["diffs"] for row in rows_of(made.paths["diffs"])}
     examples = result.numbers["labels"]["examples"]
-    assert [example["kind"] for example in examples] == list(numbers_of.EXAMPLE_KINDS)
+    assert [example["kind"] for example in examples] == list(EXAMPLE_KINDS)
     for example in examples:
         label = labels[example["id"], example["part"]]
         assert example["label"] == label["label"]
