@@ -1,4 +1,4 @@
-"""The report: one page, its numbers as JSON, and the rows of every stage as a table. The record: what the run is."""
+"""The report: one page, its numbers as JSON, the rows of every stage as a table, and pages of figures. The record: what the run is."""
 
 
 rule run_record:
@@ -18,6 +18,17 @@ rule run_record:
             --out {output:q} \
             2>&1 | tee {log:q}
         """
+
+
+def figures(part, content):
+    """Give the page with the figures of one part, as `snakemake --report` lists it."""
+    return report(
+        f"{DIR['report']}/figures/{part}.html",
+        caption=f"../report/{part}.rst",
+        category="Figures",
+        subcategory=part.capitalize(),
+        labels={"run": CHAIN.config.run, "content": content},
+    )
 
 
 rule report:
@@ -61,6 +72,9 @@ rule report:
             category="Results",
             labels={"run": CHAIN.config.run, "content": "rows by stage and reason"},
         ),
+        data=figures("data", "files, scores, diff sequences, labels and tokens"),
+        training=figures("training", "losses, learning rate, gradients and throughput"),
+        evaluation=figures("evaluation", "scores with intervals, verdicts and tasks"),
     log:
         "logs/report.log",
     localrule: True
@@ -107,5 +121,6 @@ rule report:
             --out {output.page:q} \
             --numbers {output.numbers:q} \
             --attrition {output.attrition:q} \
+            --figures "$(dirname {output.data:q})" \
             2>&1 | tee {log:q}
         """

@@ -18,11 +18,12 @@ import pytest
 from d3.config.load import parse_config
 from d3.core.printable import printable
 from d3.errors import InputError
+from d3.pipeline.registry import STAGES
 from d3.report import charts
 from d3.report import numbers as numbers_of
 from d3.report.data import EXAMPLE_KINDS
 from d3.report.evidence import bounded
-from d3.report.page import SCRIPTS, STYLE, attrition_table, render
+from d3.report.page import PARTS, SCRIPTS, STYLE, attrition_table, render
 from helpers import report_run
 from helpers.paths import ROOT
 from helpers.report_run import ARMS
@@ -526,3 +527,8 @@ def test_a_benchmark_is_limited_only_if_tasks_are_left_out(asked, done, limited)
     config = parse_config({"benchmarks": {"humaneval": {"tasks": asked}}})
     limits = numbers_of.limits_of_run(config, [{"benchmark": "humaneval", "tasks": done}])
     assert any(limit.key == "benchmarks.humaneval.tasks" for limit in limits) == limited
+
+
+def test_the_pages_of_figures_are_outputs_of_the_stage():
+    outputs = {output.path for output in STAGES["report"].outputs}
+    assert {path for path in outputs if path.startswith("figures/")} == {f"figures/{part}.html" for part in PARTS}

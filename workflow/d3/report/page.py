@@ -43,6 +43,20 @@ const {{ ascending, isString, DisallowedObjectProperties }} = vega;
 globalThis.vegaInterpreter = {{ expressionInterpreter: expression }};
 }})();"""
 """An ES module as a plain script: a page without a server cannot load modules."""
+SECTIONS = (
+    "key",
+    "attrition",
+    "data",
+    "sequences",
+    "training",
+    "evaluation",
+    "compare",
+    "lineage",
+    "config",
+    "glossary",
+)
+PARTS = {"data": ("key", "data", "sequences"), "training": ("training",), "evaluation": ("evaluation",)}
+"""Pages with some sections of the whole one, which `snakemake --report` lists: the figures and what explains them."""
 MOST_STEPS_HTML = 1_200_000
 """Characters of all diff sequences on the page; later ones show their last program alone."""
 
@@ -68,6 +82,7 @@ def run(
     attrition: Path,
     losses: Path | None = None,
     topics: Path | None = None,
+    figures: Annotated[Path | None, "output: folder of pages with the figures alone, for `snakemake --report`"] = None,
     metrics: Annotated[Mapping[str, Path] | None, "metrics of training runs, for their throughput"] = None,
 ) -> None:
     """Write the report of a run: page, numbers and attrition table.
@@ -112,6 +127,9 @@ def run(
         shown = json.loads(text)
         table.write_text(attrition_table(shown), encoding="utf-8")
         page.write_text(render(shown), encoding="utf-8")
+        if figures is not None:
+            for name in PARTS:
+                job.file(figures / f"{name}.html").write_text(render(shown, name), encoding="utf-8")
 
 
 def attrition_table(numbers: Numbers) -> str:
@@ -131,8 +149,8 @@ def attrition_table(numbers: Numbers) -> str:
     return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
-def render(numbers: Numbers) -> str:
-    """Return the page for the numbers of a run."""
+def render(numbers: Numbers, part: str | None = None) -> str:
+    """Return the page for the numbers of a run, or one of `PARTS` of it."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -156,6 +174,9 @@ def render(numbers: Numbers) -> str:
     scripts = page_scripts()
     page = template.render(
         numbers=shown,
+        whole=part is None,
+        part=part,
+        sections=SECTIONS if part is None else PARTS[part],
         figures={name: {"spec": spec, "text": described(name, spec)} for name, spec in draw(shown).items()},
         steps=Steps(),
         facts=list(_facts(shown)),
@@ -320,8 +341,9 @@ def check(job: FinishedJob) -> Faults:
     from d3.provenance.redact import scrub
     from d3.provenance.statement import SHORT
 
-    names = {Path(name).suffix: name for name in job.outputs}
-    texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}
+    parts = {Path(name).stem: name for name in job.outputs if Path(name).parent.name == "figures"}
+    names = {Path(name).suffix: name for name in job.outputs if name not in parts.values()}
+    texts = {suffix: (job.root / names[suffix]).read_text(encoding="utf-8") for suffix in (".json", ".tsv")}
     numbers = json.loads(texts[".json"])
     if texts[".tsv"] != attrition_table(numbers):
         yield names[".tsv"], "is not the table of the numbers beside it"
@@ -340,8 +362,9 @@ def check(job: FinishedJob) -> Faults:
             yield names[".json"], f"its section {section} is not what the files come to"
         if not _agrees(job.config, scrub(numbers["config"]), job.root):
             yield names[".json"], "its configuration is not that of the statement"
-        if texts[".html"] != render(numbers):
-            yield names[".html"], "is not the page of the numbers beside it"
+        for name, part in ((names[".html"], None), *((name, part) for part, name in parts.items())):
+            if (job.root / name).read_text(encoding="utf-8") != render(numbers, part):
+                yield name, "is not the page of the numbers beside it"
     key = {row["name"]: row for row in numbers["key"]}
     for path in job.inputs_of("scores"):
         score = json.loads(path.read_bytes())
