@@ -59,7 +59,11 @@ def test_the_report_of_snakemake_has_the_page_with_its_category_and_caption(
     done = run(folder, config, "--report", str(out))
     assert done.returncode == 0, done.stdout[-3000:]
     text = out.read_text()
-    for expected in ("report with all figures", "rows by stage and reason", "Results", "Everything about the run tiny"):
+    for expected in (
+        *("report with all figures", "rows by stage and reason", "Results", "Everything about the run tiny"),
+        *("Figures", "Training", "losses, learning rate, gradients and throughput", "Curves of every training"),
+        *("scores with intervals, verdicts and tasks", "files, scores, diff sequences, labels and tokens"),
+    ):
         assert expected in text
 
 

@@ -58,6 +58,7 @@ try:
     PREGRADES = [f"{DIR['pregrade']}/{{shard}}.parquet"] * STAGES["pregrade"].when(
         CHAIN.config
     )
+    TOPICS = [f"{DIR['topic_counts']}/counts.json"] * CHAIN.config.topics.in_report
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

@@ -1,4 +1,4 @@
-"""The report: one page, its numbers as JSON, and the rows of every stage as a table. The record: what the run is."""
+"""The report: one page, its numbers as JSON, the rows of every stage as a table, and pages of figures. The record: what the run is."""
 
 
 rule run_record:
@@ -18,6 +18,17 @@ rule run_record:
             --out {output:q} \
             2>&1 | tee {log:q}
         """
+
+
+def figures(part, content):
+    """Give the page with the figures of one part, as `snakemake --report` lists it."""
+    return report(
+        f"{DIR['report']}/figures/{part}.html",
+        caption=f"../report/{part}.rst",
+        category="Figures",
+        subcategory=part.capitalize(),
+        labels={"run": CHAIN.config.run, "content": content},
+    )
 
 
 rule report:
@@ -41,6 +52,7 @@ rule report:
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
         scores=line_files("scores", "json"),
+        topics=TOPICS,
     output:
         page=report(
             REPORT,
@@ -60,6 +72,9 @@ rule report:
             category="Results",
             labels={"run": CHAIN.config.run, "content": "rows by stage and reason"},
         ),
+        data=figures("data", "files, scores, diff sequences, labels and tokens"),
+        training=figures("training", "losses, learning rate, gradients and throughput"),
+        evaluation=figures("evaluation", "scores with intervals, verdicts and tasks"),
     log:
         "logs/report.log",
     localrule: True
@@ -75,6 +90,16 @@ rule report:
         losses=lambda wildcards, input: (
             f"--losses {input.losses}" if input.losses else ""
         ),
+        topics=lambda wildcards, input: (
+            f"--topics {input.topics}" if input.topics else ""
+        ),
+        metrics=[
+            *(["midtrain=logs/midtrain.metrics.jsonl"] if MIDTRAINED else []),
+            *(
+                f"{name}=logs/sft/{arm}.metrics.jsonl"
+                for arm, (name, _) in ARMS.items()
+            ),
+        ],
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
@@ -89,6 +114,8 @@ rule report:
             --tokens {input.tokens:q} \
             {params.midtrained} \
             {params.losses} \
+            {params.topics} \
+            --metrics {params.metrics:q} \
             --trained {params.trained:q} \
             --written {params.written:q} \
             --judged {params.judged:q} \
@@ -96,5 +123,6 @@ rule report:
             --out {output.page:q} \
             --numbers {output.numbers:q} \
             --attrition {output.attrition:q} \
+            --figures "$(dirname {output.data:q})" \
             2>&1 | tee {log:q}
         """

@@ -170,6 +170,9 @@ def test_every_stage_has_jobs_resources_and_a_plan() -> None:
         assert not stage.rows_of or planned[stage.name].rows > 0
     assert [item.stage for item in survey(chain, None, topics=True).stages] == stages
     assert {work.stage for work in works} - {work.stage for work in jobs(chain)} == {"topics", "topic_counts"}
+    asked = Chain(parse_config({**chain.values, "topics": {"in_report": True}}))
+    assert [work.stage for work in jobs(asked)] == [work.stage for work in works]
+    assert asked.folder("topics") == chain.folder("topics")
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from d3.core.printable import printable
-from d3.report.page import render
+from d3.report.page import PARTS, render
 from helpers.browser import Browser, require_chromium
 from helpers.injections import MARKUP
 from helpers.report_run import Made
@@ -110,6 +110,25 @@ def test_the_page_draws_every_figure_and_asks_for_nothing(browser: Browser, page
         empty = browser.screenshot(clip=clip)
         browser.run(f"{box}.style.visibility = ''")
         assert len(drawn) > 1.5 * len(empty), browser.run(f"{box}.dataset.spec")
+
+
+def test_every_figure_is_on_a_page_for_the_report_of_snakemake(
+    browser: Browser, numbers: dict[str, Any], page: Path, tmp_path: Path
+) -> None:
+    specs = "[...document.querySelectorAll('.chart.drawn')].map((place) => place.dataset.spec)"
+    opened(browser, page)
+    whole, found = set(browser.run(specs)), []
+    for part in PARTS:
+        path = tmp_path / f"{part}.html"
+        path.write_text(render(numbers, part), encoding="utf-8")
+        opened(browser, path)
+        found += browser.run(specs)
+        assert browser.errors == []
+        assert browser.run("document.title") == f"D3 run demo: {part}"
+        assert "no result" in browser.run("document.querySelector('.demo').textContent")
+    assert set(found) == whole - {"spec-time"}
+    assert len(found) == len(set(found))
+    browser.open(page)
 
 
 def test_a_script_that_the_policy_does_not_name_never_runs(browser: Browser, page: Path, tmp_path: Path) -> None:

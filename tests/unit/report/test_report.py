@@ -18,10 +18,12 @@ import pytest
 from d3.config.load import parse_config
 from d3.core.printable import printable
 from d3.errors import InputError
+from d3.pipeline.registry import STAGES
 from d3.report import charts
 from d3.report import numbers as numbers_of
+from d3.report.data import EXAMPLE_KINDS
 from d3.report.evidence import bounded
-from d3.report.page import SCRIPTS, STYLE, attrition_table, render
+from d3.report.page import PARTS, SCRIPTS, STYLE, attrition_table, render
 from helpers import report_run
 from helpers.paths import ROOT
 from helpers.report_run import ARMS
@@ -185,7 +187,7 @@ def test_counts_by_reason_status_and_score_are_those_of_the_tables(made, result)
     def shown(caption):
         return {cells[0]: int(cells[1].replace(",", "")) for cells in result.section(caption)[1:]}
 
-    rejected = {row["name"]: row["count"] for row in result.figure("rejected")}
+    rejected = {row["reason"]: int(row["rows"]) for row in result.attrition if row["stage"] == "corpus"}
     assert rejected == Counter(row["reason"] for row in rows_of(made.paths["rejected"]))
     assert shown("Sequences by status") == Counter(row["status"] for row in rows_of(made.paths["diffs"]))
     scores = Counter(row["score"] for row in rows_of(made.paths["grades"]) if row["score"] is not None)
@@ -364,7 +366,7 @@ def test_examples_are_labels_of_the_table_with_their_diffs(made, result):
     labels = {(row["id"], row["part"]): row for row in rows_of(made.paths["labels"])}
     diffs = {row["id"]: row["diffs"] for row in rows_of(made.paths["diffs"])}
     examples = result.numbers["labels"]["examples"]
-    assert [example["kind"] for example in examples] == list(numbers_of.EXAMPLE_KINDS)
+    assert [example["kind"] for example in examples] == list(EXAMPLE_KINDS)
     for example in examples:
         label = labels[example["id"], example["part"]]
         assert example["label"] == label["label"]
@@ -525,3 +527,8 @@ def test_a_benchmark_is_limited_only_if_tasks_are_left_out(asked, done, limited)
     config = parse_config({"benchmarks": {"humaneval": {"tasks": asked}}})
     limits = numbers_of.limits_of_run(config, [{"benchmark": "humaneval", "tasks": done}])
     assert any(limit.key == "benchmarks.humaneval.tasks" for limit in limits) == limited
+
+
+def test_the_pages_of_figures_are_outputs_of_the_stage():
+    outputs = {output.path for output in STAGES["report"].outputs}
+    assert {path for path in outputs if path.startswith("figures/")} == {f"figures/{part}.html" for part in PARTS}

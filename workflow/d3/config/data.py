@@ -263,8 +263,10 @@ class Labels(Section):
 
 
 class Topics(Section):
-    """Topics of the instructions, extracted by a language model; only the target `topics` runs it."""
+    """Topics of the instructions, extracted by a language model; only the target `topics` and `in_report` run it."""
 
+    in_report: Annotated[bool, Decides("nothing")] = False
+    """Ask in every run, and show topics and libraries in the report."""
     engine: Engine = Engine(max_length=2048)
     """The model that reads the instructions."""
     sampling: Sampling = Sampling()

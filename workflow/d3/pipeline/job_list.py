@@ -62,7 +62,7 @@ def jobs(chain: Chain, *, topics: bool = False) -> Iterator[Work]:
 
 def requested(chain: Chain, *, topics: bool = False) -> list[Stage]:
     """Return the stages of the report, and those of the target `topics` too if it is requested."""
-    targets = {"all", "topics"} if topics else {"all"}
+    targets = {"all", "topics"} if topics or chain.config.topics.in_report else {"all"}
     return [stage for stage in STAGES.values() if stage.target in targets and stage.when(chain.config)]
 
 

@@ -498,7 +498,10 @@ _RECORDS = (
         upstream=("scores",),
         over="once",
         within="{results}/runs/{run}",
-        outputs=(Output("report.html"), Output("numbers.json"), Output("attrition.tsv")),
+        outputs=(
+            *(Output(name) for name in ("report.html", "numbers.json", "attrition.tsv")),
+            *(Output(f"figures/{part}.html") for part in ("data", "training", "evaluation")),
+        ),
         local=True,
         cost=Cost(start=3),
     ),

@@ -35,8 +35,12 @@ CURVES = {
     "loss": "loss (nats per token)",
     "learning_rate": "learning rate",
     "grad_norm": "gradient norm",
-    "tokens_per_second": "tokens per second",
 }
+RATE = "tokens per second"
+
+
+TOPIC_FIGURES = ("topics", "topic_libraries", "difficulty", "task_type")
+"""What a model said of the instructions; see the stage `topics`."""
 
 
 def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
@@ -44,8 +48,6 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
     charts: dict[str, Any] = {}
     if any(row["files"] for row in numbers["funnel"]):
         charts["funnel"] = _funnel(numbers["funnel"])
-    if numbers["rejected"]["reasons"]:
-        charts["rejected"] = _bars(numbers["rejected"]["reasons"], "files")
     grades = numbers["grades"]
     if grades["rows"]:
         charts["grades"] = _scores(grades)
@@ -57,13 +59,28 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
     ):
         if bins:
             charts[name] = _histogram(bins, across, count)
-    if numbers["labels"]["verbs"]:
-        charts["verbs"] = _bars(numbers["labels"]["verbs"], "labels")
+    for name, counts, unit in (
+        ("verbs", numbers["labels"]["verbs"], "labels"),
+        ("libraries", numbers["diffs"]["libraries"], "files"),
+        *((name, (numbers["topics"] or {}).get(name), "instructions") for name in TOPIC_FIGURES),
+    ):
+        if counts:
+            charts[name] = _bars(counts, unit)
+    throughput = numbers["execution"]["throughput"]
     for stage in ("midtrain", "sft"):
         runs = [run for run in numbers["training"] if run["stage"] == stage and run["history"]]
+        rates = [
+            {"name": run["name"], "history": found["steps"]}
+            for run in runs
+            if (found := throughput.get(speed_name(run))) and found["steps"]
+        ]
+        if rates:
+            charts[f"tokens_per_second-{stage}"] = _curve(rates, "tokens_per_second", RATE)
         for column in CURVES:
             if any(step.get(column) is not None for run in runs for step in run["history"]):
-                charts[f"{column}-{stage}"] = _curve(runs, column)
+                charts[f"{column}-{stage}"] = _curve(runs, column, CURVES[column])
+    if numbers["execution"]["stage_seconds"]:
+        charts["time"] = _bars(numbers["execution"]["stage_seconds"], "seconds")
     held_out = (numbers.get("learning") or {}).get("held_out") or {}
     if held_out.get("models"):
         charts["held-out"] = _held_out(held_out["models"])
@@ -73,6 +90,11 @@ def draw(numbers: Mapping[str, Any]) -> dict[str, Spec]:
         if any(arm["verdicts"] for arm in benchmark["arms"]):
             charts[f"verdicts-{number}"] = _verdicts(benchmark)
     return {name: _finished(chart) for name, chart in charts.items()}
+
+
+def speed_name(run: Mapping[str, Any]) -> str:
+    """Return the name of a training run among the throughputs: that of its arm, or its stage."""
+    return str(run["name"] if run["stage"] == "sft" else run["stage"])
 
 
 def _finished(chart: Any) -> Spec:
@@ -198,7 +220,7 @@ def _range(row: Mapping[str, Any]) -> str:
     return f"{row['low']:,}" if row["low"] == row["high"] else f"{row['low']:,} to {row['high']:,}"
 
 
-def _curve(runs: Sequence[Mapping[str, Any]], column: str) -> Any:
+def _curve(runs: Sequence[Mapping[str, Any]], column: str, title: str) -> Any:
     import altair
 
     rows = []
@@ -230,11 +252,11 @@ def _curve(runs: Sequence[Mapping[str, Any]], column: str) -> Any:
             y=altair.Y(
                 "value:Q",
                 scale=altair.Scale(zero=column != "loss", domainMin=altair.Undefined if column == "loss" else 0),
-                axis=_axis(CURVES[column], tickCount=5, format=".1e" if column == "learning_rate" else "~g"),
+                axis=_axis(title, tickCount=5, format=".1e" if column == "learning_rate" else ".4~g"),
             ),
             color=altair.Color("run:N", scale=altair.Scale(domain=names, range=colors), legend=legend),
             strokeDash=altair.StrokeDash("run:N", scale=altair.Scale(domain=names, range=dashes), legend=legend),
-            tooltip=["run:N", "step:Q", altair.Tooltip("value:Q", title=CURVES[column], format=".4g")],
+            tooltip=["run:N", "step:Q", altair.Tooltip("value:Q", title=title, format=".4g")],
         )
         .properties(height=200)
     )
@@ -292,7 +314,11 @@ def _forest(benchmark: Mapping[str, Any]) -> Any:
     top = min(100.0, max(10.0, 1.1 * max(row["high"] for row in rows)))
     color = altair.Color("arm:N", scale=altair.Scale(domain=arms, range=_colors(arms)), legend=None)
     base = _chart(rows).encode(
-        y=altair.Y("row:N", sort=[row["row"] for row in rows], axis=_axis(None, labelLimit=150, domain=False)),
+        y=altair.Y(
+            "row:N",
+            sort=[row["row"] for row in rows],
+            axis=_axis(None, labelLimit=150, labelPadding=14, domain=False),
+        ),
         x=altair.X(
             "value:Q", scale=altair.Scale(domain=[0, top], nice=False), axis=_axis("tasks solved (%)", grid=True)
         ),

@@ -276,6 +276,6 @@ def _stated(path: Path) -> Row:
         return {"name": path.name, "bytes": size, "sha256": None}
 
 
-def first_words(labels: Counter[str], most: int = 15) -> dict[str, int]:
-    """Return the most frequent first words, the most frequent first."""
-    return dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))[:most])
+def most_frequent(words: Counter[str], most: int = 15) -> dict[str, int]:
+    """Return the most frequent words, the most frequent first."""
+    return dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:most])

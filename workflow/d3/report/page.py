@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -22,9 +22,11 @@ from d3.core.printable import printable
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
 from d3.pipeline.registry import LISTS_OF_MATCHES
-from d3.report.charts import described, draw
+from d3.report.charts import described, draw, speed_name
+from d3.report.data import Files
+from d3.report.execution import file_name
 from d3.report.lineage_graph import drawing
-from d3.report.numbers import Files, Numbers, collect, percent, said
+from d3.report.numbers import Numbers, collect, percent, said
 from d3.report.steps import code, steps
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -41,6 +43,20 @@ const {{ ascending, isString, DisallowedObjectProperties }} = vega;
 globalThis.vegaInterpreter = {{ expressionInterpreter: expression }};
 }})();"""
 """An ES module as a plain script: a page without a server cannot load modules."""
+SECTIONS = (
+    "key",
+    "attrition",
+    "data",
+    "sequences",
+    "training",
+    "evaluation",
+    "compare",
+    "lineage",
+    "config",
+    "glossary",
+)
+PARTS = {"data": ("key", "data", "sequences"), "training": ("training",), "evaluation": ("evaluation",)}
+"""Pages with some sections of the whole one, which `snakemake --report` lists: the figures and what explains them."""
 MOST_STEPS_HTML = 1_200_000
 """Characters of all diff sequences on the page; later ones show their last program alone."""
 
@@ -65,15 +81,19 @@ def run(
     numbers: Path,
     attrition: Path,
     losses: Path | None = None,
+    topics: Path | None = None,
+    figures: Annotated[Path | None, "output: folder of pages with the figures alone, for `snakemake --report`"] = None,
+    metrics: Annotated[Mapping[str, Path] | None, "metrics of training runs, for their throughput"] = None,
 ) -> None:
     """Write the report of a run: page, numbers and attrition table.
 
-    Equal inputs produce equal bytes.
+    Equal inputs produce equal bytes, but for the section `execution` (times, machines, cost), which is read from the
+    statements beside the inputs and from `metrics`.
 
     `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
     `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason,
-    `losses` those of held-out rows.
+    `losses` those of held-out rows, `topics` the counts of `topic-counts`, `metrics` files by training run.
     Raises InputError for a file that is not what it must be.
 
     Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
@@ -97,6 +117,8 @@ def run(
         verdicts=judged,
         scores=scores,
         losses=losses,
+        topics=topics,
+        metrics=metrics or {},
     )
     with Job("report", config=config) as job:
         page, values, table = job.file(out), job.file(numbers), job.file(attrition)
@@ -105,6 +127,9 @@ def run(
         shown = json.loads(text)
         table.write_text(attrition_table(shown), encoding="utf-8")
         page.write_text(render(shown), encoding="utf-8")
+        if figures is not None:
+            for name in PARTS:
+                job.file(figures / f"{name}.html").write_text(render(shown, name), encoding="utf-8")
 
 
 def attrition_table(numbers: Numbers) -> str:
@@ -124,8 +149,8 @@ def attrition_table(numbers: Numbers) -> str:
     return table.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
-def render(numbers: Numbers) -> str:
-    """Return the page for the numbers of a run."""
+def render(numbers: Numbers, part: str | None = None) -> str:
+    """Return the page for the numbers of a run, or one of `PARTS` of it."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -134,8 +159,10 @@ def render(numbers: Numbers) -> str:
         "number": lambda value: _data(value, _number),
         "percent": lambda value: _data(value, percent),
         "points": lambda value: _data(value, lambda share: f"{100 * share:.1f} pp"),
-        "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp"),
+        "signed": lambda value: _data(value, lambda share: f"{100 * share:+.1f} pp".replace("-", "−")),
+        "level": lambda value: _data(value, lambda share: f"{100 * share:g} %"),
         "loss": lambda value: _data(value, lambda loss: f"{loss:.3f}"),
+        "duration": lambda value: _data(value, duration),
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100),
         "said": said,
         "code": code,
@@ -147,10 +174,15 @@ def render(numbers: Numbers) -> str:
     scripts = page_scripts()
     page = template.render(
         numbers=shown,
+        whole=part is None,
+        part=part,
+        sections=SECTIONS if part is None else PARTS[part],
         figures={name: {"spec": spec, "text": described(name, spec)} for name, spec in draw(shown).items()},
         steps=Steps(),
         facts=list(_facts(shown)),
         tasks=task_table,
+        speeds={speed_name(run): speed_of(shown, run) for run in shown["training"]},
+        speed_name=speed_name,
         files=file_table(shown["files"]),
         own={"run": shown["run"], "key": {row["label"]: row for row in shown["key"]}},
         graph=Markup(drawing(shown["lineage"])),  # our own SVG, escaped where it was drawn
@@ -195,25 +227,52 @@ def script_data(value: Any) -> Any:
 
 
 def _facts(numbers: Numbers) -> Iterator[tuple[str, str]]:
-    """Yield what the run is made of: data, models by name, sizes."""
-    config = numbers["config"]
+    """Yield what the run is made of, and how it was executed as far as statements say so."""
+    config, made, models = numbers["config"], numbers["execution"], numbers["models"]
     shards = len(numbers["corpus"]["shards"])
-    yield "Run", numbers["run"]
+    yield "Run", f"{numbers['run']}, seed {numbers['seed']}"
+    if made["started"]:
+        yield "Date (UTC)", _dates(made["started"], made["finished"])
+    if made["commits"]:
+        yield f"Commit{'s' * (len(made['commits']) > 1)}", ", ".join(made["commits"])
+    if made["hosts"]:
+        yield f"Machine{'s' * (len(made['hosts']) > 1)}", ", ".join(made["hosts"])
+        yield "GPUs", ", ".join(made["devices"]) or "none"
+    if made["systems"]:
+        yield "System", "; ".join(made["systems"])
     sources = config["source"]["shards"] or [f"{shards} embedded shards"]
-    yield "Data", ", ".join(map(_name, sources[:3])) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
-    yield "Base model", _name(config["model"]["path"])
-    for stage in ("grades", "labels"):
-        mode = config[stage]["mode"]
-        yield f"Model of {stage}", _name(config[stage]["engine"]["model"]) if mode == "model" else f"none ({mode})"
+    more = f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+    yield "Data", f"{config['source']['name']}: {', '.join(map(file_name, sources[:3]))}{more}"
+    yield "Base model", models["base"]
+    yield "Judge (grades)", models["grades"]
+    yield "Writer (labels)", models["labels"]
     yield "Arms", ", ".join(config["arms"])
-    yield "Dataset rows", f"{numbers['dataset']['rows']:,}"
-    yield "Tokens", f"{numbers['tokens']['tokens']:,}"
+    if made["jobs"]:
+        yield (
+            "Duration",
+            f"{duration(made['job_seconds'])} in {made['jobs']:,} jobs, {duration(made['cpu_seconds'])} of CPU",
+        )
+        yield "Cost", f"{made['cost']:,.2f} for requests" if made["cost"] is not None else "no engine has a price"
 
 
-def _name(path: Any) -> str:
-    """Return the name of a model or file: the last part of a path, a whole name of a hub."""
-    text = str(path)
-    return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".")) else text
+def _dates(started: str, finished: str) -> str:
+    """Return two moments as text; a day that both share is written once."""
+    (day, hour), (last, end) = (moment[:16].split("T") for moment in (started, finished))
+    return f"{day}, {hour} to {end}" if day == last else f"{day}, {hour} to {last}, {end}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as text in the largest units that fit."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def speed_of(numbers: Numbers, run: Mapping[str, Any]) -> float | None:
+    """Return the median throughput of a training run in tokens per second, None if its metrics are not there."""
+    found = numbers["execution"]["throughput"].get(speed_name(run))
+    return found["median"] if found else None
 
 
 def task_table(benchmark: Mapping[str, Any], number: int) -> Any:
@@ -282,8 +341,9 @@ def check(job: FinishedJob) -> Faults:
     from d3.provenance.redact import scrub
     from d3.provenance.statement import SHORT
 
-    names = {Path(name).suffix: name for name in job.outputs}
-    texts = {suffix: (job.root / name).read_text(encoding="utf-8") for suffix, name in names.items()}
+    parts = {Path(name).stem: name for name in job.outputs if Path(name).parent.name == "figures"}
+    names = {Path(name).suffix: name for name in job.outputs if name not in parts.values()}
+    texts = {suffix: (job.root / names[suffix]).read_text(encoding="utf-8") for suffix in (".json", ".tsv")}
     numbers = json.loads(texts[".json"])
     if texts[".tsv"] != attrition_table(numbers):
         yield names[".tsv"], "is not the table of the numbers beside it"
@@ -297,12 +357,14 @@ def check(job: FinishedJob) -> Faults:
         if tables != manifests:
             yield names[".json"], "its inputs name token tables and manifests of different batches"
         found = count_again(job, numbers)
-        for section in sorted(name for name in numbers.keys() | found.keys() if numbers.get(name) != found.get(name)):
+        sections = (numbers.keys() | found.keys()) - {"execution"}  # statements are checked by themselves
+        for section in sorted(name for name in sections if numbers.get(name) != found.get(name)):
             yield names[".json"], f"its section {section} is not what the files come to"
         if not _agrees(job.config, scrub(numbers["config"]), job.root):
             yield names[".json"], "its configuration is not that of the statement"
-        if texts[".html"] != render(numbers):
-            yield names[".html"], "is not the page of the numbers beside it"
+        for name, part in ((names[".html"], None), *((name, part) for part, name in parts.items())):
+            if (job.root / name).read_text(encoding="utf-8") != render(numbers, part):
+                yield name, "is not the page of the numbers beside it"
     key = {row["name"]: row for row in numbers["key"]}
     for path in job.inputs_of("scores"):
         score = json.loads(path.read_bytes())
@@ -332,6 +394,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
         verdicts={_line(path): path for path in job.inputs_of("execute")},
         scores=job.inputs_of("scores"),
         losses=next(iter(job.inputs_of("losses")), None),
+        topics=next(iter(job.inputs_of("topic_counts")), None),
     )
     found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
     return found

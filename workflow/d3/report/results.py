@@ -19,7 +19,7 @@ from d3.report.evidence import answers, opened_tasks, per_task
 
 STEP = ("step", "loss", "learning_rate", "tokens", "loss_tokens")
 """What every step of a training record has."""
-STEP_MORE = ("grad_norm", "held_out_loss", "tokens_per_second")
+STEP_MORE = ("grad_norm", "held_out_loss")
 """What a step may have beside it."""
 VERDICTS = ("passed", "failed", "error", "timeout", "memory", "crashed", "no_program")
 """Verdicts in the order in which figures show them; others follow."""
