@@ -21,7 +21,7 @@ rule run_record:
 
 
 def figures(part, content):
-    """Give the page with the figures of one part, as `snakemake --report` lists it."""
+    """Give the page with the figures of one part, as the report of Snakemake lists it."""
     return report(
         f"{DIR['report']}/figures/{part}.html",
         caption=f"../report/{part}.rst",
