@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from d3.errors import ConfigError, InputError, ToolError
 from d3.evals import sandbox
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
+from d3.evals.verdict_log import Line, VerdictLog, read_logs
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import code_digest
@@ -33,8 +33,6 @@ NO_PROGRAM = "no_program"
 ATTEMPTS = 3
 """Times that a check runs a program before it calls its verdict wrong."""
 NOT_RUN = "not_run"
-FLUSH_SHARE = 0.1
-"""Most time spent on bringing verdicts to the disk; those since the last time are lost when the process is killed."""
 TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
@@ -136,9 +134,20 @@ class Verdicts:
 
     def __init__(self, folder: Path | None, limits: sandbox.Limits) -> None:
         self._journal = None if folder is None else Journal(folder)
+        self._log = None if folder is None else VerdictLog(folder)
+        if self._journal is not None:
+            self._take_over(self._journal)
         self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
         self._lock = Lock()
-        self._flush_after = 0.0
+
+    def _take_over(self, journal: Journal) -> None:
+        """Read what killed processes have left, and what others are writing now."""
+        lines, abandoned = read_logs(journal.folder)
+        for line in lines:
+            journal.put(line.key, line.value, about=line.about)
+        journal.flush()
+        for path in abandoned:
+            path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Return the verdicts themselves."""
@@ -146,8 +155,9 @@ class Verdicts:
 
     def __exit__(self, *_: object) -> None:
         """Write what is left to the disk."""
-        if self._journal is not None:
+        if self._journal is not None and self._log is not None:
             self._journal.close()
+            self._log.remove()
 
     def judge(self, place: sandbox.Sandbox, task: Task, program: str) -> sandbox.Verdict:
         """Return a kept verdict, or judge a program and keep its verdict."""
@@ -161,14 +171,10 @@ class Verdicts:
             verdict = place.judge(program, task.test, task.entry_point)
         except sandbox.SandboxError as error:
             return sandbox.Verdict(NOT_RUN, f"{error.reason}; {error.remedy}")
-        if self._journal is not None:
+        if self._journal is not None and self._log is not None:
             with self._lock:
+                self._log.append(Line(key, verdict._asdict(), [task.task_id]))
                 self._journal.put(key, verdict._asdict(), about=[task.task_id])
-                begin = time.monotonic()
-                if begin >= self._flush_after:
-                    self._journal.flush()
-                    end = time.monotonic()
-                    self._flush_after = end + (end - begin) / FLUSH_SHARE
         return verdict
 
 
