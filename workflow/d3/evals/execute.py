@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from d3.evals import sandbox
 from d3.evals.processor_time import children, processor_seconds
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
+from d3.evals.verdict_log import Line, VerdictLog, read_logs
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.provenance.code_digest import code_digest
@@ -34,8 +34,6 @@ NO_PROGRAM = "no_program"
 ATTEMPTS = 3
 """Times that a check runs a program before it calls its verdict wrong."""
 NOT_RUN = "not_run"
-FLUSH_SHARE = 0.1
-"""Most time spent on bringing verdicts to the disk; those since the last time are lost when the process is killed."""
 TEST_PACKAGES = ("numpy",)
 """Installed packages that benchmarks' tests import; MBPP+'s extended tests do."""
 
@@ -147,9 +145,20 @@ class Verdicts:
 
     def __init__(self, folder: Path | None, limits: sandbox.Limits) -> None:
         self._journal = None if folder is None else Journal(folder)
+        self._log = None if folder is None else VerdictLog(folder)
+        if self._journal is not None:
+            self._take_over(self._journal)
         self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
         self._lock = Lock()
-        self._flush_after = 0.0
+
+    def _take_over(self, journal: Journal) -> None:
+        """Read what killed processes have left, and what others are writing now."""
+        lines, abandoned = read_logs(journal.folder)
+        for line in lines:
+            journal.put(line.key, line.value, about=line.about)
+        journal.flush()
+        for path in abandoned:
+            path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Return the verdicts themselves."""
@@ -157,8 +166,9 @@ class Verdicts:
 
     def __exit__(self, *_: object) -> None:
         """Write what is left to the disk."""
-        if self._journal is not None:
+        if self._journal is not None and self._log is not None:
             self._journal.close()
+            self._log.remove()
 
     def open(self, limits: sandbox.Limits, packages: list[Path]) -> sandbox.Sandbox:
         """Return a sandbox that stands; raise SandboxError if there is none."""
@@ -177,14 +187,11 @@ class Verdicts:
             verdict, more = self.run(place, task, program)
         except sandbox.SandboxError as error:
             return sandbox.Verdict(NOT_RUN, f"{error.reason}; {error.remedy}")
-        if self._journal is not None:
+        if self._journal is not None and self._log is not None:
             with self._lock:
-                self._journal.put(key, {**verdict._asdict(), **more}, about=[task.task_id])
-                begin = time.monotonic()
-                if begin >= self._flush_after:
-                    self._journal.flush()
-                    end = time.monotonic()
-                    self._flush_after = end + (end - begin) / FLUSH_SHARE
+                value = {**verdict._asdict(), **more}
+                self._log.append(Line(key, value, [task.task_id]))
+                self._journal.put(key, value, about=[task.task_id])
         return verdict
 
     def _key(self, *texts: str) -> str:
@@ -216,13 +223,6 @@ class MeasuredVerdicts(Verdicts):
         place = super().open(limits, packages)
         self._processes[id(place)] = children() - before
         return place
-
-    def _key(self, *texts: str) -> str:
-        """Return the key of a verdict, also of texts with half of a surrogate pair, which no JSON file can hold."""
-        try:
-            return digest_of([*self._base, *texts])
-        except UnicodeEncodeError:
-            return digest_of([*self._base, "ascii", *map(ascii, texts)])
 
     def run(self, place: sandbox.Sandbox, task: Task, program: str) -> tuple[sandbox.Verdict, Row]:
         """Judge a program and measure it."""
