@@ -18,6 +18,7 @@ from d3.llm.engine import (
     NOT_IN_JOURNAL,
     AcceptingEngine,
     Answer,
+    BatchingEngine,
     Engine,
     EngineError,
     PricedEngine,
@@ -274,6 +275,8 @@ class _Desk(Generic[T]):
         """Bring the answers to the disk."""
         if self.journal is not None:
             self.journal.flush()
+            if isinstance(self.engine, BatchingEngine):
+                self.engine.saved()
         self.saved = time.monotonic()
 
 

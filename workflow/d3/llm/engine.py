@@ -128,6 +128,17 @@ class RollingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine for which a list is much faster than its requests one by one, and that keeps it until it is saved."""
+
+    asks_together: bool
+    """Whether drawn answers that are empty are asked again together."""
+
+    def saved(self) -> None:
+        """Learn that all answers so far are on the disk."""
+
+
+@runtime_checkable
 class AcceptingEngine(Engine, Protocol):
     """An engine beside which answers of others are taken."""
 

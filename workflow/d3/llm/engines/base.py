@@ -20,6 +20,8 @@ class BaseEngine:
     """An engine that answers one list of requests after the other; the interface is `d3.llm.engine.Engine`."""
 
     tries = 3
+    kind: str | None = None
+    """The kind in the identity; None: that of the settings. Two kinds with one identity share their answers."""
     tokens_per_id = 1
     """Most tokens that an id of a prompt can be for the model."""
 
@@ -72,7 +74,7 @@ class BaseEngine:
         folder = Path(self.model)
         model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.model, "revision": self.revision}
         return {
-            "kind": self.settings.kind,
+            "kind": self.kind or self.settings.kind,
             **model,
             "dtype": self.settings.dtype,
             "quantization": self.settings.quantization,
