@@ -126,8 +126,8 @@ class Engine(Section):
     """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
     price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
-    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then prints
-    what it spent, and its statement contains it in millionths (`cost_millionths`)."""
+    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then shows
+    what it spent, and what it costs as expected and at most; its statement contains `cost_millionths`."""
     max_cost: Annotated[NotNegative | None, Decides("nothing")] = None
     """Most that one job may spend at `price`: it stops before the request that could exceed it, with all responses
     in the journal. 0 sends no request."""

@@ -154,6 +154,10 @@ class PricedEngine(Engine, Protocol):
     """Of a million prompt tokens, and of a million answer tokens; None: it is not counted."""
     max_cost: float | None
     """Most that a job may spend; None: no cap."""
+    tokens_per_id: int
+    """Most tokens that an id of a prompt is: more than 1 where prompts are counted without the model's tokenizer."""
+    choice_tokens: int
+    """Most tokens of a choice that is read off."""
 
 
 @runtime_checkable

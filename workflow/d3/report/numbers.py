@@ -26,6 +26,7 @@ from d3.core.unified_diff import DiffError, programs_of
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.report import evidence
+from d3.report.costs import costs
 from d3.report.evidence import columns_of
 from d3.report.learning import learning
 from d3.report.results import benchmarks as evaluated
@@ -101,6 +102,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["sequences"] = evidence.shown_sequences(config, job, files.diffs, files.labels)
     numbers["lineage"] = evidence.lineage(config)
     numbers["files"] = list(evidence.file_list(_tables(files)))
+    numbers["costs"] = list(costs(_tables(files)))
     numbers["key"] = list(_key(numbers))
     numbers["config"] = config.model_dump(mode="json")
     cleaned: Numbers = finite(numbers)
