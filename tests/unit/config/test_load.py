@@ -91,7 +91,7 @@ def test_a_section_must_be_a_mapping(path: tuple[str, ...], model: type[BaseMode
         ("source.shards", "a.parquet", "a valid list"),
         ("source.shards.1", 5, "a valid string"),
         ("grades.threshold", 5, "less than or equal to 4"),
-        ("grades.engine.kind", "ollama", "'transformers', 'vllm', 'openai' or 'replay'"),
+        ("grades.engine.kind", "ollama", "'transformers', 'vllm', 'openai', 'openai_batch' or 'replay'"),
         ("grades.engine.batch", 0, "greater than 0"),
         ("grades.sampling.top_p", 0, "greater than 0"),
         ("labels.ends", "last", "'all' or 'authors'"),

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
 from d3.llm.ask import Outcome, Question, ask_all
-from d3.llm.budget import Budget
-from d3.llm.engine import Answer, EngineError, Request
+from d3.llm.budget import Budget, budget_of
+from d3.llm.engine import Answer, EngineError, PricedEngine, Request
+from d3.llm.open_engine import open_engine
 from helpers.echo_engine import EchoEngine
 
 
@@ -20,6 +21,7 @@ class Priced(EchoEngine):
     def __init__(self, price: tuple[float, float] | None, max_cost: float | None) -> None:
         super().__init__(max_length=256)
         self.price, self.max_cost = price, max_cost
+        self.tokens_per_id = self.choice_tokens = 1
 
 
 def ask(engine: Any, folder: Path, count: int = 12) -> list[Outcome[int]]:
@@ -63,6 +65,39 @@ def test_a_failed_request_frees_what_was_reserved_and_choices_cost_twice() -> No
     budget.reserve(request)
     budget.settle(request, Answer(text="x", finish_reason="stop", prompt_tokens=2, answer_tokens=3))
     assert (budget.spent, budget.reserved) == ((2 + 3) + (2 + 3 + 1 + 1), 0)
+
+
+def test_the_outlook_while_a_job_is_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budget = Budget(price=(1e6, 1e6))
+    request = Request(key="r", ids=(1, 2), max_tokens=9)
+    assert budget.outlook(7) == "spent 0"
+    for _ in range(3):
+        budget.reserve(request)
+    budget.settle(request, Answer(text="x", finish_reason="stop", prompt_tokens=2, answer_tokens=3))
+    assert budget.outlook(7) == "spent 5, expected 50, at most 104"  # 1 + 2 open + 7 answers of 5; 5 + 9 of 11
+    assert budget.outlook(None) == "spent 5"
+    budget.cap = 60.0
+    assert budget.outlook(7) == "spent 5, expected 50, at most 60"
+    assert budget.facts() == {
+        "cost_millionths": 5_000_000,
+        "cost_at_most_millionths": 33_000_000,
+        "cost_cap_millionths": 60_000_000,
+    }
+    assert Budget().facts() == {}
+    with Journal(tmp_path) as journal:
+        rows = [Question(row=n, request=Request(key=f"r{n}", ids=(n, 1), max_tokens=9)) for n in range(3)]
+        list(ask_all(Priced((1e6, 1e6), None), rows, journal, what="grades", total=3))
+    assert "grades: 3/3 answers (100 %)" in (printed := capsys.readouterr().err)
+    assert ", spent 12, expected 12, at most 12" in printed
+
+
+def test_prompts_counted_in_bytes_and_choices_of_several_tokens_cost_more_at_most() -> None:
+    engine = open_engine(
+        EngineSettings(kind="replay", api="chat", served_model="m", price=(1e6, 1e6), choices="text"), ""
+    )
+    assert isinstance(engine, PricedEngine)
+    request = Request(key="r", ids=(1 << 24, 1 << 24), max_tokens=0, choices=("a", "b"))
+    assert budget_of(engine).at_most(request) == 2 * 3 + 16
 
 
 def test_a_cap_needs_a_price() -> None:

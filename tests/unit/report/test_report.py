@@ -532,3 +532,14 @@ def test_a_benchmark_is_limited_only_if_tasks_are_left_out(asked, done, limited)
 def test_the_pages_of_figures_are_outputs_of_the_stage():
     outputs = {output.path for output in STAGES["report"].outputs}
     assert {path for path in outputs if path.startswith("figures/")} == {f"figures/{part}.html" for part in PARTS}
+
+
+def test_costs_are_shown_when_there_are_prices(result):
+    assert result.numbers["costs"] == []
+    assert "engine.price</code>: spent" not in render(result.numbers)
+    numbers = json.loads(json.dumps(result.numbers))
+    counts = {"jobs": 1, "asked": 1200, "journal": 4, "prompt_tokens": 77000, "answer_tokens": 55}
+    numbers["costs"] = [{"stage": "grades", **counts, "spent": 1.25, "expected": 1.26, "at_most": 9.75}]
+    page = render(numbers)
+    for text in ("engine.price</code>: spent", ">1,200<", ">1.25<", ">1.26<", ">9.75<"):
+        assert text in page

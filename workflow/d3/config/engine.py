@@ -117,12 +117,17 @@ class Engine(Section):
     retries: Annotated[Count, SERVER_ACCESS] = 8
     """openai: retries after a transient error (429, 5xx, timeout, lost connection, truncated response),
     with exponential backoff from 0.5 to 60 seconds, or as the server's Retry-After header requests."""
+    requests_per_file: Annotated[Positive, Decides("nothing")] = 2000
+    """openai_batch: maximum number of requests of a file of the Batch API."""
+    submit: Annotated[bool, Decides("nothing")] = True
+    """openai_batch: whether the files are submitted to the provider; false: the job stops, you have them answered,
+    and the next run reads the results."""
     answers_of: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
     """replay: the engine whose responses are replayed, if a journal contains those of several: the first
     digits of its key, which every run prints."""
     price: Annotated[tuple[NotNegative, NotNegative] | None, Decides("nothing")] = None
-    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then prints
-    what it spent, and its statement contains it in millionths (`cost_millionths`)."""
+    """Price of a million prompt tokens and of a million response tokens, in your currency; every job then shows
+    what it spent, and what it costs as expected and at most; its statement contains `cost_millionths`."""
     max_cost: Annotated[NotNegative | None, Decides("nothing")] = None
     """Most that one job may spend at `price`: it stops before the request that could exceed it, with all responses
     in the journal. 0 sends no request."""

@@ -60,6 +60,13 @@ ENGINE_KINDS = {
             required=("served_model",),
         ),
         EngineKind(
+            name="openai_batch",
+            summary="a provider's Batch API, where files of requests are answered within a day",
+            module="d3.llm.engines.openai_batch",
+            class_name="OpenaiBatchEngine",
+            required=("served_model",),
+        ),
+        EngineKind(
             name="replay",
             summary="no model runs, responses are replayed from an earlier run's journal",
             module="d3.llm.engines.replay",

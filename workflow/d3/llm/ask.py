@@ -12,12 +12,13 @@ from d3.core.journal import Journal
 from d3.core.printable import printable
 from d3.core.progress import Progress
 from d3.llm.accepted import AcceptedAnswers, numerics_of
-from d3.llm.budget import Budget
+from d3.llm.budget import Budget, budget_of
 from d3.llm.dispatch import InChunks, Rolling
 from d3.llm.engine import (
     NOT_IN_JOURNAL,
     AcceptingEngine,
     Answer,
+    BatchingEngine,
     Engine,
     EngineError,
     PricedEngine,
@@ -128,6 +129,8 @@ def ask_all(
         while desk.held and (outcome := desk.held[0].outcome) is not None:
             desk.held.popleft()
             yield outcome
+            if desk.budget.price is not None:
+                progress.note = desk.budget.outlook(None if total is None else max(0, total - desk.read))
             progress.advance()
         if more and desk.has_room():
             question = next(waiting, None)
@@ -151,7 +154,7 @@ def ask_all(
         journal=tally.journal,
         prompt_tokens=tally.prompt_tokens,
         answer_tokens=tally.answer_tokens,
-        **({"cost_millionths": round(desk.budget.spent * 1e6)} if desk.budget.price else {}),
+        **desk.budget.facts(),
         **{f"accepted_{digest[:SHOWN]}": answers for digest, answers in tally.accepted.items()},
     )
     for digest, answers in sorted(tally.accepted.items()):
@@ -182,7 +185,8 @@ class _Desk(Generic[T]):
 
     def __init__(self, engine: Engine, journal: Journal | None, empty_again: bool, what: str) -> None:
         self.engine, self.journal, self.empty_again, self.what = engine, journal, empty_again, what
-        self.budget = Budget(price=engine.price, cap=engine.max_cost) if isinstance(engine, PricedEngine) else Budget()
+        self.budget = budget_of(engine) if isinstance(engine, PricedEngine) else Budget()
+        self.read = 0
         rolling = isinstance(engine, RollingEngine)
         self.flight = (
             Rolling(engine, empty_again) if isinstance(engine, RollingEngine) else InChunks(engine, empty_again)
@@ -205,6 +209,7 @@ class _Desk(Generic[T]):
     def accept(self, question: Question[T]) -> None:
         """Find the outcome of a question, or send its request."""
         held = _Held(question.row)
+        self.read += 1
         self.held.append(held)
         request = question.request
         if request is None:
@@ -274,6 +279,8 @@ class _Desk(Generic[T]):
         """Bring the answers to the disk."""
         if self.journal is not None:
             self.journal.flush()
+            if isinstance(self.engine, BatchingEngine):
+                self.engine.saved()
         self.saved = time.monotonic()
 
 

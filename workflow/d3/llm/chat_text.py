@@ -26,6 +26,8 @@ PROTECTION = "roles, fences, escapes"
 """How prompts of `api: chat` are protected; in identities and statements. Another way needs another name."""
 BYTES = 3
 """Bytes of an id."""
+CHOICE_TOKENS = {"schema": 64, "logprobs": 4, "text": 16}
+"""Most tokens of a response that names a choice, by `engine.choices`."""
 ROLES = {"system": "\ufdd0", "user": "\ufdd1", "assistant": "\ufdd2"}
 """What opens a message in fixed text: noncharacters, which are bytes like others in source code."""
 DIGITS = 16

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from d3.core.ids import derive_seed
 from d3.errors import D3Error
-from d3.llm.engine import Answer, Engine, Request, RollingEngine
+from d3.llm.engine import Answer, BatchingEngine, Engine, Request, RollingEngine
 
 ATTEMPTS = 3
 """How often an answer is drawn, with another seed each time, until one is not empty."""
@@ -36,6 +36,8 @@ class InChunks:
     def take(self) -> list[tuple[str, Reply]]:
         """Ask the chunk, then what failed one by one."""
         chunk, self._waiting = self._waiting, {}
+        if isinstance(self._engine, BatchingEngine):
+            return list(_together(self._engine, chunk, self._empty_again).items())
         replies = zip(chunk.items(), _ask(self._engine, list(chunk.values())), strict=True)
         return [(key, _patiently(self._engine, request, reply, self._empty_again)) for (key, request), reply in replies]
 
@@ -91,6 +93,18 @@ class Rolling:
                     self._done.append((key, _reason(error)))
                     return
                 attempt += 1
+
+
+def _together(engine: Engine, chunk: dict[str, Request], empty_again: bool) -> dict[str, Reply]:
+    """Ask until there are answers, or no attempt is left; what is asked again is asked in one list."""
+    replies: dict[str, Reply] = {}
+    asked, attempt = chunk, 1
+    while asked:
+        replies |= zip(asked, _ask(engine, list(asked.values())), strict=True)
+        versions = {key: _again(engine, chunk[key], replies[key], attempt, empty_again) for key in asked}
+        asked = {key: version for key, version in versions.items() if version is not None}
+        attempt += 1
+    return replies
 
 
 def _patiently(engine: Engine, request: Request, reply: Reply, empty_again: bool) -> Reply:

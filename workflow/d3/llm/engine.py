@@ -128,6 +128,17 @@ class RollingEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine for which a list is much faster than its requests one by one, and that keeps it until it is saved."""
+
+    asks_together: bool
+    """Whether drawn answers that are empty are asked again together."""
+
+    def saved(self) -> None:
+        """Learn that all answers so far are on the disk."""
+
+
+@runtime_checkable
 class AcceptingEngine(Engine, Protocol):
     """An engine beside which answers of others are taken."""
 
@@ -143,6 +154,10 @@ class PricedEngine(Engine, Protocol):
     """Of a million prompt tokens, and of a million answer tokens; None: it is not counted."""
     max_cost: float | None
     """Most that a job may spend; None: no cap."""
+    tokens_per_id: int
+    """Most tokens that an id of a prompt is: more than 1 where prompts are counted without the model's tokenizer."""
+    choice_tokens: int
+    """Most tokens of a choice that is read off."""
 
 
 @runtime_checkable

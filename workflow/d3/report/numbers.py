@@ -17,6 +17,7 @@ from d3.core.tables import Row, read_notes
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.report import data, evidence
+from d3.report.costs import costs
 from d3.report.data import Files
 from d3.report.execution import execution, models_of
 from d3.report.learning import learning
@@ -67,6 +68,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["files"] = list(evidence.file_list(_tables(files)))
     numbers["models"] = models_of(config)
     numbers["execution"] = execution(_first_outputs(files), files.metrics)
+    numbers["costs"] = list(costs(_tables(files)))
     numbers["key"] = list(_key(numbers))
     numbers["config"] = config.model_dump(mode="json")
     cleaned: Numbers = finite(numbers)

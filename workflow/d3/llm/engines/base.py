@@ -12,7 +12,7 @@ from typing import Any
 from d3.config.engine import Engine as EngineSettings
 from d3.core.hub import hub_fault
 from d3.core.ids import file_digest
-from d3.llm.chat_text import BYTES, PROTECTION, ChatTokenizer
+from d3.llm.chat_text import BYTES, CHOICE_TOKENS, PROTECTION, ChatTokenizer
 from d3.llm.engine import Answer, EngineError, Request, room_needed
 
 
@@ -20,8 +20,12 @@ class BaseEngine:
     """An engine that answers one list of requests after the other; the interface is `d3.llm.engine.Engine`."""
 
     tries = 3
+    kind: str | None = None
+    """The kind in the identity; None: that of the settings. Two kinds with one identity share their answers."""
     tokens_per_id = 1
     """Most tokens that an id of a prompt can be for the model."""
+    choice_tokens = 1
+    """Most tokens of a choice that is read off."""
 
     def __init__(self, settings: EngineSettings, model: str) -> None:
         """Load the tokenizer and the model's configuration; raise EngineError if they cannot be loaded.
@@ -36,6 +40,7 @@ class BaseEngine:
         if not settings.reads_model:
             self.tokenizer: Any = ChatTokenizer()
             self.max_length, self.tokens_per_id = settings.max_length, BYTES
+            self.choice_tokens = CHOICE_TOKENS[settings.choices]
             return
         import transformers
 
@@ -72,7 +77,7 @@ class BaseEngine:
         folder = Path(self.model)
         model = {"digest": file_digest(folder)} if folder.exists() else {"model": self.model, "revision": self.revision}
         return {
-            "kind": self.settings.kind,
+            "kind": self.kind or self.settings.kind,
             **model,
             "dtype": self.settings.dtype,
             "quantization": self.settings.quantization,

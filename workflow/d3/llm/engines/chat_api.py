@@ -12,15 +12,13 @@ import re
 from typing import Any
 
 from d3.config.engine import Engine as EngineSettings
-from d3.llm.chat_text import escape, messages_of
+from d3.llm.chat_text import CHOICE_TOKENS, escape, messages_of
 from d3.llm.engine import EngineError, Request, shares
 from d3.llm.engines.completions_api import LIKELIEST, Chosen, Written, chance, usage_of
 from d3.llm.engines.server_client import RefusedError
 
 FINISHES = {"stop", "length"}
 OTHER_NAMES = {"end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "max_tokens": "length"}
-CHOICE_TOKENS = {"schema": 64, "logprobs": 4, "text": 16}
-"""Most tokens of the response that names a choice."""
 LONGEST_TEXT = 2_000
 """Characters of a response in which a choice is looked for."""
 

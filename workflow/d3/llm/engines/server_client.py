@@ -110,6 +110,26 @@ class Client:
             raise self.fault(reason, url, "run again when the server is well")
         raise RefusedError(self.clean(reason))
 
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Return the whole reply to a request that is no question; raise EngineError when there is none."""
+        reason, url = "not sent", self.servers.urls[0]
+        for attempt in range(self.settings.retries + 1):
+            try:
+                response = self.connection.request(method, f"{url}{path}", **options)
+            except self.http.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                if response.status_code == 200:
+                    return response
+                reason = self.reason(response)
+                try:
+                    self.judge(response.status_code, reason, url)
+                except RefusedError as refused:
+                    raise self.fault(f"{method} {path}: {refused}", url, "correct it and run again") from None
+            if attempt < self.settings.retries:
+                self.wait(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
+        raise self.fault(f"{method} {path}: {reason}", url, "run again when the server is well: nothing is lost")
+
     def judge(self, status: int, reason: str, url: str | None) -> None:
         """Raise EngineError for a status that no row is to blame for, RefusedError for one that is final."""
         if status in (401, 403) or "insufficient_quota" in reason or status == 402:

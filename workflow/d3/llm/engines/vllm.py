@@ -22,6 +22,7 @@ from d3.config.engine import Engine as EngineSettings
 from d3.core.progress import announce
 from d3.llm.engine import Answer, EngineError, Request, choice_ids, shares
 from d3.llm.engines.base import RollingBase
+from d3.llm.engines.compile_cache import compile_cache
 
 SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -82,19 +83,22 @@ class VllmEngine(RollingBase):
             options |= {"block_size": 32}
         announce(f"loading the model {self.model}")
         try:
-            return self._vllm.LLM(
-                model=self.model,
-                revision=self.revision,
-                dtype=self.settings.dtype,
-                quantization=self.settings.quantization,
-                tensor_parallel_size=self.settings.tensor_parallel,
-                max_model_len=self.max_length,
-                max_num_seqs=self.settings.batch,
-                enable_prefix_caching=True,
-                logprobs_mode="raw_logprobs",
-                seed=0,
-                **{**options, **self.settings.options},
-            )
+            with compile_cache(
+                {**self.identity, "max_length": self.max_length, "batch": self.settings.batch, "more": options}
+            ):
+                return self._vllm.LLM(
+                    model=self.model,
+                    revision=self.revision,
+                    dtype=self.settings.dtype,
+                    quantization=self.settings.quantization,
+                    tensor_parallel_size=self.settings.tensor_parallel,
+                    max_model_len=self.max_length,
+                    max_num_seqs=self.settings.batch,
+                    enable_prefix_caching=True,
+                    logprobs_mode="raw_logprobs",
+                    seed=0,
+                    **{**options, **self.settings.options},
+                )
         except Exception as error:  # whatever it is, no row is to blame for it
             raise EngineError(
                 f"vLLM does not start ({type(error).__name__}: {' '.join(str(error).split())})",
