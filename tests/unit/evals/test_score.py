@@ -63,6 +63,7 @@ def gate(folder: Path, *left_out: str, tasks: Iterable[str] = (), benchmark: str
     verdicts = folder / "verdicts.parquet"
     names = list(tasks) or sorted(set(pq.read_table(verdicts)["task_id"].to_pylist()))
     found = {"benchmark": benchmark, "interpreter": "3.11.7", "tasks": names, "left_out": list(left_out)}
+    found |= {"starts": names[:1], "skipped": [{"task_id": "z", "reason": "too few lines"}]}
     path = folder / "gate.json"
     path.write_text(json.dumps(found))
     return path
@@ -100,7 +101,27 @@ def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
         {"task_id": "b", "samples": 3, "built": 3, "passed": 3},
         {"task_id": "c", "samples": 3, "built": 2, "passed": 0},
     ]
+    assert (result["solved_by_start"], result["unsupported"]) == (1, 0)
+    assert result["skipped"] == [{"task_id": "z", "reason": "too few lines"}]
+    assert result["tokens"] == {"per_sample": 0.0, "per_solution": 0.0}
     assert (tmp_path / "scores.json.prov.json").exists()
+
+
+def test_tokens_and_what_the_sandbox_cannot_carry_are_counted(tmp_path: Path) -> None:
+    rows = [("a", 0, "ok", "passed"), ("a", 1, "ok", "failed"), ("b", 0, "ok", "unsupported"), ("b", 1, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, rows)
+    counts = iter((5, 7, 9, None))
+    drawn = [row | {"answer_tokens": next(counts)} for row in read_rows(samples, schemas.SAMPLES)]
+    write_rows(samples, schemas.SAMPLES, drawn)
+    output = tmp_path / "s.json"
+    run(config([1]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
+    result = json.loads(output.read_text())
+    assert result["tokens"] == {"per_sample": 21 / 4, "per_solution": 21.0}
+    assert result["unsupported"] == result["verdicts"]["unsupported"] == 1
+    none = [("a", 0, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, none)
+    run(config([1]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
+    assert json.loads(output.read_text())["tokens"]["per_solution"] is None
 
 
 def test_repaired_answers_count_in_the_lenient_score_alone(tmp_path: Path) -> None:
