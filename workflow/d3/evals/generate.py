@@ -141,9 +141,10 @@ def check(job: FinishedJob) -> Faults:
         return
     config = Config.model_validate(job.config)
     benchmark = job.path().parent.name.rpartition("-")[0]
+    file = next(path for path in job.inputs_from_outside() if path.is_file())  # a model of others is a folder
     form = config.format_of(job.path().name.rpartition("-")[0])
     section = config.benchmarks[benchmark].model_copy(update={"tasks": None})
-    by_id = {task.task_id: task for task in asked_tasks(section, job.inputs_from_outside()[0], seed=config.seed).tasks}
+    by_id = {task.task_id: task for task in asked_tasks(section, file, seed=config.seed).tasks}
     for row in job.sample_rows(job.path(), schemas.SAMPLES):
         name = f"{row['task_id']}, sample {row['sample']}"
         if (task := by_id.get(row["task_id"])) is None:

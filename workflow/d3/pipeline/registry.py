@@ -76,7 +76,10 @@ _RECORDS = (
         over="file",
         within="{resources}/datasets",
         outputs=(Output("{name}"),),
-        when=lambda config: any(shard.startswith("hf://") for shard in config.source.shards),
+        when=lambda config: any(
+            path.startswith("hf://")
+            for path in (*config.source.shards, *(benchmark.path for benchmark in config.benchmarks.values()))
+        ),
         local=True,
     ),
     Stage(
