@@ -42,7 +42,7 @@ def plan(
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
     paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
-    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
+    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files, and what its scores can show.
 
     Shards need not be downloaded if source.expected_rows and source.expected_shards are set.
 
