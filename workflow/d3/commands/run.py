@@ -42,7 +42,9 @@ def plan(
     quick: Annotated[bool, "do not ask Snakemake which jobs are stale"] = False,
     paranoid: Annotated[bool, "read every file, whatever its size and times"] = False,
 ) -> None:
-    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files, and what its scores can show.
+    """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
+
+    Prints, too, the smallest difference of two arms that the scores will find.
 
     Shards need not be downloaded if source.expected_rows and source.expected_shards are set.
 

@@ -18,15 +18,27 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import file_digest
 from d3.errors import InputError
+from d3.evals.sample_lines import sample_lines
 from d3.evals.statistics import mean_interval
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 
 
-def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *, benchmark: str, arm: str) -> None:
+def run(
+    config: Config,
+    verdicts: Path,
+    samples: Path,
+    gate: Path,
+    out: Path,
+    *,
+    benchmark: str,
+    arm: str,
+    lines: Path | None = None,
+) -> None:
     """Compute pass@k with intervals from the verdicts of an arm.
 
-    Write the scores as JSON; equal inputs give equal bytes.
+    Write the scores as JSON, and `lines`, one JSON line a sample (`d3.evals.sample_lines` lists their keys); equal
+    inputs give equal bytes.
 
     Tasks that the benchmark's gate leaves out count only with `scores.vacuous`.
 
@@ -44,7 +56,7 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
     fewer samples than the largest k.
 
     Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
-        --gate gate.json --out scores.json
+        --gate gate.json --out scores.json --lines samples.jsonl
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
@@ -103,6 +115,12 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
         result["gate"] = {"sha256": file_digest(gate), "interpreter": examined["interpreter"]}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         job.file(out).write_text(text, encoding="utf-8")
+        if lines is not None:
+            rows = job.side_rows(samples, schemas.SAMPLES), job.side_rows(verdicts, schemas.VERDICTS)
+            about, form = {"benchmark": benchmark, "arm": arm}, config.format_of(arm)
+            written = sample_lines(*rows, about=about, form=form, left_out=left_out, where=verdicts)
+            with job.file(lines).open("w", encoding="utf-8") as file:
+                file.writelines(written)
 
 
 def scores(config: Config, counts: dict[str, Counter[str]]) -> dict[str, Any]:

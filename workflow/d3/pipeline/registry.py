@@ -419,7 +419,7 @@ _RECORDS = (
         upstream=("gate", "execute"),
         over="evaluation",
         looks_up=("generate",),
-        outputs=(Output("{name}.json"),),
+        outputs=(Output("{name}.json"), Output("{name}.jsonl")),
         linked="scores",
         rows_of="execute",
     ),
