@@ -104,7 +104,8 @@ rule scores:
         samples=f"{DIR['generate']}/{{benchmark}}/{{arm}}.parquet",
         verdicts=f"{DIR['execute']}/{{benchmark}}/{{arm}}.parquet",
     output:
-        f"{DIR['scores']}/{{benchmark}}/{{arm}}.json",
+        scores=f"{DIR['scores']}/{{benchmark}}/{{arm}}.json",
+        lines=f"{DIR['scores']}/{{benchmark}}/{{arm}}.jsonl",
     log:
         "logs/scores/{benchmark}/{arm}.log",
     resources:
@@ -121,6 +122,7 @@ rule scores:
             --samples {input.samples:q} \
             --verdicts {input.verdicts:q} \
             --gate {input.gate:q} \
-            --out {output:q} \
+            --out {output.scores:q} \
+            --lines {output.lines:q} \
             2>&1 | tee {log:q}
         """

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_only_sound_tasks_stay() -> None:
     assert found["left_out"] == ["no assertion", "a constant", "any exception", "broken", "never called"]
     survivors = {row["task_id"]: row["mutants"] for row in found["survivors"]}
     assert len(survivors["no assertion"]) > len(survivors.get("sound", []))
+
+
+def test_start_programs_that_pass_are_named_and_stay() -> None:
+    found = examine(
+        [replace(task("solved", SOUND), start=REFERENCE), replace(task("sound", SOUND), start="def f(x): pass")],
+        Limits(timeout_seconds=3),
+        2,
+    )
+    assert (found["starts"], found["left_out"]) == (["solved"], [])
 
 
 def test_mutants_are_other_programs_and_always_the_same() -> None:

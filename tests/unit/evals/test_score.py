@@ -15,6 +15,7 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import read_rows
 from d3.errors import D3Error, InputError
+from d3.evals.compare import read_outcomes
 from d3.evals.score import pass_at_k, run
 from helpers.benchmark_files import write_samples
 from helpers.corpus_tables import write_rows
@@ -63,6 +64,7 @@ def gate(folder: Path, *left_out: str, tasks: Iterable[str] = (), benchmark: str
     verdicts = folder / "verdicts.parquet"
     names = list(tasks) or sorted(set(pq.read_table(verdicts)["task_id"].to_pylist()))
     found = {"benchmark": benchmark, "interpreter": "3.11.7", "tasks": names, "left_out": list(left_out)}
+    found |= {"starts": names[:1], "skipped": [{"task_id": "z", "reason": "too few lines"}]}
     path = folder / "gate.json"
     path.write_text(json.dumps(found))
     return path
@@ -100,7 +102,63 @@ def test_scores_of_a_small_table_by_hand(tmp_path: Path) -> None:
         {"task_id": "b", "samples": 3, "built": 3, "passed": 3},
         {"task_id": "c", "samples": 3, "built": 2, "passed": 0},
     ]
+    assert (result["solved_by_start"], result["unsupported"]) == (1, 0)
+    assert result["skipped"] == [{"task_id": "z", "reason": "too few lines"}]
+    assert result["tokens"] == {"per_sample": 0.0, "per_solution": 0.0}
     assert (tmp_path / "scores.json.prov.json").exists()
+
+
+def test_tokens_and_what_the_sandbox_cannot_carry_are_counted(tmp_path: Path) -> None:
+    rows = [("a", 0, "ok", "passed"), ("a", 1, "ok", "failed"), ("b", 0, "ok", "unsupported"), ("b", 1, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, rows)
+    counts = iter((5, 7, 9, None))
+    drawn = [row | {"answer_tokens": next(counts)} for row in read_rows(samples, schemas.SAMPLES)]
+    write_rows(samples, schemas.SAMPLES, drawn)
+    output = tmp_path / "s.json"
+    run(config([1]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
+    result = json.loads(output.read_text())
+    assert result["tokens"] == {"per_sample": 21 / 4, "per_solution": 21.0}
+    assert result["unsupported"] == result["verdicts"]["unsupported"] == 1
+    none = [("a", 0, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, none)
+    run(config([1]), verdicts, samples, gate(tmp_path), output, benchmark="humaneval", arm="d3")
+    assert json.loads(output.read_text())["tokens"]["per_solution"] is None
+
+
+def test_each_sample_is_one_line(tmp_path: Path) -> None:
+    rows = [("a", 0, "ok", "passed"), ("a", 1, "malformed_diff", "no_program"), ("b", 0, "ok", "failed")]
+    samples, verdicts = tables(tmp_path, [*rows, ("b", 1, "repaired", "passed")])
+    diff = "@@ -0,0 +1 @@\n+x = '\u2028'"
+    more = iter(
+        [
+            {"prompt": "p", "raw": f"\n<|diff|>{diff}\n</code>", "program": "x = '\u2028'", "answer_tokens": 9},
+            {"raw": "no", "detail": "a reason"},
+            {"raw": None, "program": "y"},
+            {"program": "z", "repairs": ["blank_lines"]},
+        ]
+    )
+    write_rows(samples, schemas.SAMPLES, [row | next(more) for row in read_rows(samples, schemas.SAMPLES)])
+    judged = [row | {"detail": "assert x"} for row in read_rows(verdicts, schemas.VERDICTS)]
+    write_rows(verdicts, schemas.VERDICTS, judged)
+    out, lines = tmp_path / "s.json", tmp_path / "s.jsonl"
+    run(config([1]), verdicts, samples, gate(tmp_path, "b"), out, benchmark="humaneval", arm="d3", lines=lines)
+    text = lines.read_text(encoding="utf-8")
+    assert text.count("\n") == 4
+    found = [json.loads(line) for line in text.split("\n")[:-1]]
+    first = found[0]
+    assert (first["benchmark"], first["arm"], first["format"]) == ("humaneval", "d3", "diff")
+    assert (first["prompt"], first["diffs"], first["program"], first["tokens"]) == ("p", [diff], "x = '\u2028'", 9)
+    assert [row["passed"] for row in found] == [True, False, False, False]
+    assert [row["counted"] for row in found] == [True, True, False, False]
+    assert [row["lenient_verdict"] for row in found] == ["passed", "no_program", "failed", "passed"]
+    assert (found[1]["reason"], found[1]["output"], found[1]["diffs"]) == ("a reason", None, [])
+    assert (found[2]["answer"], found[2]["output"], found[3]["repairs"]) == (None, "assert x", ["blank_lines"])
+    assert read_outcomes(lines) == {"a": [1.0, 0.0], "b": [0.0, 0.0]}  # `d3 compare` reads it
+    sample_paths = tables(tmp_path, [("a", 0, "ok", "passed"), ("b", 0, "ok", "passed")])
+    reordered = sorted(read_rows(sample_paths[1], schemas.VERDICTS), key=lambda row: row["task_id"], reverse=True)
+    write_rows(verdicts, schemas.VERDICTS, reordered)
+    with pytest.raises(InputError, match="not in the order of the samples at task a, sample 0"):
+        run(config([1]), verdicts, samples, gate(tmp_path), out, benchmark="humaneval", arm="d3", lines=lines)
 
 
 def test_repaired_answers_count_in_the_lenient_score_alone(tmp_path: Path) -> None:

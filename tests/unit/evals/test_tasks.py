@@ -11,7 +11,7 @@ import pytest
 from d3.config.evaluation import Benchmark
 from d3.errors import InputError
 from d3.evals.solutions import supporting_code
-from d3.evals.tasks import completion_variant, load_tasks
+from d3.evals.tasks import load_tasks
 from helpers.benchmark_files import MBPP_ROW, PACK_ROW, humaneval, mbpp, pack, written
 
 
@@ -83,42 +83,6 @@ def test_supporting_code_takes_what_is_needed_in_order() -> None:
         "import math\n\nK = 2\n\ndef b():\n    return math.pi * K\n\ndef a():\n    return b()\n\n"
     )
     assert supporting_code(program, "assert f() == 1", "f") == ""
-
-
-def test_completion_variants_parse_keep_imports_and_lose_lines(tmp_path: Path) -> None:
-    settings = Benchmark(kind="humanevalsynth", tasks=None, complete=True)
-    path = written(tmp_path / "pack.jsonl", PACK_ROW, {**PACK_ROW, "task_id": "Python/1"})
-    for task in load_tasks(settings, pack(tmp_path)) + load_tasks(settings, path):
-        ast.parse(task.start)
-        start, whole = ([line.rstrip() for line in text.split("\n")] for text in (task.start, task.canonical))
-        rest = iter(whole)
-        assert all(line in rest for line in start)  # a subsequence
-        gone = len([line for line in whole if line.strip()]) - len([line for line in start if line.strip()])
-        assert gone >= 1
-        assert [line for line in whole if "import" in line] == [line for line in start if "import" in line]
-        assert task.instruction == f"Complete the Python function {task.entry_point}."
-
-
-def test_completion_variants_are_drawn_from_seed_and_task(tmp_path: Path) -> None:
-    body = "".join(f"    x{number} = {number}\n" for number in range(30)) + "    return x0\n"
-    rows = [{**PACK_ROW, "task_id": f"Python/{n}", "canonical_solution": body} for n in range(4)]
-    settings = Benchmark(kind="humanevalsynth", tasks=None, complete=True)
-    starts = [task.start for task in load_tasks(settings, written(tmp_path / "a.jsonl", *rows), seed=1)]
-    assert len(set(starts)) == 4
-    turned = load_tasks(settings, written(tmp_path / "b.jsonl", *rows[::-1]), seed=1)
-    assert [task.start for task in turned][::-1] == starts
-    assert [task.start for task in load_tasks(settings, tmp_path / "a.jsonl", seed=2)] != starts
-
-
-def test_tasks_without_enough_lines_have_no_completion_variant(tmp_path: Path) -> None:
-    short = {**PACK_ROW, "task_id": "Python/9", "canonical_solution": "    return 1\n"}
-    path = written(tmp_path / "pack.jsonl", short, PACK_ROW)
-    (whole, _) = load_tasks(Benchmark(kind="humanevalsynth"), path)
-    assert completion_variant(whole, 0) is None
-    settings = Benchmark(kind="humanevalsynth", complete=True)
-    assert [task.task_id for task in load_tasks(settings, path)] == ["Python/0"]
-    with pytest.raises(InputError, match="contains no task"):
-        load_tasks(settings, written(tmp_path / "short.jsonl", short))
 
 
 @pytest.mark.parametrize(

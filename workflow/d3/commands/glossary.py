@@ -28,6 +28,7 @@ PARAMETERS = {
     "json": "print JSON",
     "judged": "verdicts of `execute`",
     "labels": "labels of `labels`",
+    "lines": "output: one JSON line a sample, with its prompt, answer, program and verdict",
     "losses": "losses of held-out rows",
     "metrics": "output: loss, learning rate, gradient norm, tokens/s and memory of every step, flushed at once (JSONL)",
     "midtrained": "folder of the mid-trained model",

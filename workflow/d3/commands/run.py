@@ -44,6 +44,8 @@ def plan(
 ) -> None:
     """Estimate what a run takes: jobs, rows, tokens, GPU- and CPU-hours, disk and files.
 
+    Prints, too, the smallest difference of two arms that the scores will find.
+
     Shards need not be downloaded if source.expected_rows and source.expected_shards are set.
 
     Example: d3 plan --config config/d3.yaml

@@ -18,8 +18,9 @@ from d3.core.progress import Progress
 from d3.core.tables import Row
 from d3.errors import ConfigError, ToolError
 from d3.evals import sandbox
+from d3.evals.completion import asked_tasks
 from d3.evals.execute import NOT_RUN, judge_all, limits_of
-from d3.evals.tasks import Task, load_tasks
+from d3.evals.tasks import Task
 from d3.evals.wrong_programs import mutants, trivial_programs
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
@@ -45,7 +46,8 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, workers: int 
     """Examine a benchmark before it is used: its references must pass, and nothing else may.
 
     Write JSON: `benchmark`, `interpreter`, `limits`, `tasks` (task ids), `broken`, `vacuous`, `survivors`
-    (mutants that pass) and `left_out` (task ids); equal inputs give equal bytes. Raises ToolError when
+    (mutants that pass), `starts` (task ids whose start program passes as it is), `left_out` (task ids) and `skipped`
+    (tasks without a completion variant, with the reason); equal inputs give equal bytes. Raises ToolError when
     there is no working sandbox.
 
     Example: d3 gate --benchmark humaneval --tasks tasks.jsonl.gz --out gate.json --workers 8
@@ -53,7 +55,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, workers: int 
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     with Job("gate", config=config) as job:
-        todo = load_tasks(config.benchmarks[benchmark], job.input(tasks), seed=config.seed)
+        todo, skipped = asked_tasks(config.benchmarks[benchmark], job.input(tasks), seed=config.seed)
         limits = limits_of(config)
         try:
             result = examine(todo, limits, workers, what=f"gate {benchmark}")
@@ -66,6 +68,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, workers: int 
             "benchmark": benchmark,
             "interpreter": platform.python_version(),
             "limits": asdict(limits),
+            "skipped": [task._asdict() for task in skipped],
         }
         job.file(out).write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -75,6 +78,8 @@ def trials(tasks: list[Task]) -> Iterator[Trial]:
     for task in tasks:
         for number in range(REPEATS):
             yield Trial(task, "reference", "reference", f"{task.canonical}\n# {number}\n")
+        if task.start:
+            yield Trial(task, "start", "start program", task.start)
         for name, program in trivial_programs(task.entry_point):
             yield Trial(task, "trivial", name, program)
         for name, program in mutants(task.canonical, task.task_id):
@@ -85,7 +90,7 @@ def examine(tasks: list[Task], limits: sandbox.Limits, workers: int, *, what: st
     """Judge references and wrong programs, and return which tasks are sound; raise SandboxError."""
     todo = list(trials(tasks))
     broken: dict[str, dict[str, str]] = {}
-    passed: dict[str, dict[str, list[str]]] = {"trivial": {}, "mutant": {}}
+    passed: dict[str, dict[str, list[str]]] = {"trivial": {}, "mutant": {}, "start": {}}
     progress = Progress(what, len(todo), "programs")
     verdicts = judge_all((trial.row() for trial in todo), {task.task_id: task for task in tasks}, limits, workers)
     for trial, (verdict, detail) in zip(todo, verdicts, strict=True):
@@ -105,6 +110,7 @@ def examine(tasks: list[Task], limits: sandbox.Limits, workers: int, *, what: st
         "broken": list(broken.values()),
         "vacuous": [{"task_id": task_id, "passed": names} for task_id, names in vacuous.items()],
         "survivors": [{"task_id": task_id, "mutants": names} for task_id, names in passed["mutant"].items()],
+        "starts": list(passed["start"]),
         "left_out": [task.task_id for task in tasks if task.task_id in broken or task.task_id in vacuous],
     }
 

@@ -5,6 +5,7 @@ from the arm, so two arms are compared with the same randomness.
 What is asked and how answers are read stands in `d3.evals.formats`.
 """
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +16,22 @@ from d3.core import schemas
 from d3.core.example_tokens import ExampleTokens
 from d3.core.ids import derive_seed
 from d3.core.journal import Journal
+from d3.core.printable import printable
 from d3.core.tables import Row
 from d3.core.tokenizer_file import check_added, tokenizer_settings
 from d3.errors import ConfigError
 from d3.evals.answer import Built
+from d3.evals.completion import asked_tasks
 from d3.evals.formats import program_of, prompt_ids, prompt_of, stop_of
-from d3.evals.tasks import Task, load_tasks
+from d3.evals.tasks import Task
 from d3.llm.ask import Outcome, Question, ask_all
 from d3.llm.engine import Request
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import backend_settings
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
+
+log = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
@@ -65,7 +70,9 @@ def run(
     form = config.format_of(arm)
     section = config.benchmarks[benchmark]
     with Job("generate", config=config) as job:
-        todo = load_tasks(section, job.input(tasks), seed=config.seed)
+        todo, skipped = asked_tasks(section, job.input(tasks), seed=config.seed)
+        for task_id, reason in skipped:
+            log.warning("%s", printable(f"{benchmark}: task {task_id} is skipped: {reason}"))
         job.model(model, None)
         samples = job.table(out, schemas.SAMPLES)
         engine = open_engine(config.generate.engine, model)
@@ -134,9 +141,10 @@ def check(job: FinishedJob) -> Faults:
         return
     config = Config.model_validate(job.config)
     benchmark = job.path().parent.name.rpartition("-")[0]
+    file = next(path for path in job.inputs_from_outside() if path.is_file())  # a model of others is a folder
     form = config.format_of(job.path().name.rpartition("-")[0])
     section = config.benchmarks[benchmark].model_copy(update={"tasks": None})
-    by_id = {task.task_id: task for task in load_tasks(section, job.inputs_from_outside()[0], seed=config.seed)}
+    by_id = {task.task_id: task for task in asked_tasks(section, file, seed=config.seed).tasks}
     for row in job.sample_rows(job.path(), schemas.SAMPLES):
         name = f"{row['task_id']}, sample {row['sample']}"
         if (task := by_id.get(row["task_id"])) is None:

@@ -18,37 +18,54 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.ids import file_digest
 from d3.errors import InputError
+from d3.evals.sample_lines import sample_lines
 from d3.evals.statistics import mean_interval
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 
 
-def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *, benchmark: str, arm: str) -> None:
+def run(
+    config: Config,
+    verdicts: Path,
+    samples: Path,
+    gate: Path,
+    out: Path,
+    *,
+    benchmark: str,
+    arm: str,
+    lines: Path | None = None,
+) -> None:
     """Compute pass@k with intervals from the verdicts of an arm.
 
-    Write the scores as JSON; equal inputs give equal bytes.
+    Write the scores as JSON, and `lines`, one JSON line a sample (`d3.evals.sample_lines` lists their keys); equal
+    inputs give equal bytes.
 
     Tasks that the benchmark's gate leaves out count only with `scores.vacuous`.
 
-    Keys: `benchmark`, `arm`, `format` in which the arm was asked, `gate` with the checksum of the gate's file and the
-    interpreter, `tasks`, `tasks_vacuous` (how many tasks the gate leaves out, counted or not), `samples`, `confidence`;
-    `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the
-    samples that became a program, and `statuses`; `decontaminated`, by which n-grams the training data was
-    decontaminated against the benchmark, null if it was not; `verdicts`; `per_task`, a list in the tasks' order
-    with `task_id`, `samples`, `built` and `passed`. All of these are strict; `lenient` counts repaired answers
-    too: `pass_at_k`, `share`, and `repairs`, the repaired samples by kind. Raises InputError when the tables or
-    the gate do not belong together, the gate leaves out every task, or a task has fewer samples than the
-    largest k.
+    Keys: `benchmark`, `arm`, `format` in which the arm was asked; `gate` with the checksum of the gate's file and the
+    interpreter; `tasks`, `samples`, `confidence`; `tasks_vacuous` (how many tasks the gate leaves out, counted or not),
+    `skipped` (tasks that are not asked, with the reason), `solved_by_start` (tasks whose start program itself passes);
+    `pass_at_k` by k with `value`, `low` and `high`; `built` with `share`, the part of the samples that are well formed
+    and became a program, and `statuses`; `verdicts`, and of all samples how many are `unsupported`; `tokens` drawn
+    `per_sample` and `per_solution` (for each sample that passes, null if none does); `decontaminated`, by which n-grams
+    the training data was decontaminated against the benchmark, null if it was not; `per_task`, a list in the tasks'
+    order with `task_id`, `samples`, `built` and `passed`. All of these are strict; `lenient` counts repaired answers
+    too: `pass_at_k`, `share`, and `repairs`, the repaired samples by kind.
+
+    Raises InputError when the tables or the gate do not belong together, the gate leaves out every task, or a task has
+    fewer samples than the largest k.
 
     Example: d3 scores --benchmark humaneval --arm d3 --samples samples.parquet --verdicts verdicts.parquet
-        --gate gate.json --out scores.json
+        --gate gate.json --out scores.json --lines samples.jsonl
     """
     with Job("scores", config=config) as job:
         statuses: dict[tuple[str, int], str] = {}
+        tokens = 0
         repairs: Counter[str] = Counter()
         for row in job.side_rows(samples, schemas.SAMPLES):
             statuses[row["task_id"], row["sample"]] = row["status"]
             repairs.update(row["repairs"] or ())
+            tokens += row["answer_tokens"] or 0
         counts: dict[str, Counter[str]] = {}
         found: Counter[str] = Counter()
         for row in job.rows(verdicts, schemas.VERDICTS):
@@ -74,7 +91,7 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
         if not counted:
             reason = "leaves out every task: no reference passes, or constants pass"
             raise InputError(reason, where=str(gate), remedy="use other tests, or set scores.vacuous")
-        counts = counted
+        everything, counts = counts, counted
         few = min(counts, key=lambda name: counts[name]["samples"])
         if counts[few]["samples"] < max(config.scores.k):
             reason = f"task {few} has {counts[few]['samples']} samples, pass@{max(config.scores.k)} needs more"
@@ -88,12 +105,22 @@ def run(config: Config, verdicts: Path, samples: Path, gate: Path, out: Path, *,
             "format": config.format_of(arm),
             "built": built(found),
             "tasks_vacuous": len(left_out),
+            "solved_by_start": len(set(examined["starts"]) & set(counts)),
+            "skipped": examined["skipped"],
+            "tokens": tokens_used(tokens, found.total(), sum(task["passed"] for task in everything.values())),
+            "unsupported": sum(task["unsupported"] for task in everything.values()),
             "decontaminated": decontaminated,
         }
         result["lenient"] |= {"share": (found["ok"] + found["repaired"]) / found.total(), "repairs": dict(repairs)}
         result["gate"] = {"sha256": file_digest(gate), "interpreter": examined["interpreter"]}
         text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         job.file(out).write_text(text, encoding="utf-8")
+        if lines is not None:
+            rows = job.side_rows(samples, schemas.SAMPLES), job.side_rows(verdicts, schemas.VERDICTS)
+            about, form = {"benchmark": benchmark, "arm": arm}, config.format_of(arm)
+            written = sample_lines(*rows, about=about, form=form, left_out=left_out, where=verdicts)
+            with job.file(lines).open("w", encoding="utf-8") as file:
+                file.writelines(written)
 
 
 def scores(config: Config, counts: dict[str, Counter[str]]) -> dict[str, Any]:
@@ -124,6 +151,11 @@ def scores(config: Config, counts: dict[str, Counter[str]]) -> dict[str, Any]:
             for name, task in counts.items()
         ],
     }
+
+
+def tokens_used(tokens: int, samples: int, passed: int) -> dict[str, float | None]:
+    """Return the mean number of drawn tokens of a sample, and how many were drawn for each that passes, if any does."""
+    return {"per_sample": tokens / samples, "per_solution": tokens / passed if passed else None}
 
 
 def built(statuses: Counter[str]) -> dict[str, Any]:

@@ -60,9 +60,9 @@ def difference_interval(differences: Sequence[float], samples: int = 1, confiden
     won, lost = [max(item, 0.0) for item in differences], [max(-item, 0.0) for item in differences]
     better, worse = math.fsum(won) / len(won), math.fsum(lost) / len(lost)
     wins, losses = mean_interval(won, samples, confidence), mean_interval(lost, samples, confidence)
-    # Tasks are won or lost, never both: multinomial shares.
-    rest = (1 - better) * (1 - worse)
-    together = -math.sqrt(better * worse / rest) if rest > 0 else 0.0
+    # A task is won or lost, never both, so that the covariance is the product of the means.
+    spread = math.sqrt(_variance(won, better) * _variance(lost, worse))
+    together = -min(1.0, better * worse / spread) if spread > 0 else 0.0
     mean = better - worse
 
     def width(one: float, other: float) -> float:
@@ -130,7 +130,7 @@ def _effective(values: Sequence[float], mean: float, samples: int, confidence: f
     if tasks == 1 or not 0 < mean < 1:
         return float(tasks)
     binary = mean * (1 - mean)
-    variance = math.fsum((value - mean) ** 2 for value in values) / tasks
+    variance = _variance(values, mean)
     telling = min(sum(value > 0 for value in values), sum(value < 1 for value in values))
     weight = telling / (telling + NEUTRAL_TASKS)
     variance = weight * variance + (1 - weight) * binary
@@ -138,6 +138,10 @@ def _effective(values: Sequence[float], mean: float, samples: int, confidence: f
     upper = (1 + confidence) / 2
     freedom = float(stdtrit(max(most - 1, 1), upper) / stdtrit(tasks - 1, upper)) ** 2
     return min(mean * (1 - mean) * tasks / variance * freedom, float(most))
+
+
+def _variance(values: Sequence[float], mean: float) -> float:
+    return math.fsum((value - mean) ** 2 for value in values) / len(values)
 
 
 def _share_interval(successes: float, trials: float, tail: float) -> Interval:

@@ -6,23 +6,18 @@ A benchmark is one file of `d3/evals/benchmarks`, and its name there is the `kin
 
     def read(path: Path, settings: Benchmark) -> Iterator[Task]: ...
 
-What all benchmarks share is here: the number of tasks, completion variants (`complete: true`) and the
-checks of what a reader yields. `d3.evals.task_file` reads files of one JSON object a line.
+What all benchmarks share is here: the number of tasks and the checks of what a reader yields. `d3.evals.task_file`
+reads their files.
 """
 
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from d3.config.evaluation import BENCHMARKS, Benchmark
-from d3.core.ids import derive_seed
 from d3.errors import InputError
-from d3.evals.completion import without_some_lines
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -80,38 +75,24 @@ def reader(kind: str) -> Reader:
     return cast(Reader, import_module(f"{BENCHMARKS}.{kind}"))
 
 
-def load_tasks(benchmark: Benchmark, path: Path, *, seed: int = 0) -> list[Task]:
-    """Return the tasks of a benchmark; `seed` is the run's, used for completion variants alone.
+def load_tasks(benchmark: Benchmark, path: Path) -> list[Task]:
+    """Return the tasks of a benchmark as its file has them; `d3.evals.completion.asked_tasks` makes variants.
 
     Raise InputError that names the file and the line or task of what is malformed.
     """
     tasks: list[Task] = []
-    unsuited = 0
-    for read in reader(benchmark.kind).read(path, benchmark):
-        task = completion_variant(read, seed) if benchmark.complete else read
-        if task is None:
-            unsuited += 1
-            continue
+    for task in reader(benchmark.kind).read(path, benchmark):
         tasks.append(task)
         if len(tasks) == benchmark.tasks:
             break
-    if unsuited:
-        log.warning("%s: %d tasks have too few lines for a completion variant and are left out", path, unsuited)
     if not tasks:
-        raise InputError("contains no task", where=str(path), remedy="use the benchmark's own file")
+        raise no_tasks(path)
     identifiers = {task.task_id for task in tasks}
     if len(identifiers) < len(tasks):
         raise InputError("two tasks have the same task_id", where=str(path), remedy="remove one of them")
     return tasks
 
 
-def completion_variant(task: Task, seed: int) -> Task | None:
-    """Return the task that starts from the reference solution without some of its lines, or None.
-
-    None: the solution is too short, or no attempt leaves a program that parses. The instruction is
-    [authors' code].
-    """
-    start = without_some_lines(task.canonical, derive_seed(seed, "complete", task.task_id))
-    if start is None:
-        return None
-    return replace(task, start=start, instruction=f"Complete the Python function {task.entry_point}.")
+def no_tasks(path: Path) -> InputError:
+    """Return the error about a file in which there is nothing to ask."""
+    return InputError("contains no task", where=str(path), remedy="use the benchmark's own file")

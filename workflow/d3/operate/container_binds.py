@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from d3 import ARITHMETIC
-from d3.config.fields import EMBEDDED
 from d3.config.models import prompt_path
 from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
@@ -65,7 +64,7 @@ def inputs(chain: Chain) -> Iterable[Path]:
     yield from (Path(name.rpartition(":")[0]) for name in chain.config.corpus.filters if ".py:" in name)
     yield from (Path(model) for stage in STAGES if (model := chain.answering(stage)) and Path(model).is_dir())
     yield from (Path(model) for model in chain.untrained if Path(model).is_dir())
-    yield from (Path(item.path) for item in chain.config.benchmarks.values() if item.path != EMBEDDED)
+    yield from (Path(path) for path in chain.own_task_files)
     yield from map(Path, chain.adopted_files("pregrade.graded"))
     for name in (name for stage in STAGES.values() for name in stage.prompts):
         section, field = name.split(".")

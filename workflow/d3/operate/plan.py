@@ -13,6 +13,7 @@ from typing import Any
 from d3.config.fields import EMBEDDED
 from d3.operate import cost_defaults
 from d3.operate.cost_model import ANSWER_WEIGHT, Observation, StageRates, by_stage, costs, measured
+from d3.operate.detectable import Detectable, detectable
 from d3.operate.source_rows import source_rows
 from d3.operate.training_memory import TrainingMemory, training_memory
 from d3.pipeline.job_list import Work, jobs, outputs
@@ -71,6 +72,8 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     trainings: list[TrainingMemory] = field(default_factory=list)
     """What the trainings take."""
+    detectable: list[Detectable] = field(default_factory=list)
+    """What the evaluation can show."""
 
     def total(self, name: str) -> float:
         """Give the sum of a figure over all stages."""
@@ -138,6 +141,7 @@ class _Planner:
         ordered = [self.stages[stage] for stage in self.works]
         found = Plan(run=self.config.run, source_known=known, stages=ordered)
         found.trainings = [training_memory(self.chain, stage) for stage in self.works if STAGES[stage].trains]
+        found.detectable = detectable(self.chain)
         found.warnings = [text for stage in ordered if (text := self.too_long(stage))]
         if self.chain.expects_source:
             found.warnings.append("no shard is there yet: rows are source.expected_rows")

@@ -31,6 +31,7 @@ def plan_table(found: Plan) -> str:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
         text.append("  ".join(cells).rstrip())
     text += ["", *map(_training, found.trainings)] if found.trainings else []
+    text += map(str, found.detectable)
     if journals := sum(stage.journal_bytes for stage in found.stages):
         text.append(f"journals of responses: about {size(journals)} more in work/journal")
     priced = [stage for stage in found.stages if stage.cost is not None]

@@ -38,12 +38,20 @@ ADDRESS = re.compile(
 )
 
 
-def hub_files(address: str) -> Iterator[HubFile]:
-    """Yield the files that an address stands for; raise ConfigError for anything else."""
+def hub_file(address: str, setting: str) -> HubFile:
+    """Return the one file that an address in a setting names; raise ConfigError for anything else."""
+    files = list(hub_files(address, setting))
+    if len(files) > 1:
+        raise ConfigError(f"{setting}: {address!r} must name one file", remedy="write it without a range")
+    return files[0]
+
+
+def hub_files(address: str, setting: str = "source.shards") -> Iterator[HubFile]:
+    """Yield the files that an address in a setting stands for; raise ConfigError for anything else."""
     found = ADDRESS.fullmatch(address)
     if found is None or {"", ".", ".."} & set(found["file"].split("/")):
         raise ConfigError(
-            f"source.shards: {address!r} must be hf://datasets/OWNER/NAME@COMMIT/PATH with the 40 digits of a commit "
+            f"{setting}: {address!r} must be hf://datasets/OWNER/NAME@COMMIT/PATH with the 40 digits of a commit "
             "and without patterns",
             remedy="take the commit from the history of the data set's files; write numbered files as {000..143}",
         )
@@ -53,7 +61,7 @@ def hub_files(address: str) -> Iterator[HubFile]:
         return
     first, last = int(part[1]), int(part[2])
     if last < first or last - first >= MOST or RANGE.search(found["file"], part.end()):
-        reason = f"source.shards: {address!r} must contain one range of at most {MOST:,} numbers"
+        reason = f"{setting}: {address!r} must contain one range of at most {MOST:,} numbers"
         raise ConfigError(reason, remedy="write it as {000..143}")
     for number in range(first, last + 1):
         file = f"{found['file'][: part.start()]}{number:0{len(part[1])}d}{found['file'][part.end() :]}"

@@ -108,7 +108,8 @@ def _names(chain: Chain, stage: Stage, stages: Sequence[Stage]) -> list[str]:
         return [f"{benchmark}/{arm}" for benchmark in chain.benchmarks for arm in chain.arms]
     if stage.over == "file":
         folder = f"{chain.folder(stage.name)}/"
-        return [path.removeprefix(folder) for path in chain.shards.values() if path.startswith(folder)]
+        paths = [*chain.shards.values(), *map(chain.tasks_path, chain.config.benchmarks.values())]
+        return [path.removeprefix(folder) for path in dict.fromkeys(paths) if path.startswith(folder)]
     if stage.over == "model":
         return [name for name in _models(chain, stages) if _made_by(name) == stage.name]
     return [""]

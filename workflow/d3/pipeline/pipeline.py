@@ -30,6 +30,7 @@ from d3.core.import_strings import source_file
 from d3.core.pinned_inputs import check_commit, pins
 from d3.errors import ConfigError
 from d3.pipeline.batches import batches_of
+from d3.pipeline.hub_files import SCHEME, hub_file
 from d3.pipeline.registry import EMBEDDED_TASKS, STAGES
 from d3.pipeline.source_shards import check_path, find_shards
 from d3.provenance.code_digest import (
@@ -332,8 +333,19 @@ class Chain:
         """Give the folder of the models that rules make or fetch."""
         return self.folder("model")
 
+    @property
+    def own_task_files(self) -> list[str]:
+        """Return the files of benchmarks that are the user's own: no rule makes or fetches them."""
+        paths = dict.fromkeys(item.path for item in self.config.benchmarks.values())
+        return [path for path in paths if path != EMBEDDED and not path.startswith(SCHEME)]
+
     def tasks_path(self, benchmark: Benchmark) -> str:
-        """Give the file of a benchmark's tasks."""
+        """Return the file of a benchmark's tasks: a rule makes that which is embedded, or on the hub.
+
+        Raise ConfigError for an address of the hub that names no file at a commit.
+        """
+        if benchmark.path.startswith(SCHEME):
+            return hub_file(benchmark.path, "benchmarks.*.path").path(self.folder("hub_dataset"))
         return f"{self.folder('benchmark')}/{EMBEDDED_TASKS}" if benchmark.path == EMBEDDED else benchmark.path
 
 

@@ -80,7 +80,10 @@ _RECORDS = (
         over="file",
         within="{resources}/datasets",
         outputs=(Output("{name}"),),
-        when=lambda config: any(shard.startswith("hf://") for shard in config.source.shards),
+        when=lambda config: any(
+            path.startswith("hf://")
+            for path in (*config.source.shards, *(benchmark.path for benchmark in config.benchmarks.values()))
+        ),
         local=True,
     ),
     Stage(
@@ -455,7 +458,7 @@ _RECORDS = (
         upstream=("gate", "execute"),
         over="evaluation",
         looks_up=("generate",),
-        outputs=(Output("{name}.json"),),
+        outputs=(Output("{name}.json"), Output("{name}.jsonl")),
         linked="scores",
         rows_of="execute",
     ),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.fields import EMBEDDED
 from d3.core.paths import REPOSITORY
 from d3.core.programs import ask, last_line
 from d3.errors import D3Error
@@ -211,20 +210,20 @@ def hub_models(chain: Chain) -> list[str]:
     """Give the models and data sets of a configuration that still have to come from the hub."""
     missing = [Path(path).name for path in _models(chain) if "--" in Path(path).name and not Path(path).is_dir()]
     files = Path(chain.folder("hub_dataset"))
-    shards = [Path(path) for path in chain.shards.values() if Path(path).is_relative_to(files)]
-    missing += dict.fromkeys(path.relative_to(files).parts[0] for path in shards if not path.exists())
+    paths = [*chain.shards.values(), *map(chain.tasks_path, chain.config.benchmarks.values())]
+    fetched = [Path(path) for path in paths if Path(path).is_relative_to(files)]
+    missing += dict.fromkeys(path.relative_to(files).parts[0] for path in fetched if not path.exists())
     return [name.replace("--", "/", 1) for name in missing]
 
 
 def _models(chain: Chain) -> list[str]:
-    return [path for path in dict.fromkeys(map(chain.answering, STAGES)) if path]
+    return [path for path in dict.fromkeys([*map(chain.answering, STAGES), *chain.untrained]) if path]
 
 
 def models(place: Place) -> Finding:
     """Check that models and benchmarks lie where jobs without a network find them."""
     missing = [path for path in _models(place.chain) if not Path(path).is_dir()]
-    files = [item.path for item in place.chain.config.benchmarks.values() if item.path != EMBEDDED]
-    lost = [path for path in dict.fromkeys(files) if not Path(path).is_file()]
+    lost = [path for path in place.chain.own_task_files if not Path(path).is_file()]
     if lost:
         return Finding("fail", f"no benchmark {', '.join(lost)}", "put the files there or change benchmarks.*.path")
     if missing:
