@@ -19,12 +19,13 @@ from d3.core.tables import Row
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, select
 from d3.pipeline.job import Job
+from d3.stages.adopted import NOT_ADOPTED
 from d3.stages.duplicates import ids_elsewhere
 from d3.stages.pregrade import PREGRADE
 
 COUNTED_STAGES = ("corpus", "duplicates", "held_out", "grades", "diffs", "labels", "dataset")
 """`held_out` is where the files of the pairs part from those of mid-training."""
-UNJUDGED = (PREGRADE,)
+UNJUDGED = (PREGRADE, NOT_ADOPTED)
 """Statuses of files without a score that no judge saw."""
 FILE_COLUMNS = ("stage", "reason", "files_in", "removed", "kept")
 
@@ -60,9 +61,9 @@ def run(
     corpus: Sequence[Path],
     rejected: Sequence[Path],
     duplicates: Sequence[Path],
-    grades: Sequence[Path],
-    diffs: Sequence[Path],
-    labels: Sequence[Path],
+    grades: Sequence[Path] | None,
+    diffs: Sequence[Path] | None,
+    labels: Sequence[Path] | None,
     row_ids: Sequence[Path],
     unused_labels: Sequence[Path],
     out: Path,
@@ -71,13 +72,15 @@ def run(
     """Count the files that enter each stage from the shards to the dataset, and why others left.
 
     Write rows of stage, reason, files_in, removed and kept as JSON to `out` and tab-separated to `table`. The lists
-    name the tables of the same batches in the same order. Raise InputError if a stage has a file that the one before
+    name the tables of the same batches in the same order; with an adopted dataset there are no `grades`, `diffs` and
+    `labels`. Raise InputError if a stage has a file that the one before
     did not pass on.
 
     Example: d3 file-counts --corpus a.parquet --rejected r.parquet --duplicates a.txt --grades g.parquet \
 --diffs d.parquet --labels l.parquet --row-ids i.parquet --unused-labels u.parquet --out a.json --table a.tsv
     """
-    lists = (corpus, rejected, duplicates, grades, diffs, labels, row_ids, unused_labels)
+    none = [None] * len(corpus)
+    lists = (corpus, rejected, duplicates, grades or none, diffs or none, labels or none, row_ids, unused_labels)
     with Job("file_counts", config=config) as job:
         numbers, lines = job.file(out), job.file(table)
         count = _Count()
@@ -101,9 +104,9 @@ def _count_batch(
     corpus: Path,
     rejected: Path,
     duplicates: Path,
-    grades: Path,
-    diffs: Path,
-    labels: Path,
+    grades: Path | None,
+    diffs: Path | None,
+    labels: Path | None,
     rows: Path,
     unused: Path,
     *,
@@ -117,6 +120,26 @@ def _count_batch(
     count.removed["corpus"].update(reasons)
     going = count.stage("duplicates", splits, ids_elsewhere(job, duplicates))
     going = count.stage("held_out", going, {name: "held_out" for name in going if splits[name] != "midtrain"})
+    if grades is None or diffs is None or labels is None:
+        for stage in ("grades", "diffs", "labels"):
+            count.stage(stage, going, {})
+    else:
+        going = _count_built(job, count, going, grades, diffs, labels, threshold)
+    kept = {row["id"] for row in job.side_rows(rows, select(schemas.ROW_IDS, "id"))}
+    if not kept <= going:
+        reason = f"has rows of {len(kept - going):,} files that have no label"
+        raise InputError(reason, where=str(rows), remedy="run the stages before again")
+    why: dict[str, str] = {}
+    for row in job.side_rows(unused, select(schemas.UNUSED, "id", "reason")):
+        why.setdefault(row["id"], row["reason"].partition(":")[0])
+    without = NOT_ADOPTED if labels is None else "no_row"
+    count.stage("dataset", going, {name: why.get(name, without) for name in going - kept})
+
+
+def _count_built(
+    job: Job, count: _Count, going: set[str], grades: Path, diffs: Path, labels: Path, threshold: int
+) -> set[str]:
+    """Count the files that are graded, sampled and labeled; return those that have a label."""
     columns = select(schemas.GRADES, "id", "score", "status")
     scores = {row["id"]: (row["score"], row["status"]) for row in job.side_rows(grades, columns)}
     sampled = _reasons(job, diffs, schemas.DIFFS, "status", going)
@@ -125,15 +148,7 @@ def _count_batch(
     going = count.stage("diffs", going, {name: why for name, why in sampled.items() if why != "ok"})
     labelled = _reasons(job, labels, schemas.LABELS, "status", going)
     left = {name: labelled.get(name, "no_label") for name in going if labelled.get(name) != "ok"}
-    going = count.stage("labels", going, left)
-    kept = {row["id"] for row in job.side_rows(rows, select(schemas.ROW_IDS, "id"))}
-    if not kept <= going:
-        reason = f"has rows of {len(kept - going):,} files that have no label"
-        raise InputError(reason, where=str(rows), remedy="run the stages before again")
-    why: dict[str, str] = {}
-    for row in job.side_rows(unused, select(schemas.UNUSED, "id", "reason")):
-        why.setdefault(row["id"], row["reason"].partition(":")[0])
-    count.stage("dataset", going, {name: why.get(name, "no_row") for name in going - kept})
+    return count.stage("labels", going, left)
 
 
 def _grade(score: int | None, status: str, threshold: int) -> str:
@@ -175,10 +190,12 @@ def check(job: FinishedJob) -> Faults:
     if job.path(1).read_text(encoding="utf-8") != table_text(rows):
         yield job.name(1), "is not the table of the numbers"
     corpus, dataset = job.inputs_of("corpus"), job.inputs_of("dataset")
-    lists = (
+    none: list[Path | None] = [None] * len(job.inputs_of("duplicates"))
+    lists: tuple[Sequence[Path | None], ...] = (
         [path for path in corpus if path.parent.name != "rejected"],
         [path for path in corpus if path.parent.name == "rejected"],
-        *(job.inputs_of(stage) for stage in ("duplicates", "grades", "diffs", "labels")),
+        job.inputs_of("duplicates"),
+        *(job.inputs_of(stage) or none for stage in ("grades", "diffs", "labels")),
         *([path for path in dataset if path.parent.name == name] for name in ("rows", "unused")),
     )
     if len({len(files) for files in lists}) > 1:
