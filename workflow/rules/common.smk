@@ -59,6 +59,11 @@ try:
         CHAIN.config
     )
     TOPICS = [f"{DIR['topic_counts']}/counts.json"] * CHAIN.config.topics.in_report
+    ADOPTED = {
+        kind: [f"{DIR[f'adopted_{kind}']}/{{shard}}.parquet"]
+        * STAGES[f"adopted_{kind}"].when(CHAIN.config)
+        for kind in ("grades", "labels", "dataset")
+    }
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)
@@ -242,6 +247,21 @@ def tasks_input(wildcards):
 def shard_files(pattern):
     """Give one file a shard."""
     return expand(pattern, shard=SHARDS)
+
+
+def built(pattern):
+    """Give a list of a batch's file, empty if the dataset is adopted: then nothing is graded, sampled or labeled."""
+    return [] if ADOPTED["dataset"] else [pattern]
+
+
+def adopted_inputs(kind):
+    """Give what a table made outside of the pipeline is matched to, and the table."""
+    return {
+        "corpus": shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        "rejected": shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
+        "duplicates": shard_files(f"{DIR['duplicates']}/{{shard}}.txt"),
+        "adopted": CHAIN.adopted_files(f"adopt.{kind}"),
+    }
 
 
 def line_files(stage, suffix):

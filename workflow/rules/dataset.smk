@@ -4,7 +4,7 @@
 rule label_contamination:
     """Find the labels of {wildcards.shard} that contain tasks of benchmarks."""
     input:
-        labels=f"{DIR['labels']}/{{shard}}.parquet",
+        labels=built(f"{DIR['labels']}/{{shard}}.parquet") + ADOPTED["dataset"],
         tasks=TASK_FILES,
     output:
         f"{DIR['label_contamination']}/{{shard}}.jsonl",
@@ -29,8 +29,9 @@ rule dataset_shard:
     """Assemble the dataset rows of {wildcards.shard}."""
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
-        diffs=f"{DIR['diffs']}/{{shard}}.parquet",
-        labels=f"{DIR['labels']}/{{shard}}.parquet",
+        diffs=built(f"{DIR['diffs']}/{{shard}}.parquet"),
+        labels=built(f"{DIR['labels']}/{{shard}}.parquet"),
+        adopted=ADOPTED["dataset"],
         contamination=f"{DIR['label_contamination']}/{{shard}}.jsonl",
     output:
         data=f"{DIR['dataset']}/data/{{shard}}.parquet",
@@ -41,13 +42,17 @@ rule dataset_shard:
     resources:
         **needs(CHAIN, "dataset").of_rule(),
     params:
+        diffs=option("--diffs", "diffs"),
+        labels=option("--labels", "labels"),
+        adopted=option("--adopted", "adopted"),
         stale=stale_when("dataset"),
     shell:
         """
         d3 dataset --settings {params.stale[settings]:q} \
             --corpus {input.corpus:q} \
-            --diffs {input.diffs:q} \
-            --labels {input.labels:q} \
+            {params.diffs:q} \
+            {params.labels:q} \
+            {params.adopted:q} \
             --contamination {input.contamination:q} \
             --out {output.data:q} \
             --rows {output.rows:q} \
@@ -85,9 +90,9 @@ rule file_counts:
         corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
         rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
         duplicates=shard_files(f"{DIR['duplicates']}/{{shard}}.txt"),
-        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
-        diffs=shard_files(f"{DIR['diffs']}/{{shard}}.parquet"),
-        labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
+        grades=shard_files(built(f"{DIR['grades']}/{{shard}}.parquet")),
+        diffs=shard_files(built(f"{DIR['diffs']}/{{shard}}.parquet")),
+        labels=shard_files(built(f"{DIR['labels']}/{{shard}}.parquet")),
         rows=shard_files(f"{DIR['dataset']}/rows/{{shard}}.parquet"),
         unused=shard_files(f"{DIR['dataset']}/unused/{{shard}}.parquet"),
     output:
@@ -98,6 +103,9 @@ rule file_counts:
     resources:
         **needs(CHAIN, "file_counts").of_rule(),
     params:
+        grades=option("--grades", "grades"),
+        diffs=option("--diffs", "diffs"),
+        labels=option("--labels", "labels"),
         stale=stale_when("file_counts"),
     shell:
         """
@@ -105,9 +113,9 @@ rule file_counts:
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
             --duplicates {input.duplicates:q} \
-            --grades {input.grades:q} \
-            --diffs {input.diffs:q} \
-            --labels {input.labels:q} \
+            {params.grades:q} \
+            {params.diffs:q} \
+            {params.labels:q} \
             --row-ids {input.rows:q} \
             --unused-labels {input.unused:q} \
             --out {output.numbers:q} \

@@ -63,6 +63,7 @@ rule grades:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         duplicates=f"{DIR['duplicates']}/{{shard}}.txt",
         pregrades=PREGRADES,
+        adopted=ADOPTED["grades"],
         model=MODELS["grades"],
     output:
         f"{DIR['grades']}/{{shard}}.parquet",
@@ -79,6 +80,7 @@ rule grades:
         environment=CHAIN.environment("grades"),
         model=model_option,
         pregrades=option("--pregrades", "pregrades"),
+        adopted=option("--adopted", "adopted"),
         journal=f"{WORK}/journal/grades",
         stale=stale_when("grades"),
     shell:
@@ -88,6 +90,7 @@ rule grades:
             --duplicates {input.duplicates:q} \
             {params.model:q} \
             {params.pregrades:q} \
+            {params.adopted:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -6,6 +6,7 @@ rule labels:
     input:
         corpus=f"{DIR['corpus']}/{{shard}}.parquet",
         diffs=f"{DIR['diffs']}/{{shard}}.parquet",
+        adopted=ADOPTED["labels"],
         model=MODELS["labels"],
     output:
         f"{DIR['labels']}/{{shard}}.parquet",
@@ -21,6 +22,7 @@ rule labels:
     params:
         environment=CHAIN.environment("labels"),
         model=model_option,
+        adopted=option("--adopted", "adopted"),
         journal=f"{WORK}/journal/labels",
         stale=stale_when("labels"),
     shell:
@@ -29,6 +31,7 @@ rule labels:
             --corpus {input.corpus:q} \
             --diffs {input.diffs:q} \
             {params.model:q} \
+            {params.adopted:q} \
             --journal {params.journal:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -41,9 +41,9 @@ rule report:
         ],
         corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
         rejected=shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
-        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
-        diffs=shard_files(f"{DIR['diffs']}/{{shard}}.parquet"),
-        labels=shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
+        grades=shard_files(built(f"{DIR['grades']}/{{shard}}.parquet")),
+        diffs=shard_files(built(f"{DIR['diffs']}/{{shard}}.parquet")),
+        labels=shard_files(built(f"{DIR['labels']}/{{shard}}.parquet")),
         dataset=shard_files(f"{DIR['dataset']}/data/{{shard}}.parquet"),
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
         midtrained=MIDTRAINED,
@@ -84,6 +84,9 @@ rule report:
         ],
         written=named_lines("generate"),
         judged=named_lines("execute"),
+        grades=option("--grades", "grades"),
+        diffs=option("--diffs", "diffs"),
+        labels=option("--labels", "labels"),
         midtrained=lambda wildcards, input: (
             f"--midtrained {input.midtrained}" if input.midtrained else ""
         ),
@@ -107,9 +110,9 @@ rule report:
             --contamination {input.contamination:q} \
             --corpus {input.corpus:q} \
             --rejected {input.rejected:q} \
-            --grades {input.grades:q} \
-            --diffs {input.diffs:q} \
-            --labels {input.labels:q} \
+            {params.grades:q} \
+            {params.diffs:q} \
+            {params.labels:q} \
             --dataset {input.dataset:q} \
             --tokens {input.tokens:q} \
             {params.midtrained} \

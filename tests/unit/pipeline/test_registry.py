@@ -66,9 +66,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def whole() -> Chain:
-    """Return a configuration that has jobs of every stage but `hub_dataset`."""
+    """Return a configuration that has jobs of every stage but those of `NOT_IN_WHOLE`."""
     graded = {"path": "graded.parquet", "name": "mine", "version": "1", "license": "MIT"}
     return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}, "pregrade": {"graded": graded}}))
+
+
+NOT_IN_WHOLE = ("hub_dataset", "adopted_grades", "adopted_labels", "adopted_dataset")
+"""Stages that other inputs need."""
 
 
 def setting(path: str) -> Any:
@@ -151,7 +155,7 @@ def test_the_registry_is_imported_without_libraries() -> None:
 def test_every_stage_has_jobs_resources_and_a_plan() -> None:
     chain = whole()
     works = list(jobs(chain, topics=True))
-    stages = [name for name in STAGES if name != "hub_dataset"]
+    stages = [name for name in STAGES if name not in NOT_IN_WHOLE]
     assert list(dict.fromkeys(work.stage for work in works)) == stages
     assert len({work.output for work in works}) == len({work.log for work in works}) == len(works)
     for work in works:
@@ -182,7 +186,7 @@ def test_every_stage_is_indexed_traced_verified_and_ordered(stage: Stage) -> Non
     for output, schema in tables:
         assert not output.ids or COLUMNS[output.ids] <= set(schema.names)
         name = "benchmark/arm" if stage.over == "evaluation" else "one"
-        path = f"results/{stage.results_folder}/KEY/{output.path.format(name=name, source_shard='s')}"
+        path = f"results/{stage.results_folder}/KEY/{output.path.format(name=name, source_shard='s', shard='s')}"
         assert _kind(path) == (output.ids or None)
     if tables:
         assert not stage.shown or set(stage.shown) <= columns
@@ -207,6 +211,7 @@ def test_what_is_upstream_and_what_is_no_stage() -> None:
     assert before("dataset") == {
         *("labels", "label_contamination", "diffs", "grades", "corpus", "contamination", "duplicates"),
         *("fingerprints", "near_duplicates", "pregrader", "pregrade"),
+        *("adopted_grades", "adopted_labels", "adopted_dataset"),
     }
     assert position("no such stage") == position("") == len(STAGES)
 

@@ -293,6 +293,15 @@ def made_with(statement: Statement) -> Iterator[str]:
         yield license_
 
 
+def _adopted_table(statement: Statement) -> dict[str, Any]:
+    """Return the settings of the table that a job took in from outside of the pipeline; empty for any other job."""
+    if statement.stage == "pregrader":
+        return _mapping(_mapping(statement.config.get("pregrade")).get("graded"))
+    if statement.stage.startswith("adopted_"):
+        return _mapping(_mapping(statement.config.get("adopt")).get(statement.stage.removeprefix("adopted_")))
+    return {}
+
+
 def license_of(statement: Statement) -> str:
     """Return name, version and license of what a job took from outside, as `config/versions.tsv` pins it."""
     from d3.core.pinned_inputs import pins
@@ -301,6 +310,8 @@ def license_of(statement: Statement) -> str:
     pin = pins().get(str(params.get("name")))
     if pin is not None and params.get("version") == pin.version:
         return f"{pin.name} {pin.version}, {pin.licence}: {pin.source}"
+    if table := _adopted_table(statement):
+        return f"{table.get('name')}@{table.get('version')}, {table.get('license')}: {table.get('path')}"
     if statement.stage == "hub_model":
         return f"hub model {params.get('name')}, revision {params.get('revision')}"
     if statement.stage == "hub_dataset":

@@ -1,6 +1,7 @@
 """Help for parameters that several commands share, by name; `Annotated[TYPE, "help"]` is for all others."""
 
 PARAMETERS = {
+    "adopted": "tables made outside of the pipeline; for `grades`, `labels` and `dataset`, those of `adopted-...`",
     "arm": "name of the arm in the configuration",
     "attrition": "output: table of the rows read, kept and dropped by each stage",
     "benchmark": "name of the benchmark in the configuration",

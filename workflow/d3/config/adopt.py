@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from d3.config.fields import NAME, Decides, Neutral, Number, Section, UserPath
 
@@ -33,6 +33,39 @@ class Adopted(Section):
     """Rows of files that the corpus neither kept nor rejected: `error`, or `drop` with a count."""
 
 
+GRADE_COLUMNS = ("id", "hexsha", "score", "expected_score", "rationale")
+LABEL_COLUMNS = ("id", "hexsha", "sample", "part", "label")
+ROW_COLUMNS = ("id", "hexsha", "sample", "part", "prompt", "completion", "program_start")
+
+
+def _with(allowed: tuple[str, ...]) -> AfterValidator:
+    """Return a validator that rejects a map of columns with other names than these."""
+
+    def check(adopted: Adopted | None) -> Adopted | None:
+        if adopted is not None and (unknown := sorted(adopted.columns.keys() - set(allowed))):
+            raise ValueError(f"columns: given {', '.join(map(repr, unknown))}, allowed is {', '.join(allowed)}")
+        return adopted
+
+    return AfterValidator(check)
+
+
+class Adopt(Section):
+    """Work that was done outside of the pipeline and enters it in place of a stage's own.
+
+    `d3 trace`, `why`, `verify` and `forget` follow the rows across the seam. A corpus enters as `source.shards`.
+    """
+
+    grades: Annotated[Adopted | None, _with(GRADE_COLUMNS)] = None
+    """Grades of files: columns `id` (or `hexsha`) and `score` (0 to 4), and `expected_score` and `rationale` if there
+    are any. `grades.mode` then is `adopted` unless it is set. See [Adopted](#adopted)."""
+    labels: Annotated[Adopted | None, _with(LABEL_COLUMNS)] = None
+    """Instructions: columns `id` (or `hexsha`), `sample` (0 where it is missing), `part` (0 is the whole program) and
+    `label`, for the sequences and parts of this run. `labels.mode` then is `adopted` unless it is set."""
+    dataset: Annotated[Adopted | None, _with(ROW_COLUMNS)] = None
+    """Dataset rows: columns `id` (or `hexsha`), `prompt`, `completion` and `program_start` of the released D3; `sample`
+    and `part` if there are any. Nothing is graded, sampled or labeled then."""
+
+
 class Pregrade(Section):
     """The pre-grader: a linear model of the text of a file that spares the judge files without a chance.
 
@@ -40,7 +73,7 @@ class Pregrade(Section):
     the status `pregrade` and no score.
     """
 
-    graded: Adopted | None = None
+    graded: Annotated[Adopted | None, _with(GRADE_COLUMNS)] = None
     """Grades of a sample of the corpus: columns `id` (or `hexsha`) and `score`, such as those of an earlier run with
     `corpus.sample` (`results/grades/KEY/*.parquet`). The bound holds for a sample drawn at random. null: no pre-grader,
     the judge sees every file. See [Adopted](#adopted)."""

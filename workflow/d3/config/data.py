@@ -182,9 +182,9 @@ class Pairs(Section):
 class Grades(Section):
     """Grading of whole files by a language model."""
 
-    mode: Literal["model", "none"] = "model"
+    mode: Literal["model", "none", "adopted"] = "model"
     """`model`: a judge model grades every file; `none`: the ungraded ablation, no model is loaded and
-    every file passes, whatever the threshold."""
+    every file passes, whatever the threshold; `adopted`: the grades are those of `adopt.grades`."""
     engine: Engine = Engine()
     """The judge model."""
     sampling: Sampling = Sampling()
@@ -237,9 +237,10 @@ class Diffs(Section):
 class Labels(Section):
     """Instructions for whole programs and for sub-trajectories, written by a language model."""
 
-    mode: Literal["model", "none", "constant"] = "model"
+    mode: Literal["model", "none", "constant", "adopted"] = "model"
     """`model`: a model writes the instruction of every example; `none`: the instruction-free ablation, all
-    instructions are empty; `constant`: all are the same sentence. The last two load no model."""
+    instructions are empty; `constant`: all are the same sentence; `adopted`: they are those of `adopt.labels`. The last
+    three load no model."""
     constant: Annotated[str, Field(pattern=r"^\S[^\n]*$")] = "Complete the program."
     """The instruction in mode `constant`; one line."""
     engine: Engine = Engine()

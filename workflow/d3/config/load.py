@@ -19,13 +19,29 @@ def parse_config(values: Any, where: str = "config") -> Config:
     """Check a nested dict; raises ConfigError with the key's path, what was given and what is allowed."""
     if not isinstance(values, dict):
         raise ConfigError("must be a mapping of sections", where=where, remedy="config/README.md lists them")
-    return _validated(with_own_inputs(values), where)
+    config = _validated(with_own_inputs(values), where)
+    if fault := _adoption_fault(config):
+        raise ConfigError(fault, where=where, remedy="config/README.md lists every key")
+    return config
+
+
+def _adoption_fault(config: Config) -> str:
+    """Return what is wrong with modes and adopted tables together; a job's settings may hold one without the other."""
+    for kind in ("grades", "labels"):
+        mode, table = getattr(config, kind).mode, getattr(config.adopt, kind)
+        if table is not None and config.adopt.dataset is not None:
+            return f"adopt.{kind} decides nothing beside adopt.dataset; remove one of them"
+        if (mode == "adopted") != (table is not None):
+            wanted = "remove the mode" if table else f"name the table in adopt.{kind}"
+            return f"{kind}.mode is {mode}, but adopt.{kind} is {'set' if table else 'null'}; {wanted}"
+    return ""
 
 
 def with_own_inputs(values: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration with what follows from its own inputs where that is not set itself.
 
-    The tokenizer is that of the model. Own shards have a name of their own, not that of the embedded ones.
+    The tokenizer is that of the model. Own shards have a name of their own, not that of the embedded ones. What is
+    adopted is not asked for.
     """
     model, tokens, source = (values.get(name, {}) for name in ("model", "tokens", "source"))
     if not all(isinstance(section, dict) for section in (model, tokens, source)):
@@ -35,6 +51,12 @@ def with_own_inputs(values: dict[str, Any]) -> dict[str, Any]:
         filled["tokens"] = {**tokens, "tokenizer": model["path"], "revision": model.get("revision")}
     if source.get("shards") and "name" not in source:
         filled["source"] = {**source, "name": OWN_SOURCE}
+    adopt = values.get("adopt", {})
+    for kind in ("grades", "labels"):
+        stage = values.get(kind, {})
+        if isinstance(adopt, dict) and isinstance(stage, dict) and "mode" not in stage:
+            mode = "adopted" if adopt.get(kind) else "none" if adopt.get("dataset") else None
+            filled |= {kind: {**stage, "mode": mode}} if mode else {}
     return filled
 
 

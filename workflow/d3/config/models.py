@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import model_validator
 
-from d3.config.adopt import Pregrade
+from d3.config.adopt import Adopt, Pregrade
 from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
 from d3.config.fields import Count, Name, Neutral, Section
@@ -32,6 +32,7 @@ class Config(Section):
     contamination: Contamination = Contamination()
     near_duplicates: NearDuplicates = NearDuplicates()
     pairs: Pairs = Pairs()
+    adopt: Adopt = Adopt()
     pregrade: Annotated[Pregrade, Neutral(Pregrade().model_dump(mode="json"))] = Pregrade()
     grades: Grades = Grades()
     diffs: Diffs = Diffs()

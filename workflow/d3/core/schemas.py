@@ -112,16 +112,15 @@ PREGRADES = pa.schema(
 )
 
 ANSWER = [
-    (
-        "status",
-        pa.string(),
-    ),  # ok | too_long | unparsable | engine_error; grades also: not_asked, pregrade; labels also: repeated
+    # ok | too_long | unparsable | engine_error | not_adopted; grades also: not_asked, pregrade; labels also: repeated
+    ("status", pa.string()),
     ("detail", pa.string()),  # why the status is not ok, else null
     ("raw", pa.string()),  # what the model wrote, to the letter
     ("finish_reason", pa.string()),
     ("prompt_tokens", pa.int32()),
     ("answer_tokens", pa.int32()),
-    ("answered_by", pa.string()),  # first digits of the accepted engine it is from; null: the job's own engine
+    ("answered_by", pa.string()),  # first digits of the accepted engine, or NAME@VERSION of the adopted table, that
+    # it is from; null: the job's own engine
 ]
 """What every LLM stage keeps of every request."""
 
@@ -166,6 +165,28 @@ LABELS = pa.schema(
     ]
 )
 
+ADOPTED_LABELS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),
+        ("label", pa.string()),
+    ]
+)
+"""Labels made outside of the pipeline."""
+
+ADOPTED_ROWS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("sample", pa.int32()),
+        ("part", pa.int32()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("program_start", pa.string()),
+    ]
+)
+"""Dataset rows made outside of the pipeline, by the file that they come from."""
+
 TOPICS = pa.schema(
     [
         ("id", pa.string()),
@@ -201,7 +222,7 @@ ROW_IDS = pa.schema(
         ("sample", pa.int32()),
         ("part", pa.int32()),
         ("start", pa.int32()),
-        ("end", pa.int32()),
+        ("end", pa.int32()),  # both are null in rows of an adopted dataset
     ]
 )
 """The sidecar of a dataset file: our ids beside its row numbers."""

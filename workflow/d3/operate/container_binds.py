@@ -15,7 +15,7 @@ from d3 import ARITHMETIC
 from d3.config.models import prompt_path
 from d3.core.paths import REPOSITORY
 from d3.errors import ConfigError, ToolError
-from d3.pipeline.pipeline import Chain
+from d3.pipeline.pipeline import ADOPTABLE, Chain
 from d3.pipeline.registry import STAGES
 from d3.provenance.images import RECIPES, image_identity, image_path
 
@@ -65,7 +65,8 @@ def inputs(chain: Chain) -> Iterable[Path]:
     yield from (Path(model) for stage in STAGES if (model := chain.answering(stage)) and Path(model).is_dir())
     yield from (Path(model) for model in chain.untrained if Path(model).is_dir())
     yield from (Path(path) for path in chain.own_task_files)
-    yield from map(Path, chain.adopted_files("pregrade.graded"))
+    for setting in ADOPTABLE:
+        yield from map(Path, chain.adopted_files(setting))
     for name in (name for stage in STAGES.values() for name in stage.prompts):
         section, field = name.split(".")
         yield prompt_path(getattr(getattr(chain.config, section), field))

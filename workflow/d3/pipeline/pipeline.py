@@ -71,6 +71,7 @@ UNREAD = {
             "grades.threshold",
             "grades.threshold_on",
         ),
+        "adopted": ("grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
         "model": (),
     },
     "labels.mode": {
@@ -81,12 +82,17 @@ UNREAD = {
             "labels.change_prompt",
             "labels.constant",
         ),
+        "adopted": (
+            *("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt", "labels.constant"),
+        ),
         "constant": ("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt"),
         "model": ("labels.constant",),
     },
 }
 """Settings that decide nothing while another one has a certain value. No stage is given them then."""
 
+ADOPTABLE = ("adopt.grades", "adopt.labels", "adopt.dataset", "pregrade.graded")
+"""Settings that name tables made outside of the pipeline."""
 TASKS = "d3.evals.tasks"
 """What loads the module of a benchmark by its name; a stage that imports it runs such modules."""
 

@@ -32,6 +32,11 @@ def _has_pregrader(config: "Config") -> bool:
     return config.pregrade.graded is not None and config.grades.mode == "model"
 
 
+def _builds_rows(config: "Config") -> bool:
+    """Return whether the rows of the dataset are made here, out of grades, diffs and labels."""
+    return config.adopt.dataset is None
+
+
 def _any_midtrain(config: "Config") -> bool:
     return any(arm.midtrain or arm.same_tokens for arm in config.arms.values())
 
@@ -177,6 +182,18 @@ _RECORDS = (
         shown=("score", "status"),
     ),
     Stage(
+        name="adopted_grades",
+        module="d3.stages.adopted",
+        settings=("adopt.grades", ALLOW_EMPTY),
+        must_keep_of=1,
+        upstream=("corpus", "duplicates"),
+        over="once",
+        outputs=(Output("{shard}.parquet", "GRADES", ids="file"),),
+        when=lambda config: config.adopt.grades is not None,
+        resources=Resources(memory_mb=6000, minutes=240),
+        cost=Cost(start=2, cpu_per_row=0.0001),
+    ),
+    Stage(
         name="grades",
         module="d3.stages.grades",
         settings=(
@@ -187,11 +204,13 @@ _RECORDS = (
             "grades.prompt",
             "grades.read_out",
             "pregrade",
+            "adopt.grades",
         ),
-        upstream=("corpus", "duplicates", "pregrade"),
+        upstream=("corpus", "duplicates", "pregrade", "adopted_grades"),
         prompts=("grades.prompt",),
         outputs=(Output("{name}.parquet", "GRADES", ids="file"),),
         rows_of="corpus",
+        when=_builds_rows,
         asks=True,
         model="grades.engine.model",
         journal=True,
@@ -216,6 +235,7 @@ _RECORDS = (
         looks_up=("duplicates",),
         outputs=(Output("{name}.parquet", "DIFFS", ids="sequence"),),
         rows_of="corpus",
+        when=_builds_rows,
         journal=True,
         resources=_sampling,
         cost=Cost(  # `make bench-lintseq`
@@ -224,15 +244,28 @@ _RECORDS = (
         shown=("sample", "status"),
     ),
     Stage(
+        name="adopted_labels",
+        module="d3.stages.adopted",
+        settings=("adopt.labels", ALLOW_EMPTY),
+        must_keep_of=1,
+        upstream=("corpus", "duplicates"),
+        over="once",
+        outputs=(Output("{shard}.parquet", "ADOPTED_LABELS", ids="example"),),
+        when=lambda config: config.adopt.labels is not None,
+        resources=Resources(memory_mb=6000, minutes=240),
+        cost=Cost(start=2, cpu_per_row=0.0001),
+    ),
+    Stage(
         name="labels",
         module="d3.stages.labels",
-        settings=("seed", "labels", ALLOW_EMPTY),
+        settings=("seed", "labels", "adopt.labels", ALLOW_EMPTY),
         must_keep_of=20,
-        upstream=("diffs",),
+        upstream=("diffs", "adopted_labels"),
         prompts=("labels.program_prompt", "labels.change_prompt"),
         looks_up=("corpus",),
         outputs=(Output("{name}.parquet", "LABELS", ids="example"),),
         rows_of="diffs",
+        when=_builds_rows,
         asks=True,
         model="labels.engine.model",
         journal=True,
@@ -250,10 +283,22 @@ _RECORDS = (
         shown=("sample", "part", "start", "end", "label", "status"),
     ),
     Stage(
+        name="adopted_dataset",
+        module="d3.stages.adopted",
+        settings=("adopt.dataset", ALLOW_EMPTY),
+        must_keep_of=1,
+        upstream=("corpus", "duplicates"),
+        over="once",
+        outputs=(Output("{shard}.parquet", "ADOPTED_ROWS", ids="example"),),
+        when=lambda config: config.adopt.dataset is not None,
+        resources=Resources(memory_mb=6000, minutes=240),
+        cost=Cost(start=2, cpu_per_row=0.0001),
+    ),
+    Stage(
         name="label_contamination",
         module="d3.stages.contamination",
-        settings=("contamination",),
-        upstream=("labels",),
+        settings=("contamination", "adopt.dataset"),
+        upstream=("labels", "adopted_dataset"),
         outputs=(Output("{name}.jsonl"),),
         rows_of="labels",
         cost=Cost(start=2, cpu_per_row=0.0002, kept=0.0, bytes_per_row=1),
@@ -261,9 +306,9 @@ _RECORDS = (
     Stage(
         name="dataset",
         module="d3.stages.dataset",
-        settings=("seed", "dataset", ALLOW_EMPTY),
+        settings=("seed", "dataset", "adopt.dataset", ALLOW_EMPTY),
         must_keep_of=20,
-        upstream=("labels", "label_contamination"),
+        upstream=("labels", "adopted_dataset", "label_contamination"),
         looks_up=("corpus", "diffs"),
         outputs=(
             Output("data/{name}.parquet", "DATASET"),
@@ -280,7 +325,7 @@ _RECORDS = (
     Stage(
         name="file_counts",
         module="d3.stages.file_counts",
-        settings=("grades.threshold", "grades.threshold_on"),
+        settings=("grades.threshold", "grades.threshold_on", "adopt.dataset"),
         upstream=("dataset",),
         over="once",
         looks_up=("corpus", "duplicates", "grades", "diffs", "labels"),

@@ -78,11 +78,24 @@ def read_adopted(path: Path, adopted: Adopted, columns: Sequence[Column]) -> Ite
             if value is not None and (not fits or isinstance(value, bool)):
                 reason = f"row {number}: {names[column.name]} must be {_named(column.kind)} (got {value!r:.60})"
                 raise InputError(reason, where=str(path), remedy="fix or remove the row")
-            row[column.name] = value
+            row[column.name] = _bounded(value, path, number, names[column.name])
         identifier = row.pop(key)
         if not identifier:
             raise InputError(f"row {number} has no {names[key]}", where=str(path), remedy="fix or remove the row")
         yield identifier, number, row
+
+
+def _bounded(value: Any, path: Path, number: int, name: str) -> Any:
+    """Return a value that our tables can hold; raise InputError for half a character and a large number."""
+    try:
+        if isinstance(value, str):
+            value.encode("utf-8")  # JSON can spell half a character
+        elif isinstance(value, int) and abs(value) >= 2**31:
+            raise ValueError
+    except ValueError:
+        reason = f"row {number}: {name} contains half a character or a number above 2^31"
+        raise InputError(reason, where=str(path), remedy="fix or remove the row") from None
+    return value
 
 
 def _named(kind: type) -> str:

@@ -211,7 +211,7 @@ def label_contamination(
     tasks: Mapping[str, Path] | None = None,
     task_files: Sequence[Path] = (),
 ) -> None:
-    """List the generated labels that contain a task of a benchmark.
+    """List the generated labels, or the prompts of an adopted dataset, that contain a task of a benchmark.
 
     See `run`.
 
@@ -219,8 +219,10 @@ def label_contamination(
     """
     with Job("label_contamination", config=config) as job:
         known = _tasks(job, config, tasks or {}, task_files)
-        rows = job.rows(labels, schemas.LABELS)
-        _write_list(job, known, "label", ((_key(row, "sample", "part"), row["label"] or "") for row in rows), out)
+        made_here = config.adopt.dataset is None
+        rows = job.rows(labels, schemas.LABELS if made_here else schemas.ADOPTED_ROWS)
+        column = "label" if made_here else "prompt"
+        _write_list(job, known, "label", ((_key(row, "sample", "part"), row[column] or "") for row in rows), out)
 
 
 def _key(row: Row, *more: str) -> Key:

@@ -20,6 +20,7 @@ from d3.core.tables import Row
 from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, select
 from d3.pipeline.job import Job
+from d3.stages.adopted import NOT_ADOPTED
 from d3.stages.duplicates import ids_elsewhere
 from d3.stages.threshold import GRADE_COLUMNS, reason_below
 
@@ -59,9 +60,9 @@ def run(
     corpus: Sequence[Path],
     rejected: Sequence[Path],
     duplicates: Sequence[Path],
-    grades: Sequence[Path],
-    diffs: Sequence[Path],
-    labels: Sequence[Path],
+    grades: Sequence[Path] | None,
+    diffs: Sequence[Path] | None,
+    labels: Sequence[Path] | None,
     row_ids: Sequence[Path],
     unused_labels: Sequence[Path],
     out: Path,
@@ -70,13 +71,15 @@ def run(
     """Count the files that enter each stage from the shards to the dataset, and why others left.
 
     Write rows of stage, reason, files_in, removed and kept as JSON to `out` and tab-separated to `table`. The lists
-    name the tables of the same batches in the same order. Raise InputError if a stage has a file that the one before
+    name the tables of the same batches in the same order; with an adopted dataset there are no `grades`, `diffs` and
+    `labels`. Raise InputError if a stage has a file that the one before
     did not pass on.
 
     Example: d3 file-counts --corpus a.parquet --rejected r.parquet --duplicates a.txt --grades g.parquet \
 --diffs d.parquet --labels l.parquet --row-ids i.parquet --unused-labels u.parquet --out a.json --table a.tsv
     """
-    lists = (corpus, rejected, duplicates, grades, diffs, labels, row_ids, unused_labels)
+    none = [None] * len(corpus)
+    lists = (corpus, rejected, duplicates, grades or none, diffs or none, labels or none, row_ids, unused_labels)
     with Job("file_counts", config=config) as job:
         numbers, lines = job.file(out), job.file(table)
         count = _Count()
@@ -100,9 +103,9 @@ def _count_batch(
     corpus: Path,
     rejected: Path,
     duplicates: Path,
-    grades: Path,
-    diffs: Path,
-    labels: Path,
+    grades: Path | None,
+    diffs: Path | None,
+    labels: Path | None,
     rows: Path,
     unused: Path,
     *,
@@ -116,14 +119,11 @@ def _count_batch(
     count.removed["corpus"].update(reasons)
     going = count.stage("duplicates", splits, ids_elsewhere(job, duplicates))
     going = count.stage("held_out", going, {name: "held_out" for name in going if splits[name] != "midtrain"})
-    graded = {row["id"]: row for row in job.side_rows(grades, GRADE_COLUMNS)}
-    sampled = _reasons(job, diffs, schemas.DIFFS, "status", going)
-    left = {name: reason_below(graded.get(name), settings) or "not_sampled" for name in going - sampled.keys()}
-    going = count.stage("grades", going, left)
-    going = count.stage("diffs", going, {name: why for name, why in sampled.items() if why != "ok"})
-    labelled = _reasons(job, labels, schemas.LABELS, "status", going)
-    left = {name: labelled.get(name, "no_label") for name in going if labelled.get(name) != "ok"}
-    going = count.stage("labels", going, left)
+    if grades is None or diffs is None or labels is None:
+        for stage in ("grades", "diffs", "labels"):
+            count.stage(stage, going, {})
+    else:
+        going = _count_built(job, count, going, grades, diffs, labels, settings)
     kept = {row["id"] for row in job.side_rows(rows, select(schemas.ROW_IDS, "id"))}
     if not kept <= going:
         reason = f"has rows of {len(kept - going):,} files that have no label"
@@ -131,7 +131,22 @@ def _count_batch(
     why: dict[str, str] = {}
     for row in job.side_rows(unused, select(schemas.UNUSED, "id", "reason")):
         why.setdefault(row["id"], row["reason"].partition(":")[0])
-    count.stage("dataset", going, {name: why.get(name, "no_row") for name in going - kept})
+    without = NOT_ADOPTED if labels is None else "no_row"
+    count.stage("dataset", going, {name: why.get(name, without) for name in going - kept})
+
+
+def _count_built(
+    job: Job, count: _Count, going: set[str], grades: Path, diffs: Path, labels: Path, settings: Grades
+) -> set[str]:
+    """Count the files that are graded, sampled and labeled; return those that have a label."""
+    graded = {row["id"]: row for row in job.side_rows(grades, GRADE_COLUMNS)}
+    sampled = _reasons(job, diffs, schemas.DIFFS, "status", going)
+    left = {name: reason_below(graded.get(name), settings) or "not_sampled" for name in going - sampled.keys()}
+    going = count.stage("grades", going, left)
+    going = count.stage("diffs", going, {name: why for name, why in sampled.items() if why != "ok"})
+    labelled = _reasons(job, labels, schemas.LABELS, "status", going)
+    left = {name: labelled.get(name, "no_label") for name in going if labelled.get(name) != "ok"}
+    return count.stage("labels", going, left)
 
 
 def _reasons(job: Job, path: Path, schema: pa.Schema, column: str, entered: set[str]) -> dict[str, str]:
@@ -166,10 +181,12 @@ def check(job: FinishedJob) -> Faults:
     if job.path(1).read_text(encoding="utf-8") != table_text(rows):
         yield job.name(1), "is not the table of the numbers"
     corpus, dataset = job.inputs_of("corpus"), job.inputs_of("dataset")
-    lists = (
+    none: list[Path | None] = [None] * len(job.inputs_of("duplicates"))
+    lists: tuple[Sequence[Path | None], ...] = (
         [path for path in corpus if path.parent.name != "rejected"],
         [path for path in corpus if path.parent.name == "rejected"],
-        *(job.inputs_of(stage) for stage in ("duplicates", "grades", "diffs", "labels")),
+        job.inputs_of("duplicates"),
+        *(job.inputs_of(stage) or none for stage in ("grades", "diffs", "labels")),
         *([path for path in dataset if path.parent.name == name] for name in ("rows", "unused")),
     )
     if len({len(files) for files in lists}) > 1:

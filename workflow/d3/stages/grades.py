@@ -33,6 +33,7 @@ from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.stages.adopted import lacking, section
 from d3.stages.duplicates import ids_elsewhere
 from d3.stages.pregrade import PREGRADE, left_out
 
@@ -52,6 +53,7 @@ def run(
     journal: Path | None = None,
     duplicates: Path | None = None,
     pregrades: Path | None = None,
+    adopted: Path | None = None,
 ) -> None:
     """Grade the files of a corpus shard for mid-training with a language model.
 
@@ -61,17 +63,20 @@ def run(
     held out from mid-training are counted as dropped (`held_out`), as is a file that occurs again
     (`repeated`) or that the list `duplicates` says goes on in another batch. A file that cannot be
     graded keeps a row with its status, as does one that the table `pregrades` leaves out (`pregrade`).
-    In the mode `none` nothing is opened or asked, and every row has
-    the status `not_asked`. Raises D3Error.
+    In the mode `none` nothing is opened or asked, and every row has the status `not_asked`; in the mode `adopted` rows
+    are those of the table `adopted`, and a file that it lacks has the status `not_adopted`. Raises D3Error.
 
     Example: d3 grades --corpus kept.parquet --out grades.parquet --model MODEL --journal journal/grades
     """
     settings = config.grades
-    if settings.mode == "none":
+    if settings.mode != "model":
         with Job("grades", config=config) as job:
             table = job.table(out, schemas.GRADES)
+            given = {row["id"]: row for row in job.side_rows(adopted, schemas.GRADES)} if adopted else {}
+            status, detail = lacking(section(config, "grades"), "grade") if adopted else ("not_asked", None)
             for identifier in sorted(row["id"] for row in _files(job, corpus, duplicates)):
-                table.write(grade_row(Outcome(row=identifier, status="not_asked"), settings.read_out))
+                blank = grade_row(Outcome(row=identifier, status=status, detail=detail), settings.read_out)
+                table.write(given.get(identifier, blank))
         return
     if model is None and settings.engine.reads_model:
         raise ConfigError("no model", where="grades", remedy="name one with --model, or set grades.mode=none")

@@ -26,6 +26,8 @@ from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
+from d3.sources.adopted_table import origin
+from d3.stages.adopted import lacking, section
 from d3.stages.label_metrics import verb_first
 from d3.stages.trivial_change import is_trivial
 
@@ -59,7 +61,14 @@ class Piece:
 
 
 def run(
-    config: Config, corpus: Path, diffs: Path, out: Path, *, model: str | None, journal: Path | None = None
+    config: Config,
+    corpus: Path,
+    diffs: Path,
+    out: Path,
+    *,
+    model: str | None,
+    journal: Path | None = None,
+    adopted: Path | None = None,
 ) -> None:
     """Write instructions for whole programs and sub-trajectories with a language model.
 
@@ -70,13 +79,14 @@ def run(
     sub-trajectory that was drawn before for the same sequence gets the status `repeated` and is not
     asked. Programs too long for the engine are cut at a line end; `too_long` is what has no room
     even then. In the modes `none` and `constant` the same parts get an empty or the same instruction
-    and nothing is opened or asked.
+    and nothing is opened or asked; in the mode `adopted` it is that of the table `adopted`, and a part that it lacks
+    has the status `not_adopted`.
 
     Example: d3 labels --corpus kept.parquet --diffs diffs.parquet --out labels.parquet --model MODEL
     """
     settings = config.labels
     if settings.mode != "model":
-        _write_unasked(config, corpus, diffs, out)
+        _write_unasked(config, corpus, diffs, out, adopted)
         return
     if model is None and settings.engine.reads_model:
         raise ConfigError("no model", where="labels", remedy="name one with --model, or set labels.mode")
@@ -99,19 +109,37 @@ def run(
             table.write(label_row(outcome, echoes[outcome.row.part.number == 0]))
 
 
-def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path) -> None:
+def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path, adopted: Path | None) -> None:
     """Write the labels of a mode without a model."""
     settings = config.labels
     label = settings.constant if settings.mode == "constant" else ""
     with Job("labels", config=config) as job:
         table = job.table(output, schemas.LABELS)
-        said = {"label": label, "verb_first": verb_first(label) if label else None}
+        rows = job.side_rows(adopted, schemas.ADOPTED_LABELS) if adopted else ()
+        given = {(row["id"], row["sample"], row["part"]): row["label"] for row in rows}
         for row, part, repeated in _parts(config, job, diffs, _files(job, corpus)):
             piece = Piece(identifier=row["id"], sample=row["sample"], part=part)
             if repeated:
                 table.write(label_row(Outcome(row=piece, status="repeated", detail=REPEATED), ""))
+            elif adopted is None:
+                table.write(label_row(Outcome(row=piece, status="ok"), "") | _said(label))
             else:
-                table.write(label_row(Outcome(row=piece, status="ok"), "") | said)
+                table.write(_adopted_row(config, piece, given.get((row["id"], row["sample"], part.number))))
+
+
+def _said(label: str) -> Row:
+    return {"label": label, "verb_first": verb_first(label) if label else None}
+
+
+def _adopted_row(config: Config, piece: Piece, label: str | None) -> Row:
+    """Return the row of a label made outside of the pipeline, cleaned as those of a model; None: there is none."""
+    table = section(config, "labels")
+    if label is None:
+        status, detail = lacking(table, "label")
+        return label_row(Outcome(row=piece, status=status, detail=detail), "")
+    found, reason = clean(label, "", "stop", "")
+    row = label_row(Outcome(row=piece, status="unparsable" if reason else "ok", detail=reason or None), "")
+    return row | ({} if reason else _said(found)) | {"raw": label, "answered_by": origin(table)}
 
 
 def _files(job: Job, corpus: Path) -> set[str]:

@@ -8,7 +8,7 @@ from d3.pipeline.checks import select
 GRADE_COLUMNS = select(schemas.GRADES, "id", "score", "expected_score", "status")
 """What the threshold reads of a grade."""
 UNGRADED, BELOW = "ungraded", "below_threshold"
-NOT_ASKED = ("pregrade",)
+NOT_ASKED = ("pregrade", "not_adopted")
 """Statuses of rows without a score that are reasons of their own: no judge was to be asked."""
 
 

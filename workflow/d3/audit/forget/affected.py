@@ -24,8 +24,9 @@ from d3.core.ids import content_id, normalise, program_number
 from d3.core.opt_out import OptOut, repositories_of
 from d3.core.tables import open_parquet, read_rows
 from d3.errors import InputError
-from d3.pipeline.pipeline import Chain
+from d3.pipeline.pipeline import ADOPTABLE, Chain
 from d3.pipeline.registry import STAGES
+from d3.sources.adopted_table import read_adopted
 from d3.sources.shard import read_shard
 from d3.sources.values import Broken
 
@@ -48,6 +49,8 @@ class Files:
     """Ids of all rows that match, also where the text is not to be had."""
     rows: set[tuple[str, int]] = field(default_factory=set)
     """(shard, row) of all rows that match."""
+    names: set[str] = field(default_factory=set)
+    """Hexshas of these rows, and their ids before redaction."""
     kept_elsewhere: set[str] = field(default_factory=set)
     """Ids of files that also lie in a repository that has not opted out."""
     lacking: set[tuple[str, int]] = field(default_factory=set)
@@ -67,6 +70,7 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
             ):
                 files.matched |= found
                 files.ids.add(row["id"])
+                files.names |= {row["original"], row["metadata"]["hexsha"]} - {None}
                 texts[place] = row["text"]
             else:
                 staying.add(row["id"])
@@ -75,6 +79,7 @@ def find_files(chain: Chain, entries: OptOut) -> Files:
             if found := entries.matching(row["repositories"] or (), row["id"], row["original"], row["hexsha"]):
                 files.matched |= found
                 files.ids |= {row["id"]} - {None}
+                files.names |= {row["original"], row["hexsha"]} - {None}
                 files.rows.add((row["shard"], row["row"]))
     files.rows |= set(texts)
     texts |= _source_texts(chain, files.rows - set(texts))
@@ -130,6 +135,20 @@ def _source_texts(chain: Chain, wanted: Iterable[tuple[str, int]]) -> dict[tuple
                     continue
                 texts[shard, number] = text
     return texts
+
+
+def find_adopted(chain: Chain, files: Files) -> dict[Path, int]:
+    """Return how many rows of each table made outside of the pipeline are about these files, without tables of none."""
+    found: Counter[Path] = Counter()
+    for setting in ADOPTABLE:
+        section, kind = setting.split(".")
+        adopted = getattr(getattr(chain.config, section), kind)
+        for path in map(Path, chain.adopted_files(setting)):
+            found[path] += sum(
+                name in files.ids or name in files.names - files.kept_elsewhere
+                for name, _, _ in read_adopted(path, adopted, ())
+            )
+    return {path: rows for path, rows in found.items() if rows}
 
 
 def other_texts(entries: OptOut) -> Iterator[str]:

@@ -18,7 +18,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from d3.audit.forget.affected import RESULTS, TRAINED, WRITTEN, Files, Held, find_files, find_held, nearest, other_texts
+from d3.audit.forget.affected import (
+    RESULTS,
+    TRAINED,
+    WRITTEN,
+    Files,
+    Held,
+    find_adopted,
+    find_files,
+    find_held,
+    nearest,
+    other_texts,
+)
 from d3.audit.forget.search import Found, Probes, search, strings
 from d3.audit.statements import read_statement
 from d3.core.journal import Journal
@@ -167,6 +178,8 @@ class Report:
     """The search when everything was done."""
     sources: list[Path]
     """Source shards that hold the files: inputs, the user's to clean."""
+    adopted: Mapping[Path, int]
+    """Rows about the files in each table made outside of the pipeline: inputs, the user's to clean."""
     now: Now
 
     @property
@@ -225,6 +238,7 @@ def forget(
         probes=probes,
         found=search(folders, probes, leave_out=sources, tokenizer=tokenizer),
         sources=[path for path in sources if path.exists() and shard_name(path) in shards],
+        adopted=find_adopted(chain, files),
         now=now,
     )
 
@@ -261,6 +275,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"model trained on them: {path} ({state})"
     for path in report.sources:
         yield f"source shard that holds them, an input of yours: {path}"
+    for path, rows in report.adopted.items():
+        yield f"adopted table with {rows} rows about them, an input of yours: {path}"
     yield ""
     removed = sum(cleaned.entries.values())
     yield f"removed: {removed} entries of journals, {len(cleaned.files)} files that no run makes again"

@@ -5,15 +5,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from d3.audit.job_graph import Finding, Run
 from d3.audit.statements import FOLDERS, Statement, stage_of
 from d3.config.engine_kinds import ENGINE_KINDS
-from d3.config.load import parse_config
 from d3.config.models import Config
 from d3.core.file_tree import walk
 from d3.core.ids import FOREIGN, digest_of, file_digest, folder_files
 from d3.core.opt_out import REASON
-from d3.errors import ConfigError
 from d3.pipeline.pipeline import key_of, own_settings
 from d3.pipeline.registry import LISTS_OF_MATCHES, STAGES, stage_of_folder
 from d3.pipeline.stage import Stage
@@ -109,8 +109,9 @@ def _inputs_missing(run: Run, statement: Statement) -> Iterator[str]:
 def _expected(record: Stage, statement: Statement) -> set[str]:
     """Return the stages of which a job reads files under the settings that it ran with."""
     try:
-        config = parse_config({name: value for name, value in statement.config.items() if name in Config.model_fields})
-    except ConfigError:  # a secret was taken out
+        known = {name: value for name, value in statement.config.items() if name in Config.model_fields}
+        config = Config.model_validate(known)
+    except ValidationError:  # a secret was taken out
         config = Config()
     return {name for name in record.reads if STAGES[name].when(config)}
 
