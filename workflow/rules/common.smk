@@ -55,6 +55,13 @@ try:
     SHARDS, ARMS, BENCHMARKS = CHAIN.batches, CHAIN.arms, CHAIN.benchmarks
     MIDTRAINED = [f"{DIR['midtrain']}/model"] * STAGES["midtrain"].when(CHAIN.config)
     LOSSES = [f"{DIR['losses']}/losses.json"] * STAGES["losses"].when(CHAIN.config)
+    REPEATS = [f"{DIR['grade_repeats']}/grade_repeats.parquet"] * STAGES[
+        "grade_repeats"
+    ].when(CHAIN.config)
+    HEALTH = [f"{DIR['judge_health']}/judge_health.json"] * STAGES["judge_health"].when(
+        CHAIN.config
+    )
+    REFERENCES = CHAIN.references
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

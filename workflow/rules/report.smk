@@ -37,6 +37,7 @@ rule report:
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
         midtrained=MIDTRAINED,
         losses=LOSSES,
+        health=HEALTH,
         trained=expand(f"{DIR['sft']}/{{arm}}", arm=ARMS),
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
@@ -73,6 +74,9 @@ rule report:
         losses=lambda wildcards, input: (
             f"--losses {input.losses}" if input.losses else ""
         ),
+        health=lambda wildcards, input: (
+            f"--judge-health {input.health}" if input.health else ""
+        ),
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
@@ -87,6 +91,7 @@ rule report:
             --tokens {input.tokens:q} \
             {params.midtrained} \
             {params.losses} \
+            {params.health} \
             --trained {params.trained:q} \
             --written {params.written:q} \
             --judged {params.judged:q} \

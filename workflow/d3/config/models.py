@@ -10,7 +10,19 @@ from typing import Self
 
 from pydantic import model_validator
 
-from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
+from d3.config.data import (
+    Contamination,
+    Corpus,
+    Dataset,
+    Diffs,
+    Grades,
+    JudgeHealth,
+    Labels,
+    NearDuplicates,
+    Pairs,
+    Source,
+    Topics,
+)
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
 from d3.config.fields import Count, Name, Section
 from d3.config.training import Arm, Midtrain, Model, Optimizer, Sft, Tokens
@@ -32,6 +44,7 @@ class Config(Section):
     near_duplicates: NearDuplicates = NearDuplicates()
     pairs: Pairs = Pairs()
     grades: Grades = Grades()
+    judge_health: JudgeHealth = JudgeHealth()
     diffs: Diffs = Diffs()
     labels: Labels = Labels()
     topics: Topics = Topics()

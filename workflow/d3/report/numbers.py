@@ -31,7 +31,8 @@ from d3.report.learning import learning
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
 from d3.stages.contamination import matches
-from d3.stages.label_metrics import duplicate_key, duplicate_share
+from d3.stages.judge_health import read_health
+from d3.stages.label_metrics import duplicate_key, duplicate_share, duplicates_across
 from d3.stages.threshold import reason_below
 
 Numbers = dict[str, Any]
@@ -75,6 +76,8 @@ class Files:
     """One file for each benchmark and arm."""
     losses: Path | None = None
     """Losses of held-out rows; None if nothing is held out."""
+    judge_health: Path | None = None
+    """Figures about the judge; None if no model graded."""
 
 
 def collect(config: Config, job: Job, files: Files) -> Numbers:
@@ -86,6 +89,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["rejected"] = {"reasons": _reasons(job, files)}
     numbers["contamination"] = _contamination(config, job, files)
     numbers["grades"] = _grades(config, job, files)
+    numbers["judge"] = read_health(job.input(files.judge_health)) if files.judge_health else None
     numbers["diffs"] = _diffs(job, files)
     numbers["labels"] = _labels(config, job, files)
     numbers["answers"] = [_answers("grades", numbers["grades"]), _answers("labels", numbers["labels"])]
@@ -289,7 +293,9 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
     first: Counter[str] = Counter()
     labelled: set[str] = set()
     chosen: dict[str, tuple[int, Row]] = {}
-    columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "status", "truncated")
+    faults: Counter[str] = Counter()
+    owners = array("Q")
+    columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "faults", "status", "truncated")
     for row in columns_of(job, files.labels, schemas.LABELS, *columns):
         kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
         statuses[kind][row["status"]] += 1
@@ -298,6 +304,8 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
             begun_by_model += row["verb_first"] is not None
             verbs += bool(row["verb_first"])
             keys.append(duplicate_key(row["label"]))
+            owners.append(int(row["id"][:16], 16))
+            faults.update(row["faults"] or ())
             written = row["label"].split()
             words[len(written)] += 1
             if row["verb_first"]:
@@ -316,6 +324,7 @@ def _labels(config: Config, job: Job, files: Files) -> Row:
         "begun_by_model": begun_by_model,
         "verb_first": verbs / begun_by_model if begun_by_model else None,
         "duplicates": duplicate_share(keys),
+        "faults": {**dict(sorted(faults.items())), "duplicate": duplicates_across(keys, owners)},
         "files": len(labelled),
         "words": _spread(words),
         "verbs": evidence.first_words(first),
@@ -448,6 +457,9 @@ def _key(numbers: Numbers) -> Iterator[Row]:
     ):
         if not (name in ("files_graded", "scores_missing") and grades["mode"] == "none"):
             yield {"name": name, "label": label, "value": value}
+    if numbers["judge"]:
+        broken = sum(one["status"] == "failed" for one in numbers["judge"]["checks"])
+        yield {"name": "judge_bounds_broken", "label": "Bounds broken by the judge", "value": broken}
     held_out = numbers["learning"]["held_out"] or {"models": []}
     for model in held_out["models"]:
         value = {"value": model["loss"], **{name: model[name] for name in ("low", "high", "documents")}}

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -65,6 +65,7 @@ def run(
     numbers: Path,
     attrition: Path,
     losses: Path | None = None,
+    judge_health: Annotated[Path | None, "figures of `judge-health`"] = None,
 ) -> None:
     """Write the report of a run: page, numbers and attrition table.
 
@@ -73,7 +74,7 @@ def run(
     `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
     `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason,
-    `losses` those of held-out rows.
+    `losses` those of held-out rows, `judge_health` the figures about the judge.
     Raises InputError for a file that is not what it must be.
 
     Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
@@ -97,6 +98,7 @@ def run(
         verdicts=judged,
         scores=scores,
         losses=losses,
+        judge_health=judge_health,
     )
     with Job("report", config=config) as job:
         page, values, table = job.file(out), job.file(numbers), job.file(attrition)
@@ -332,6 +334,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
         verdicts={_line(path): path for path in job.inputs_of("execute")},
         scores=job.inputs_of("scores"),
         losses=next(iter(job.inputs_of("losses")), None),
+        judge_health=next(iter(job.inputs_of("judge_health")), None),
     )
     found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
     return found

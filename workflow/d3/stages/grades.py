@@ -11,8 +11,9 @@ nearly as likely, a drawn one where the number falls between them. There only st
 compared: the distribution of scores, the mean of `expected_score`, shares of statuses.
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def run(
         job.prompt("grades.prompt", template)
         job.model(model, settings.engine.revision)
         table = job.table(out, schemas.GRADES)
-        questions = _questions(config, _files(job, corpus, duplicates), engine, prompt)
+        questions = grade_questions(config, _files(job, corpus, duplicates), engine, prompt)
         with Spill(out.parent, lambda row: row["id"]) as rows:
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
                 rows.add(grade_row(outcome, settings.read_out))
@@ -110,9 +111,19 @@ def _files(job: Job, corpus: Path, duplicates: Path | None) -> Iterator[Row]:
             yield row
 
 
-def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Prompt) -> Iterator[Question[str]]:
-    """Yield one question per file."""
+REPEAT_TEMPERATURE = 1.0
+"""Of repeats where grading is greedy, since a seed decides nothing there."""
+
+
+def grade_questions(
+    config: Config, files: Iterable[Row], engine: Engine, prompt: Prompt, repeat: int | None = None
+) -> Iterator[Question[str]]:
+    """Yield one question per file; `repeat` is the number of a further time, with a seed of its own."""
     settings = config.grades
+    temperature = settings.sampling.temperature
+    again = () if repeat is None else ("repeat", repeat)
+    if again:
+        temperature = temperature or REPEAT_TEMPERATURE
     options: dict[str, Any] = {}
     if settings.read_out == "constrained":
         score = prompt.setting("score") or SCORE
@@ -126,9 +137,9 @@ def _questions(config: Config, files: Iterator[Row], engine: Engine, prompt: Pro
             ids=rendered.ids,
             shared=rendered.shared,
             max_tokens=settings.sampling.max_tokens,
-            temperature=settings.sampling.temperature,
+            temperature=temperature,
             top_p=settings.sampling.top_p,
-            seed=derive_seed(config.seed, "grades", identifier),
+            seed=derive_seed(config.seed, "grades", identifier, *again),
             **options,
         )
         yield Question(row=identifier, request=request)
@@ -144,8 +155,8 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones.
     `parse`: it is the last `Final score: N` that the model wrote; an answer without is `unparsable`.
     """
-    row: Row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, "truncated": False}
-    row |= outcome.columns()
+    row: Row = dict.fromkeys(("score", "expected_score", "entropy", "margin", "rationale"))
+    row |= {"id": outcome.row, "truncated": False, **outcome.columns()}
     if outcome.answer is None:
         return row
     text = outcome.answer.text
@@ -153,7 +164,10 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
         chances = outcome.answer.choice_probabilities or ()
         row["score"] = max(range(len(POINTS)), key=lambda points: chances[points])
         expected = sum(points * chance for points, chance in enumerate(chances))
+        likeliest, second = sorted(chances, reverse=True)[:2]
         row["expected_score"] = round(expected, EXPECTED_DIGITS)
+        row["entropy"] = round(-sum(chance * math.log2(chance) for chance in chances if chance), EXPECTED_DIGITS)
+        row["margin"] = round(likeliest - second, EXPECTED_DIGITS)
         row["rationale"] = text.strip()
         return row
     found = list(SCORE_LINE.finditer(text))
