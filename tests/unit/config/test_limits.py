@@ -94,9 +94,7 @@ def test_all_numbers_named_like_a_limit_are_marked() -> None:
     stops = {
         key for key in named if key.endswith(".engine.max_cost")
     }  # a job that reaches it fails: nothing is limited
-    stops |= {
-        key for key in named if key.startswith("judge_health.")
-    }  # no row depends on them
+    stops |= {key for key in named if key.startswith("judge_health.")}  # no row depends on them
     assert named - FIELDS.keys() - stops <= unmarked
 
 
