@@ -132,6 +132,10 @@ bench-lineage: setup  ## index and traces over a million made-up dataset rows: s
 bench-coverage: setup  ## how often the intervals of scores hold the truth: simulated benchmarks of all sizes (ARGS="--runs 1000")
 	$(VENV)/python -P benchmarks/coverage.py $(ARGS)
 
+.PHONY: bench-judges
+bench-judges: setup  ## a random, a length-reading and an honest judge on 300 real files: which bounds each breaks, over 20 seeds
+	PYTHONPATH=tests $(VENV)/python -P benchmarks/judges.py $(ARGS)
+
 .PHONY: fuzz-answers
 fuzz-answers: setup  ## a million mutated answers through every reader of model output: none raises, none takes 50 MB
 	PYTHONPATH=tests $(VENV)/python -m helpers.fuzz_answers $(ARGS)

@@ -46,7 +46,7 @@ def fill(folder: Path, model: str, count: int) -> None:
     write_rows(folder / "corpus.parquet", schemas.CORPUS, files(count))
     with Journal(folder / "journal") as journal:
         record_engine(IDENTITY, journal)
-        questions = grades._questions(chosen, files(count), engine, prompt)
+        questions = grades.grade_questions(chosen, files(count), engine, prompt)
         for row, question in zip(files(count), questions, strict=True):
             assert question.request is not None
             text = f"The file shows how to make number {row['row']}. " * 8

@@ -20,6 +20,7 @@ from d3.core.unified_diff import make_diff
 from d3.evals import score
 from d3.pipeline.job import Job
 from d3.report.page import run
+from d3.stages import judge_health
 from helpers.demo import over_demo
 
 ARMS = ("baseline", "d3")
@@ -110,6 +111,8 @@ class Made:
             for number, kind in enumerate(("file", "file", "file", "pair"))
         ]
         self.paths["contamination"][0].write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        self.paths["judge_health"] = self.folder / "judge_health.json"
+        judge_health.run(self.config, self.paths["corpus"], self.paths["grades"], self.paths["judge_health"])
         self.paths["midtrain"] = self.trained("midtrain", steps, 4.1) if midtrain else None
         self.paths["sft"] = {arm: self.trained(f"sft-{arm}", steps, 3.2 - 0.3 * (arm == "d3")) for arm in arms}
         self.paths |= {"samples": {}, "verdicts": {}, "scores": []}

@@ -64,6 +64,13 @@ try:
         * STAGES[f"adopted_{kind}"].when(CHAIN.config)
         for kind in ("grades", "labels", "dataset")
     }
+    REPEATS = [f"{DIR['grade_repeats']}/grade_repeats.parquet"] * STAGES[
+        "grade_repeats"
+    ].when(CHAIN.config)
+    HEALTH = [f"{DIR['judge_health']}/judge_health.json"] * STAGES["judge_health"].when(
+        CHAIN.config
+    )
+    REFERENCES = CHAIN.references
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

@@ -1,4 +1,4 @@
-"""Grades: a language model judges every file that may go to mid-training."""
+"""Grades: a language model judges every file that may go to mid-training; the certificate of this judge."""
 
 
 rule pregrader:
@@ -92,6 +92,73 @@ rule grades:
             {params.pregrades:q} \
             {params.adopted:q} \
             --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule grade_repeats:
+    """Grade a sample of the files twice more."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
+        model=MODELS["grade_repeats"],
+    output:
+        f"{DIR['grade_repeats']}/grade_repeats.parquet",
+    log:
+        "logs/grade_repeats.log",
+    benchmark:
+        "logs/usage/grade_repeats.tsv"
+    container:
+        image(CHAIN.environment("grade_repeats"))
+    threads: ALL_CORES
+    resources:
+        **needs(CHAIN, "grade_repeats").of_rule(),
+    params:
+        environment=CHAIN.environment("grade_repeats"),
+        model=model_option,
+        journal=f"{WORK}/journal/grade_repeats",
+        stale=stale_when("grade_repeats"),
+    shell:
+        """
+        d3 --env {params.environment} grade-repeats --settings {params.stale[settings]:q} \
+            --corpus {input.corpus:q} \
+            --grades {input.grades:q} \
+            {params.model:q} \
+            --journal {params.journal:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule judge_health:
+    """Measure the judge, and compare it with its bounds."""
+    input:
+        corpus=shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
+        grades=shard_files(f"{DIR['grades']}/{{shard}}.parquet"),
+        repeats=REPEATS,
+        reference=REFERENCES,
+    output:
+        f"{DIR['judge_health']}/judge_health.json",
+    log:
+        "logs/judge_health.log",
+    resources:
+        **needs(CHAIN, "judge_health").of_rule(),
+    params:
+        repeats=lambda wildcards, input: (
+            ["--repeats", input.repeats] if input.repeats else []
+        ),
+        reference=lambda wildcards, input: (
+            ["--reference", *input.reference] if input.reference else []
+        ),
+        stale=stale_when("judge_health"),
+    shell:
+        """
+        d3 judge-health --settings {params.stale[settings]:q} \
+            --corpus {input.corpus:q} \
+            --grades {input.grades:q} \
+            {params.repeats:q} \
+            {params.reference:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """

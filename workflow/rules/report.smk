@@ -48,6 +48,7 @@ rule report:
         tokens=shard_files(f"{DIR['tokens']}/{{shard}}.json"),
         midtrained=MIDTRAINED,
         losses=LOSSES,
+        health=HEALTH,
         trained=expand(f"{DIR['sft']}/{{arm}}", arm=CHAIN.trained),
         samples=line_files("generate", "parquet"),
         verdicts=line_files("execute", "parquet"),
@@ -103,6 +104,9 @@ rule report:
                 for arm, (name, _) in ARMS.items()
             ),
         ],
+        health=lambda wildcards, input: (
+            f"--judge-health {input.health}" if input.health else ""
+        ),
         stale=stale_when("report", *Config.model_fields),
     shell:
         """
@@ -119,6 +123,7 @@ rule report:
             {params.losses} \
             {params.topics} \
             --metrics {params.metrics:q} \
+            {params.health} \
             --trained {params.trained:q} \
             --written {params.written:q} \
             --judged {params.judged:q} \

@@ -37,6 +37,7 @@ AFTER_LABELS = {
     "losses",
 }
 AFTER_DIFFS = {"diffs"} | AFTER_LABELS
+GRADED = {"grades", "grade_repeats", "judge_health"}
 AFTER_SFT = {"sft", "losses", "generate", "execute", "scores", "report"}
 
 
@@ -44,8 +45,14 @@ AFTER_SFT = {"sft", "losses", "generate", "execute", "scores", "report"}
     ("change", "stages"),
     [
         ({"grades": {"threshold": 2}}, {"pregrader"} | AFTER_DIFFS),
-        ({"grades": {"sampling": {"max_tokens": 9}}}, {"grades"} | AFTER_DIFFS),
-        ({"grades": {"mode": "none"}}, {"grades", "pregrader"} | AFTER_DIFFS),
+        ({"grades": {"sampling": {"max_tokens": 9}}}, GRADED | AFTER_DIFFS),
+        ({"grades": {"mode": "none"}}, GRADED | {"pregrader"} | AFTER_DIFFS),
+        ({"grades": {"threshold_on": "score"}}, AFTER_DIFFS),
+        ({"judge_health": {"action": "stop"}}, {"judge_health"}),
+        ({"judge_health": {"repeats": 9}}, {"judge_health", "grade_repeats"}),
+        ({"judge_health": {"reference": ["by-hand.jsonl"]}}, set()),
+        ({"labels": {"checks": {"names": "count", "max_words": 60}}}, set()),
+        ({"labels": {"checks": {"names": "drop"}}}, AFTER_LABELS),
         ({"labels": {"sub_trajectories": 2}}, AFTER_LABELS),
         ({"labels": {"mode": "none"}}, AFTER_LABELS),
         ({"labels": {"mode": "constant"}}, AFTER_LABELS),

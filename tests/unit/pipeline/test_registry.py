@@ -96,7 +96,7 @@ def test_a_record_names_what_there_is(stage: Stage) -> None:
     if stage.model:
         assert isinstance(setting(stage.model), str)
         setting(stage.model.rpartition(".")[0] + ".revision")
-    assert not stage.asks or isinstance(setting(f"{stage.name}.engine"), Engine)
+    assert not stage.asks or isinstance(setting(f"{stage.section}.engine"), Engine)
     assert not (stage.asks or stage.trains) or stage.model
     assert stage.target in TARGETS
     assert (stage.over == "once") == ("{name}" not in stage.outputs[0].path)
@@ -228,7 +228,7 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
     if kind == "vllm":
         engine |= {"tensor_parallel": 4}
     large = {"model": "somebody/judge-70B", "revision": "a" * 40}
-    values: dict[str, Any] = {stage: {"engine": engine | large}}
+    values: dict[str, Any] = {STAGES[stage].section: {"engine": engine | large}}
     if stage == "generate":
         values |= {"model": {"path": large["model"], "revision": "a" * 40}}
     chain = Chain(parse_config(values))
@@ -248,21 +248,22 @@ def test_every_engine_is_known_for_every_stage_that_asks(stage: str, kind: str) 
 
 
 def test_an_own_model_and_own_prompts_are_bound_for_every_stage_that_asks(tmp_path: Path) -> None:
-    for stage in ASKING:
+    sections = {STAGES[stage].section for stage in ASKING}
+    for stage in sections:
         (tmp_path / "own" / stage).mkdir(parents=True)
     prompts = [path for stage in STAGES.values() for path in stage.prompts]
-    values: dict[str, Any] = {stage: {"engine": {"model": str(tmp_path / "own" / stage)}} for stage in ASKING}
+    values: dict[str, Any] = {stage: {"engine": {"model": str(tmp_path / "own" / stage)}} for stage in sections}
     values["model"] = {"path": str(tmp_path / "own" / "generate")}
     for path in prompts:
         section, field = path.split(".")
         file = tmp_path / "own" / path / "mine.jinja"
-        file.parent.mkdir()
+        file.parent.mkdir(exist_ok=True)
         file.touch()
         values[section][field] = str(file)
     working = tmp_path / "work"
     working.mkdir()
     bound = {bind.split(":")[0] for bind in binds(Chain(parse_config(values)), working)}
-    assert bound >= {str(tmp_path / "own" / name) for name in (*ASKING, *prompts)}
+    assert bound >= {str(tmp_path / "own" / name) for name in (*sections, *prompts)}
 
 
 # --- every benchmark ------------------------------------------------------------------------------------

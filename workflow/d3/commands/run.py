@@ -147,12 +147,15 @@ def why(
 ) -> None:
     """Explain whether a run would build files again, and why.
 
-    Reasons are settings, prompts, modules, packages, images and inputs.
+    Reasons are settings, prompts, modules, packages, images and inputs. For a table with responses of engines that
+    `engine.accept` names, it also says which engine answered which rows.
 
     Example: d3 why results/runs/demo/report.html --config config/demo.yaml
     """
     import json
 
+    from d3.audit.answering_engines import sentences
+    from d3.core.ids import canonical_path
     from d3.core.printable import printable
     from d3.pipeline.why import elsewhere, explain, job_states
     from d3.provenance.digest_cache import read_everything
@@ -164,6 +167,8 @@ def why(
         lines = elsewhere(config, name)
         if lines is None:
             lines = explain(job_states([name.removesuffix(".prov.json")], config), name)
+        table = canonical_path(name.removesuffix(".prov.json"))
+        lines += [f"    {sentence}" for sentence in sentences(Path.cwd(), table)]
         found.append({"file": name, "verdict": lines[0], "reasons": [line.strip() for line in lines[1:]]})
         if not json_:
             print("\n".join(map(printable, lines)))

@@ -201,6 +201,33 @@ class Grades(Section):
     where the read-out has none (`parse`); `score`: always the likeliest score."""
 
 
+class JudgeHealth(Section):
+    """What the judge of the files must come up to. All bounds are ours; null checks nothing."""
+
+    action: Literal["warn", "stop"] = "warn"
+    """`warn`: a broken bound is in the log, the report and `numbers.json`; `stop`: the stage fails too."""
+    repeats: Count = 100
+    """Files that the judge grades twice more with other seeds, at temperature 1 where `grades.sampling` is greedy; 0
+    asks nothing. Chosen by the seed and the files alone."""
+    reference: list[UserPath] = []
+    """Tables (Parquet or JSON lines) with `id` and `score`, or glob patterns of them, that the judge is compared with:
+    grades by hand, or those of a second judge (`results/grades/KEY/*.parquet` of another configuration)."""
+    max_entropy: NotNegative | None = 2.0
+    """Maximum of the mean entropy of the read-out, in bits; that of a judge who does not know is log2(5) = 2.32."""
+    min_margin: Share | None = 0.05
+    """Minimum of the median difference between the probabilities of the two likeliest scores."""
+    max_same: Share | None = 0.95
+    """Maximum share of the files that have the same score."""
+    max_cut: Share | None = 0.05
+    """Maximum share of rationales that end because `grades.sampling.max_tokens` ran out."""
+    min_consistency: Share | None = 0.4
+    """Minimum quadratically weighted kappa between the two repeats."""
+    min_agreement: Share | None = 0.4
+    """Minimum quadratically weighted kappa between the judge and `reference`."""
+    max_confound: Share | None = 0.8
+    """Maximum AUC with which source, repository, license, length or age alone tell the better half of the files."""
+
+
 class Diffs(Section):
     """LintSeq: refactor files into sequences of diffs, each of which leaves an error-free program."""
 
@@ -234,6 +261,24 @@ class Diffs(Section):
         return self
 
 
+CountOrDrop = Annotated[Literal["count", "drop"], Neutral("count")]
+
+
+class LabelChecks(Section):
+    """Faults of labels that are told without a model: `count` keeps such a label, `drop` makes the fault its status."""
+
+    names: CountOrDrop = "count"
+    """`unknown_name`: a name in back quotes that is neither in the program before nor in the one after the change."""
+    long: CountOrDrop = "count"
+    """`long`: more words than `max_words`."""
+    cut: CountOrDrop = "count"
+    """`cut`: a sentence that ends in the middle: in a word such as "the", a comma, an open bracket or quote."""
+    hedges: CountOrDrop = "count"
+    """`hedged`: a sentence with "might", "probably", "seems" and the like."""
+    max_words: Annotated[Positive, Neutral(60)] = 60
+    """Words of a label above which it is `long`."""
+
+
 class Labels(Section):
     """Instructions for whole programs and for sub-trajectories, written by a language model."""
 
@@ -261,6 +306,8 @@ class Labels(Section):
     trivial: Annotated[Literal["keep", "redraw"], Neutral("keep")] = "keep"
     """Sub-trajectories that change comments, quotes or layout alone, or one line of docstrings: `keep` them, or
     `redraw` until one changes more."""
+    checks: LabelChecks = LabelChecks()
+    """What becomes of labels with a fault."""
 
 
 class Topics(Section):

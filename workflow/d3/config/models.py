@@ -11,7 +11,19 @@ from typing import Annotated, Self
 from pydantic import model_validator
 
 from d3.config.adopt import Adopt, Pregrade
-from d3.config.data import Contamination, Corpus, Dataset, Diffs, Grades, Labels, NearDuplicates, Pairs, Source, Topics
+from d3.config.data import (
+    Contamination,
+    Corpus,
+    Dataset,
+    Diffs,
+    Grades,
+    JudgeHealth,
+    Labels,
+    NearDuplicates,
+    Pairs,
+    Source,
+    Topics,
+)
 from d3.config.evaluation import Benchmark, Execute, Generate, Scores
 from d3.config.fields import Count, Name, Neutral, Section
 from d3.config.training import Arm, Format, Midtrain, Model, Optimizer, Sft, Tokens
@@ -35,6 +47,7 @@ class Config(Section):
     adopt: Adopt = Adopt()
     pregrade: Annotated[Pregrade, Neutral(Pregrade().model_dump(mode="json"))] = Pregrade()
     grades: Grades = Grades()
+    judge_health: JudgeHealth = JudgeHealth()
     diffs: Diffs = Diffs()
     labels: Labels = Labels()
     topics: Topics = Topics()

@@ -133,11 +133,16 @@ GRADES = pa.schema(
         ("id", pa.string()),
         ("score", pa.int8()),  # 0-4, null unless status is ok
         ("expected_score", pa.float64()),  # mean over the probabilities of 0-4 (constrained read-out)
+        ("entropy", pa.float64()),  # of these probabilities, in bits
+        ("margin", pa.float64()),  # between the two largest of them
         ("rationale", pa.string()),
         TRUNCATED,
         *ANSWER,
     ]
 )
+
+REPEATS = pa.schema([GRADES.field("id"), ("repeat", pa.int32()), *list(GRADES)[1:]])
+"""Grades of some files again, `repeat` 0 and 1, each with a seed of its own."""
 
 DIFFS = pa.schema(
     [
@@ -160,6 +165,7 @@ LABELS = pa.schema(
         ("label", pa.string()),  # one imperative sentence, null unless status is ok
         # whether the label begins with a verb that commands; null without a label or where the template began it
         ("verb_first", pa.bool_()),
+        ("faults", pa.list_(pa.string())),  # of a label that is kept: unknown_name, long, cut, hedged; else null
         TRUNCATED,
         *ANSWER,
     ]

@@ -91,7 +91,7 @@ def variables(chain: Chain, environment: Mapping[str, str]) -> dict[str, str]:
     names = {name for name in environment if name.startswith(PASSED)}
     for stage in STAGES.values():
         if stage.asks:
-            names.add(getattr(chain.config, stage.name).engine.api_key_env or "")
+            names.add(chain.engine(stage.name).api_key_env or "")
     return {f"APPTAINERENV_{name}": environment[name] for name in sorted(names & environment.keys())}
 
 

@@ -7,7 +7,6 @@ and a share of it that is usually reached.
 
 from pathlib import Path
 
-from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.evaluation import Benchmark
 from d3.config.training import Training
@@ -88,7 +87,7 @@ def on_gpus(chain: Chain, stage: str) -> bool:
     """Return whether a stage is meant for GPUs: by its engine, or by training in bfloat16."""
     if STAGES[stage].trains:
         return bool(getattr(chain.config, stage).dtype == "bfloat16")
-    return chain.asks(stage) and ENGINE_KINDS[getattr(chain.config, stage).engine.kind].needs_gpus
+    return chain.asks(stage) and ENGINE_KINDS[chain.engine(stage).kind].needs_gpus
 
 
 def asking(chain: Chain, stage: str) -> Seconds:
@@ -97,7 +96,7 @@ def asking(chain: Chain, stage: str) -> Seconds:
     Reading a prompt takes 2 operations a parameter and token. Writing takes all weights out of memory
     for every token of a batch; both are put into the one unit by its weight of answers.
     """
-    engine: Engine = getattr(chain.config, stage).engine
+    engine = chain.engine(stage)
     size = parameters(chain, stage)
     if not on_gpus(chain, stage):
         return Seconds(STAGES[stage].cost.start, 2 * size / CPU_FLOPS)

@@ -124,6 +124,7 @@ class _Planner:
             "source": lambda: self.add("source", rows, rows),
             "corpus": lambda: self.corpus(rows),
             "grades": self.grades,
+            "grade_repeats": self.grade_repeats,
             "diffs": self.diffs,
             "labels": self.labels,
             "tokens": self.tokens,
@@ -182,6 +183,10 @@ class _Planner:
 
     def grades(self) -> None:
         self.add("grades", self.graded + self.held_out, self.graded, requests=self.graded)
+
+    def grade_repeats(self) -> None:
+        repeats = 2 * min(self.graded, float(self.config.judge_health.repeats))
+        self.add("grade_repeats", self.graded, repeats, requests=repeats)
 
     def diffs(self) -> None:
         seen, threshold = self.rates.get("diffs"), self.config.grades.threshold
@@ -277,7 +282,7 @@ class _Planner:
             planned.prompt_tokens, planned.answer_tokens = requests * prompt, requests * answer
             units = planned.prompt_tokens + ANSWER_WEIGHT * planned.answer_tokens
             planned.journal_bytes = requests * (JOURNAL_BYTES[0] + JOURNAL_BYTES[1] * answer)
-            price = getattr(self.config, stage).engine.price
+            price = self.chain.engine(stage).price
             if price is not None:
                 planned.cost = (planned.prompt_tokens * price[0] + planned.answer_tokens * price[1]) / 1e6
         self.time(planned, rows if units is None else units)
@@ -382,5 +387,5 @@ def _model(work: Work) -> tuple[str, str | None]:
 
 def _limit(config: Mapping[str, Any], stage: str) -> int:
     """Give the most tokens of an answer under the settings of an earlier run."""
-    section = config.get(stage) or {}
+    section = config.get(STAGES[stage].section) or {}
     return int(section.get("max_tokens") or (section.get("sampling") or {}).get("max_tokens") or 0)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from d3.config.adopt import Adopted
+from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.config.evaluation import BENCHMARKS, Benchmark
 from d3.config.fields import EMBEDDED
@@ -58,6 +59,7 @@ NEVER_READ = frozenset(
         "source.expected_shards",
         "source.expected_rows",
         "contamination.files",
+        "judge_health.reference",
     }
 )
 """Settings that no stage reads: the files they name are inputs, or they serve an estimate."""
@@ -81,11 +83,23 @@ UNREAD = {
             "labels.program_prompt",
             "labels.change_prompt",
             "labels.constant",
+            "labels.checks",
+        ),
+        "constant": (
+            "labels.engine",
+            "labels.sampling",
+            "labels.program_prompt",
+            "labels.change_prompt",
+            "labels.checks",
         ),
         "adopted": (
-            *("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt", "labels.constant"),
+            "labels.engine",
+            "labels.sampling",
+            "labels.program_prompt",
+            "labels.change_prompt",
+            "labels.constant",
+            "labels.checks",
         ),
-        "constant": ("labels.engine", "labels.sampling", "labels.program_prompt", "labels.change_prompt"),
         "model": ("labels.constant",),
     },
 }
@@ -231,6 +245,19 @@ class Chain:
         check_path("source.opt_out", path or "")
         return path
 
+    @cached_property
+    def references(self) -> list[str]:
+        """Return the files of grades that the judge is compared with; raise ConfigError for one that is not there."""
+        found: list[str] = []
+        for pattern in self.config.judge_health.reference:
+            paths = sorted(glob(pattern))
+            if not paths:
+                raise ConfigError(f"judge_health.reference: file {pattern!r} not found", remedy="check the path")
+            for path in paths:
+                check_path("judge_health.reference", path)
+            found += map(canonical_path, paths)
+        return found
+
     @property
     def opted_out(self) -> str | None:
         """Give the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
@@ -309,7 +336,12 @@ class Chain:
 
     def asks(self, stage: str) -> bool:
         """Return whether a stage asks a language model in this configuration."""
-        return STAGES[stage].asks and f"{stage}.engine" not in self.unread
+        return STAGES[stage].asks and f"{STAGES[stage].section}.engine" not in self.unread
+
+    def engine(self, stage: str) -> Engine:
+        """Return the settings of the engine that a stage asks."""
+        found: Engine = getattr(self.config, STAGES[stage].section).engine
+        return found
 
     def model_of(self, stage: str) -> tuple[str, str | None] | None:
         """Return name and revision of the model that a stage asks, trains or tokenizes for; None if it needs none."""
@@ -331,7 +363,7 @@ class Chain:
 
         `main` is that of the workflow itself; what only copies or downloads inputs runs there.
         """
-        engine = ENGINE_KINDS[getattr(self.config, stage).engine.kind].environment if self.asks(stage) else None
+        engine = ENGINE_KINDS[self.engine(stage).kind].environment if self.asks(stage) else None
         return engine or STAGES[stage].environment
 
     @property

@@ -41,6 +41,14 @@ def _any_midtrain(config: "Config") -> bool:
     return any(arm.midtrain or arm.same_tokens for arm in config.arms.values())
 
 
+def _judges(config: "Config") -> bool:
+    return config.grades.mode == "model"
+
+
+def _repeats_grades(config: "Config") -> bool:
+    return _judges(config) and config.judge_health.repeats > 0
+
+
 def _any_embedded_benchmark(config: "Config") -> bool:
     from d3.config.fields import EMBEDDED
 
@@ -225,6 +233,50 @@ _RECORDS = (
             answer_tokens=90,  # 50 words of rationale
         ),
         shown=("score", "expected_score", "rationale", "status"),
+    ),
+    Stage(
+        name="grade_repeats",
+        module="d3.stages.grade_repeats",
+        settings=(
+            *("seed", "grades.mode", "grades.engine", "grades.sampling", "grades.prompt", "grades.read_out"),
+            "judge_health.repeats",
+        ),
+        upstream=("grades",),
+        looks_up=("corpus",),
+        prompts=("grades.prompt",),
+        over="once",
+        outputs=(Output("grade_repeats.parquet", "REPEATS", ids="file"),),
+        rows_of="grades",
+        asks=True,
+        engine_of="grades",
+        model="grades.engine.model",
+        when=_repeats_grades,
+        journal=True,
+        resources=ASKING,
+        cost=Cost(
+            start=11,
+            bytes_per_row=300,
+            unit="asked token",
+            same_as="grades",
+            prompt_tokens=150,
+            program_share=1.0,
+            answer_tokens=90,
+        ),
+        shown=("repeat", "score", "expected_score", "status"),
+    ),
+    Stage(
+        name="judge_health",
+        module="d3.stages.judge_health",
+        settings=("seed", "judge_health"),
+        upstream=("grades",),
+        looks_up=("corpus",),
+        over="once",
+        outputs=(Output("judge_health.json"),),
+        rows_of="grades",
+        linked="judge_health",
+        when=_judges,
+        resources=Resources(memory_mb=4000, minutes=120),
+        cost=Cost(start=3, cpu_per_row=0.0002),
     ),
     Stage(
         name="diffs",

@@ -37,7 +37,7 @@ def needs(chain: Chain, stage: str) -> Resources:
     if record.model and record.environment == "train":
         return _loading(base, chain.config.midtrain, model_mb(chain, stage))
     if chain.asks(stage):
-        return _asking(base, getattr(chain.config, stage).engine, model_mb(chain, stage))
+        return _asking(base, chain.engine(stage), model_mb(chain, stage))
     return base
 
 

@@ -129,7 +129,9 @@ class Stage:
     looks_up: tuple[str, ...] = ()
     """Further stages whose files it reads, beside that and those in `upstream`."""
     asks: bool = False
-    """Whether it asks a language model through the engine of its section, `NAME.engine`."""
+    """Whether it asks a language model through the engine of its section, `SECTION.engine`."""
+    engine_of: str = ""
+    """The section whose engine it asks; empty: the one with its own name."""
     trains: bool = False
     """Whether it trains a model with the settings of its section, a `Training`."""
     model: str = ""
@@ -155,6 +157,11 @@ class Stage:
     """Whether the first output has exactly one row for each row that was kept."""
     shown: tuple[str, ...] = ()
     """Columns that `d3 trace` shows of a row; by default the first ones."""
+
+    @property
+    def section(self) -> str:
+        """Name of the section of the configuration that has its engine or its training."""
+        return self.engine_of or self.name
 
     @property
     def rule(self) -> str:

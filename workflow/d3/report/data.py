@@ -27,7 +27,7 @@ from d3.report import evidence
 from d3.report.evidence import columns_of
 from d3.report.results import read_json
 from d3.stages.contamination import matches
-from d3.stages.label_metrics import duplicate_key, duplicate_share
+from d3.stages.label_metrics import duplicate_key, duplicate_share, duplicates_across
 from d3.stages.threshold import reason_below
 
 SCORES = range(5)
@@ -69,6 +69,8 @@ class Files:
     """One file for each benchmark and arm."""
     losses: Path | None = None
     """Losses of held-out rows; None if nothing is held out."""
+    judge_health: Path | None = None
+    """Figures about the judge; None if no model graded."""
     topics: Path | None = None
     """Counts of topics and libraries; None if no model was asked for them."""
     metrics: Mapping[str, Path] = field(default_factory=dict)
@@ -236,7 +238,9 @@ def count_labels(config: Config, job: Job, files: Files) -> Row:
     first: Counter[str] = Counter()
     labelled: set[str] = set()
     chosen: dict[str, tuple[int, Row]] = {}
-    columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "status", "truncated")
+    faults: Counter[str] = Counter()
+    owners = array("Q")
+    columns = ("id", "sample", "part", "start", "end", "label", "verb_first", "faults", "status", "truncated")
     for row in columns_of(job, files.labels, schemas.LABELS, *columns):
         kind = EXAMPLE_KINDS[0 if row["part"] == 0 else 1 if not row["start"] else 2]
         statuses[kind][row["status"]] += 1
@@ -245,6 +249,8 @@ def count_labels(config: Config, job: Job, files: Files) -> Row:
             begun_by_model += row["verb_first"] is not None
             verbs += bool(row["verb_first"])
             keys.append(duplicate_key(row["label"]))
+            owners.append(int(row["id"][:16], 16))
+            faults.update(row["faults"] or ())
             written = row["label"].split()
             words[len(written)] += 1
             if row["verb_first"]:
@@ -263,6 +269,7 @@ def count_labels(config: Config, job: Job, files: Files) -> Row:
         "begun_by_model": begun_by_model,
         "verb_first": verbs / begun_by_model if begun_by_model else None,
         "duplicates": duplicate_share(keys),
+        "faults": {**dict(sorted(faults.items())), "duplicate": duplicates_across(keys, owners)},
         "files": len(labelled),
         "words": _spread(words),
         "verbs": evidence.most_frequent(first),

@@ -23,6 +23,7 @@ from d3.report.execution import execution, models_of
 from d3.report.learning import learning
 from d3.report.results import benchmarks as evaluated
 from d3.report.results import finite, read_json, training
+from d3.stages.judge_health import read_health
 
 Numbers = dict[str, Any]
 
@@ -46,6 +47,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
     numbers["rejected"] = {"reasons": data.count_rejected(job, files)}
     numbers["contamination"] = data.count_contamination(config, job, files)
     numbers["grades"] = data.count_grades(config, job, files)
+    numbers["judge"] = read_health(job.input(files.judge_health)) if files.judge_health else None
     numbers["diffs"] = data.count_diffs(job, files)
     numbers["labels"] = data.count_labels(config, job, files)
     numbers["topics"] = data.count_topics(job, files.topics)
@@ -184,6 +186,9 @@ def _key(numbers: Numbers) -> Iterator[Row]:
     ):
         if not (name in ("files_graded", "scores_missing") and grades["mode"] == "none"):
             yield {"name": name, "label": label, "value": value}
+    if numbers["judge"]:
+        broken = sum(one["status"] == "failed" for one in numbers["judge"]["checks"])
+        yield {"name": "judge_bounds_broken", "label": "Bounds broken by the judge", "value": broken}
     held_out = numbers["learning"]["held_out"] or {"models": []}
     for model in held_out["models"]:
         value = {"value": model["loss"], **{name: model[name] for name in ("low", "high", "documents")}}

@@ -84,6 +84,7 @@ def run(
     topics: Path | None = None,
     figures: Annotated[Path | None, "output: folder of pages with the figures alone, for `snakemake --report`"] = None,
     metrics: Annotated[Mapping[str, Path] | None, "metrics of training runs, for their throughput"] = None,
+    judge_health: Annotated[Path | None, "figures of `judge-health`"] = None,
 ) -> None:
     """Write the report of a run: page, numbers and attrition table.
 
@@ -93,7 +94,8 @@ def run(
     `tokens` are the manifests of the token shards, `midtrained` and `trained` model folders with a
     `training.json`; `written` and `judged` go by (benchmark, arm). `out` is the HTML page,
     `numbers` the JSON with every number on it, `attrition` tab-separated rows by stage and reason,
-    `losses` those of held-out rows, `topics` the counts of `topic-counts`, `metrics` files by training run.
+    `losses` those of held-out rows, `judge_health` the figures about the judge, `topics` the counts of `topic-counts`,
+    `metrics` files by training run.
     Raises InputError for a file that is not what it must be.
 
     Example: d3 report --contamination contaminated.jsonl --corpus kept.parquet --rejected rejected.parquet
@@ -119,6 +121,7 @@ def run(
         losses=losses,
         topics=topics,
         metrics=metrics or {},
+        judge_health=judge_health,
     )
     with Job("report", config=config) as job:
         page, values, table = job.file(out), job.file(numbers), job.file(attrition)
@@ -395,6 +398,7 @@ def count_again(job: FinishedJob, numbers: Numbers) -> Numbers:
         scores=job.inputs_of("scores"),
         losses=next(iter(job.inputs_of("losses")), None),
         topics=next(iter(job.inputs_of("topic_counts")), None),
+        judge_health=next(iter(job.inputs_of("judge_health")), None),
     )
     found: Numbers = json.loads(json.dumps(collect(config, Job("report", config=config), files)))
     return found

@@ -11,8 +11,9 @@ nearly as likely, a drawn one where the number falls between them. There only st
 compared: the distribution of scores, the mean of `expected_score`, shares of statuses.
 """
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -90,7 +91,8 @@ def run(
         job.prompt("grades.prompt", template)
         job.model(model or "", settings.engine.revision)
         table = job.table(out, schemas.GRADES)
-        questions = _questions(config, _files(job, corpus, duplicates), engine, prompt, left_out(job, pregrades))
+        spared = left_out(job, pregrades)
+        questions = grade_questions(config, _files(job, corpus, duplicates), engine, prompt, spared=spared)
         with Spill(out.parent, lambda row: row["id"]) as rows:
             for outcome in ask_all(engine, questions, kept, what="grades", total=_count(corpus)):
                 rows.add(grade_row(outcome, settings.read_out))
@@ -120,11 +122,27 @@ def _files(job: Job, corpus: Path, duplicates: Path | None) -> Iterator[Row]:
             yield row
 
 
-def _questions(
-    config: Config, files: Iterator[Row], engine: Engine, prompt: Prompt, spared: Mapping[str, float] = NONE_SPARED
+REPEAT_TEMPERATURE = 1.0
+"""Of repeats where grading is greedy, since a seed decides nothing there."""
+
+
+def grade_questions(
+    config: Config,
+    files: Iterable[Row],
+    engine: Engine,
+    prompt: Prompt,
+    repeat: int | None = None,
+    spared: Mapping[str, float] = NONE_SPARED,
 ) -> Iterator[Question[str]]:
-    """Yield one question per file; those that are spared have a score of the pre-grader and are not asked."""
+    """Yield one question per file; those that are spared have a score of the pre-grader and are not asked.
+
+    `repeat` is the number of a further time, with a seed of its own.
+    """
     settings = config.grades
+    temperature = settings.sampling.temperature
+    again = () if repeat is None else ("repeat", repeat)
+    if again:
+        temperature = temperature or REPEAT_TEMPERATURE
     options: dict[str, Any] = {}
     if settings.read_out == "constrained":
         score = prompt.setting("score") or SCORE
@@ -141,9 +159,9 @@ def _questions(
             ids=rendered.ids,
             shared=rendered.shared,
             max_tokens=settings.sampling.max_tokens,
-            temperature=settings.sampling.temperature,
+            temperature=temperature,
             top_p=settings.sampling.top_p,
-            seed=derive_seed(config.seed, "grades", identifier),
+            seed=derive_seed(config.seed, "grades", identifier, *again),
             **options,
         )
         yield Question(row=identifier, request=request)
@@ -160,8 +178,8 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
     was named where the engine has no probabilities; there is no expected score then.
     `parse`: it is the last `Final score: N` that the model wrote; an answer without is `unparsable`.
     """
-    row: Row = {"id": outcome.row, "score": None, "expected_score": None, "rationale": None, "truncated": False}
-    row |= outcome.columns()
+    row: Row = dict.fromkeys(("score", "expected_score", "entropy", "margin", "rationale"))
+    row |= {"id": outcome.row, "truncated": False, **outcome.columns()}
     if outcome.answer is None:
         return row
     text = outcome.answer.text
@@ -170,7 +188,10 @@ def grade_row(outcome: Outcome[str], read_out: str) -> Row:
         row["score"] = outcome.answer.chosen
         if chances is not None:
             expected = sum(points * chance for points, chance in enumerate(chances))
+            likeliest, second = sorted(chances, reverse=True)[:2]
             row["expected_score"] = round(expected, EXPECTED_DIGITS)
+            row["entropy"] = round(-sum(chance * math.log2(chance) for chance in chances if chance), EXPECTED_DIGITS)
+            row["margin"] = round(likeliest - second, EXPECTED_DIGITS)
         row["rationale"] = text.strip()
         return row
     found = list(SCORE_LINE.finditer(text))

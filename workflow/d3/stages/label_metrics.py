@@ -83,3 +83,21 @@ def duplicate_share(keys: "array[int]") -> float | None:
     import numpy
 
     return 1 - len(numpy.unique(numpy.frombuffer(keys, dtype=numpy.uint64))) / len(keys) if keys else None
+
+
+def duplicates_across(keys: "array[int]", owners: "array[int]") -> int:
+    """Return how many sentences say again what one of another file says.
+
+    `keys` are those of `duplicate_key`, `owners` 64 bits of the id of each sentence's file. Of the files that share a
+    sentence, the one with the smallest number owns it; the sentence's occurrences in all others are counted.
+    """
+    import numpy
+
+    if not keys:
+        return 0
+    said, files = numpy.frombuffer(keys, dtype=numpy.uint64), numpy.frombuffer(owners, dtype=numpy.uint64)
+    order = numpy.lexsort((files, said))
+    said, files = said[order], files[order]
+    first = numpy.concatenate(([True], said[1:] != said[:-1]))
+    owner = files[numpy.flatnonzero(first)][numpy.cumsum(first) - 1]
+    return int((files != owner).sum())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from d3.config.data import LabelChecks
 from d3.config.models import Config
 from d3.core import schemas
 from d3.core.example_format import Part, draw_parts, holds_marker
@@ -28,6 +29,7 @@ from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
 from d3.sources.adopted_table import origin
 from d3.stages.adopted import lacking, section
+from d3.stages.label_checks import dropped_fault, faults_of
 from d3.stages.label_metrics import verb_first
 from d3.stages.trivial_change import is_trivial
 
@@ -43,6 +45,7 @@ PREFACE = re.compile(
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)[.!?][\"'`)*]*(?=\s|$)")
 FIRST_PERSON = re.compile(r"\b(?:I|I'(?:m|ve|ll|d)|[Ww]e|[Mm]y|[Oo]ur)\b(?!/)")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+NO_CHECKS = LabelChecks()
 REPEATED = "drawn before for this sequence"
 QUOTES = {'"': '"', "'": "'", "`": "`", "*": "*", "_": "_", "“": "”", "‘": "’"}
 
@@ -58,6 +61,8 @@ class Piece:
     """What the template wrote at the beginning of the answer."""
     truncated: bool = False
     """Whether a program was cut to fit."""
+    texts: tuple[str, ...] = ()
+    """The programs that the label is about: before and after the change, or the whole one."""
 
 
 def run(
@@ -106,7 +111,7 @@ def run(
         questions = _questions(config, job, diffs, files, engine, program, change)
         echoes = {True: _words(templates[0].read_text("utf-8")), False: _words(templates[1].read_text("utf-8"))}
         for outcome in ask_all(engine, questions, kept, what="labels", total=_count(config, diffs)):
-            table.write(label_row(outcome, echoes[outcome.row.part.number == 0]))
+            table.write(label_row(outcome, echoes[outcome.row.part.number == 0], settings.checks))
 
 
 def _write_unasked(config: Config, corpus: Path, diffs: Path, output: Path, adopted: Path | None) -> None:
@@ -173,6 +178,7 @@ def _questions(
         else:
             start, end = programs[part.start], programs[part.end]
             prompt, texts = change, {"start": start, "end": end, "change": make_diff(start, end)}
+        piece = replace(piece, texts=tuple(texts[name] for name in ("program", "start", "end") if name in texts))
         yield _question(config, engine, piece, prompt, texts)
 
 
@@ -231,8 +237,11 @@ def _question(config: Config, engine: Engine, piece: Piece, prompt: Prompt, text
     return Question(row=replace(piece, begun=rendered.begun, truncated=rendered.truncated), request=request)
 
 
-def label_row(outcome: Outcome[Piece], echo: str) -> Row:
-    """Give the row of `d3.core.schemas.LABELS` for an answer; `echo` is the template as `_words` gives it."""
+def label_row(outcome: Outcome[Piece], echo: str, checks: LabelChecks = NO_CHECKS) -> Row:
+    """Give the row of `d3.core.schemas.LABELS` for an answer; `echo` is the template as `_words` gives it.
+
+    A label with a fault that `checks` drops has the fault as its status.
+    """
     piece = outcome.row
     row: Row = {
         "id": piece.identifier,
@@ -242,6 +251,7 @@ def label_row(outcome: Outcome[Piece], echo: str) -> Row:
         "end": piece.part.end,
         "label": None,
         "verb_first": None,
+        "faults": None,
         "truncated": piece.truncated,
         **outcome.columns(),
     }
@@ -249,10 +259,12 @@ def label_row(outcome: Outcome[Piece], echo: str) -> Row:
         return row
     label, reason = clean(outcome.answer.text, piece.begun, outcome.answer.finish_reason, echo)
     if reason:
-        row |= {"status": "unparsable", "detail": reason}
-    else:
-        row |= {"label": label, "verb_first": None if _begins_as(label, piece.begun) else verb_first(label)}
-    return row
+        return row | {"status": "unparsable", "detail": reason}
+    faults = list(faults_of(label, piece.texts, checks))
+    if dropped := dropped_fault(faults, checks):
+        return row | dict(zip(("status", "detail"), dropped, strict=True))
+    begins = None if _begins_as(label, piece.begun) else verb_first(label)
+    return row | {"label": label, "verb_first": begins, "faults": [fault for fault, _ in faults]}
 
 
 def _begins_as(label: str, begun: str) -> bool:

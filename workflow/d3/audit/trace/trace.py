@@ -36,6 +36,7 @@ STAGE_OF_NUMBER = {
     "files_kept": "corpus",
     "files_graded": "grades",
     "scores_missing": "grades",
+    "judge_bounds_broken": "judge_health",
     "files_diffed": "diffs",
     "sequences": "diffs",
     "labels": "labels",

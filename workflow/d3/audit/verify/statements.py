@@ -93,7 +93,7 @@ def _inputs_missing(run: Run, statement: Statement) -> Iterator[str]:
     if above and above.name != "source" and above.outputs[0].schema and rows != statement.read:
         yield f"counts {statement.read:,} rows, but of its inputs it read {rows:,}"
     others = [item for item in statement.inputs if stage_of(item.path) not in record.reads]
-    engine = statement.config.get(record.name, {}).get("engine", {}).get("kind")
+    engine = statement.config.get(record.section, {}).get("engine", {}).get("kind")
     local = engine in ENGINE_KINDS and ENGINE_KINDS[engine].environment is not None
     tasks = record.over in ("benchmark", "evaluation") and record.name != "scores"
     compared = record.name in LISTS_OF_MATCHES and any(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from d3.audit.answering_engines import check_answers
 from d3.audit.index import INDEX
 from d3.audit.job_graph import Finding, Run, find_target, load
 from d3.audit.statements import FOLDERS, enclosing
@@ -78,6 +79,7 @@ def verify(root: Path, target: str | None = None, *, sample: int = SAMPLE, allow
 def _across(run: Run, whole: Run, damaged: Set[str] | None) -> Iterator[Iterable[Finding]]:
     yield statements.check_facts(run)
     yield statements.check_links(run)
+    yield check_answers(run)
     if damaged is not None:
         yield statements.check_orphans(whole)
         yield statements.check_journals(whole)

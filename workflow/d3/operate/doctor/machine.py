@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from d3.config.engine import Engine
 from d3.config.engine_kinds import ENGINE_KINDS
 from d3.core.paths import REPOSITORY
 from d3.core.programs import ask, last_line
@@ -156,7 +155,7 @@ def gpu_memory(chain: Chain) -> tuple[int, int]:
     """Give the memory in MB that the largest language model wants of each of its GPUs, and their number."""
     found = [(0, 1)]
     for stage in filter(chain.asks, STAGES):
-        engine: Engine = getattr(chain.config, stage).engine
+        engine = chain.engine(stage)
         if ENGINE_KINDS[engine.kind].environment is not None:
             weights = model_mb(chain, stage) // (2 if engine.quantization == "fp8" else 1)
             found.append((round(ROOM * weights / engine.tensor_parallel), engine.tensor_parallel))
