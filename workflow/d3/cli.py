@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from d3.commands.index import FORMER_NAMES, MORE_HELP, Command, commands, help_text, modern_words
 from d3.commands.suggest import did_you_mean
-from d3.core.printable import printable
+from d3.core.terminal import error_line
 from d3.errors import explain
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _usage_error(message: str) -> int:
-    print(f"d3: error: {printable(message)}; see `d3 --help`", file=sys.stderr)
+    print(error_line(f"d3: error: {message}; see `d3 --help`"), file=sys.stderr)
     return 2
 
 
@@ -96,7 +96,7 @@ def _run(command: Command, words: list[str], debug: bool) -> int:
         if debug or values.get("debug"):
             traceback.print_exc()
         _discard_output()
-        print(f"d3 {command.name}: error: {printable(line)}", file=sys.stderr)
+        print(error_line(f"d3 {command.name}: error: {line}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"d3 {command.name}: interrupted", file=sys.stderr)
@@ -117,8 +117,7 @@ def parser_of(command: Command) -> "CommandParser":
     from d3.commands.stages import SECTIONS, setting_flags
 
     parser = CommandParser(command.name, command.head)
-    if command.group != "Stages":
-        parser.add_directory()
+    parser.add_directory()
     if section := SECTIONS.get(command.name):
         parser.add_settings(section, setting_flags(section))
     if command.name in MORE_HELP:

@@ -12,7 +12,7 @@ import pytest
 
 from d3.cli import main, parser_of
 from d3.commands.index import FORMER_NAMES, commands, help_text
-from d3.commands.parser import is_raw
+from d3.commands.parser import is_config, is_raw
 from d3.report import numbers
 from helpers.paths import ROOT
 
@@ -67,15 +67,17 @@ def test_a_command_has_an_example_that_it_can_parse(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", parsed())
-def test_options_are_those_of_the_group(name: str) -> None:
+def test_every_command_has_the_common_options(name: str) -> None:
     command = commands()[name]
     options = parser_of(command).format_help()
-    assert ("--directory PATH" in options) == (command.group != "Stages")
+    assert "--directory PATH" in options
+    reads = any(map(is_config, command.head.signature.parameters.values()))
+    assert not reads or {"--config", "--set", "--settings"} <= set(parser_of(command).flags)
     assert "--debug" in options
     assert f"example:\n  d3 {name}" in options
 
 
-@pytest.mark.parametrize("columns", [72, 80])
+@pytest.mark.parametrize("columns", [60, 72, 80])
 def test_help_fits_a_narrow_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     texts = {"": help_text(), **{name: parser_of(commands()[name]).format_help() for name in parsed()}}
@@ -92,8 +94,9 @@ def test_an_example_that_is_broken_can_be_copied(monkeypatch: pytest.MonkeyPatch
 
 
 def test_reading_commands_print_json() -> None:
-    names = ("status", "plan", "why", "where", "verify", "trace", "doctor", "numbers", "clean", "diff")
-    assert [name for name in names if "--json" not in parser_of(commands()[name]).format_help()] == []
+    writing = {"run", "forget", "export", "release", "sign", "completion"}
+    names = {name for name, command in commands().items() if command.group != "Stages"} - writing
+    assert [name for name in names if "--json" not in parser_of(commands()[name]).flags] == []
 
 
 def test_help_of_verify_ends_with_what_it_does_not_cover() -> None:
@@ -122,6 +125,26 @@ print(*(name for name in {HEAVY} if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def completed(script: str, *words: str) -> list[str]:
+    """Return what bash offers for the last word of a command line."""
+    line = f'{script}\nCOMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _d3; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert completed(script, "d3", "") == [*commands(), "--help", "--version", "--debug"]
+    assert completed(script, "d3", "ver") == ["verify"]
+    assert completed(script, "d3", "--debug", "plan", "--me") == ["--measured"]
+    assert completed(script, "d3", "plan", "--config", "con") == []  # files
+    assert completed(script, "d3", "stauts", "--") == []
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out.endswith(f"bashcompinit\n{script}")
 
 
 # --- names ------------------------------------------------------------------------------------------

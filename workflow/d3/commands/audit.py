@@ -18,17 +18,23 @@ def lineage(
     *,
     results: Path = Path("results"),
     index: Annotated[Path | None, "output: index file; default: results/lineage/index.duckdb"] = None,
+    json_: bool = False,
 ) -> None:
     """Bring the index of the lineage up to date with the statements of all jobs.
 
     Example: d3 lineage
     """
+    import json
     import sys
 
     from d3.audit.index import build
     from d3.core.printable import printable
 
     built = build(_working_folder(results), index)
+    if json_:
+        counts = {name: getattr(built, name) for name in ("jobs", "new", "gone", "rows")}
+        print(json.dumps({**counts, "left_out": list(map(str, built.faulty))}, indent=1))
+        return
     for reason in built.faulty:
         print(f"left out: {printable(reason)}", file=sys.stderr)
     print(f"{built.jobs:,} jobs ({built.new:,} new, {built.gone:,} gone), {built.rows:,} rows")
@@ -54,6 +60,7 @@ def trace(
     from d3.audit.index import INDEX, build, newer_statements, open_index
     from d3.audit.trace import tree
     from d3.audit.trace.trace import Tracer
+    from d3.core.terminal import print_text
     from d3.errors import D3Error
 
     if json_ and mermaid:
@@ -72,7 +79,7 @@ def trace(
     elif mermaid:
         print(tree.as_mermaid(node))
     else:
-        print(tree.as_text(node, depth, short=short))
+        print_text(tree.as_text(node, depth, short=short))
 
 
 def verify(
@@ -97,6 +104,7 @@ def verify(
 
     from d3.audit.verify import verify as checks
     from d3.core.printable import printable
+    from d3.core.terminal import print_text
 
     root = _working_folder(results)
     verified = checks.verify(root, target, sample=rows, allowed=allowed_signers)
@@ -104,7 +112,7 @@ def verify(
         if json_:
             print(json.dumps(asdict(finding)))
         else:
-            print(f"{'note' if finding.note else 'WRONG'}  {finding}")
+            print_text(f"{'note' if finding.note else 'WRONG'}  {finding}")
     for signer in verified.signed:
         print(f"signed by {printable(signer)}", file=sys.stderr)
     size = f"{verified.statements:,} statements, {verified.files:,} files, {verified.bytes / 1e6:,.1f} MB"
@@ -129,9 +137,13 @@ def diff(
     Example: d3 diff baseline more-samples
     """
     from d3.audit.diff import as_text, compare, read_side
+    from d3.core.terminal import print_text
 
     found = compare(read_side(one, results), read_side(other, results))
-    print(found.as_json() if json_ else as_text(found))
+    if json_:
+        print(found.as_json())
+    else:
+        print_text(as_text(found))
 
 
 def compare(
@@ -149,11 +161,15 @@ def compare(
     """
     import json
 
+    from d3.core.terminal import print_text
     from d3.evals.compare import compare as paired
     from d3.evals.compare import read_outcomes, text_of
 
     found = paired(*(read_outcomes(path, outcome, task) for path in (one, other)))
-    print(json.dumps(found._asdict(), indent=1) if json_ else text_of(found, one.name, other.name))
+    if json_:
+        print(json.dumps(found._asdict(), indent=1))
+    else:
+        print_text(text_of(found, one.name, other.name))
 
 
 def forget(
@@ -180,6 +196,7 @@ def forget(
     from d3.audit.forget.forget import forget as remove
     from d3.config.load import load_config
     from d3.core.paths import REPOSITORY
+    from d3.core.terminal import print_text
     from d3.errors import ToolError
     from d3.operate.run_lock import at_work
     from d3.operate.slurm import SlurmSilentError
@@ -207,7 +224,7 @@ def forget(
 
     rebuild = build_again if run else None
     report = remove(Chain(load_config(config)), names, rebuild=rebuild, more=search, is_alone=is_alone)
-    print(report.text())
+    print_text(report.text())
     if report.left and not run:
         print(f"run the workflow, then this command again: d3 {shlex.join(line)}")
     return 1 if report.left or report.unmatched else 0
@@ -303,6 +320,7 @@ def journal(
     /,
     *,
     compact: Annotated[bool, "merge it into few segments, without damaged parts"] = False,
+    json_: bool = False,
 ) -> int:
     """Check a journal of finished work, or compact it.
 
@@ -310,6 +328,8 @@ def journal(
 
     Example: d3 journal work/journal/grades --compact
     """
+    import json
+
     from d3.core.journal import Journal, verify
     from d3.errors import InputError
     from d3.operate.run_lock import at_work
@@ -319,6 +339,10 @@ def journal(
     if compact:
         Journal(folder).compact(alone=not at_work(Path.cwd()))
     health = verify(folder)
+    if json_:
+        damaged = list(map(str, health.damaged))
+        print(json.dumps({"entries": health.entries, "segments": health.segments, "damaged": damaged}, indent=1))
+        return 1 if damaged else 0
     for path in health.damaged:
         print(f"damaged, its entries are computed again: {path}")
     print(f"{folder}: {health.entries:,} entries in {health.segments:,} sound segments")

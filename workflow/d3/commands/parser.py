@@ -47,6 +47,14 @@ def is_raw(head: Head) -> bool:
 class _Wrapped(argparse.RawDescriptionHelpFormatter):
     """Fills paragraphs to the width of the terminal; indented lines, such as those of a list, stay lines."""
 
+    def _format_usage(self, *parts: Any) -> str:
+        text = super()._format_usage(*parts)
+        if max(map(len, text.splitlines())) <= self._width:
+            return text
+        return (
+            textwrap.fill(" ".join(text.split()), self._width, subsequent_indent="  ", break_on_hyphens=False) + "\n\n"
+        )
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         blocks: list[list[str]] = []
         for line in text.split("\n"):
@@ -96,6 +104,11 @@ class CommandParser(argparse.ArgumentParser):
         if any(map(is_config, head.signature.parameters.values())):
             self._add_config()
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    @property
+    def flags(self) -> list[str]:
+        """The options in alphabetical order."""
+        return sorted(flag for flag in self._option_string_actions if flag.startswith("--"))
 
     def _add_config(self) -> None:
         group = self.add_argument_group("configuration")
@@ -229,4 +242,8 @@ def enter(folder: Path, values: dict[str, Any]) -> None:
             values[name] = value.absolute()
         elif isinstance(value, list):
             values[name] = [item.absolute() if isinstance(item, Path) else item for item in value]
+        elif isinstance(value, dict):
+            values[name] = {key: item.absolute() if isinstance(item, Path) else item for key, item in value.items()}
+        elif name == "model" and isinstance(value, str) and Path(value).is_dir():  # else an id of the hub
+            values[name] = os.path.abspath(value)
     os.chdir(folder)

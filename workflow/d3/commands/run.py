@@ -25,12 +25,16 @@ def status(config: "Config", *, json_: bool = False, with_topics: bool = False) 
     """
     import json
 
+    from d3.core.terminal import print_text
     from d3.operate.slurm import read_queue
     from d3.operate.status import status_table, survey
     from d3.pipeline.pipeline import Chain
 
     found = survey(Chain(config), read_queue(), topics=with_topics)
-    print(json.dumps(found.plain(), indent=1) if json_ else status_table(found))
+    if json_:
+        print(json.dumps(found.plain(), indent=1))
+    else:
+        print_text(status_table(found))
 
 
 def plan(
@@ -53,6 +57,7 @@ def plan(
     import json
 
     from d3.core.printable import printable
+    from d3.core.terminal import print_text
     from d3.errors import InputError
     from d3.operate import cost_model
     from d3.operate.pending import lines, pending
@@ -77,9 +82,9 @@ def plan(
         plain = found.plain() | {"pending": None if todo is None else [item._asdict() for item in todo]}
         print(json.dumps(plain, indent=1))
         return
-    print(plan_table(found))
+    print_text(plan_table(found))
     if todo is not None:
-        print("\nTo do now:", *map(printable, lines(todo)), sep="\n  ")
+        print_text("\n  ".join(["\nTo do now:", *map(printable, lines(todo))]))
 
 
 def doctor(
@@ -97,6 +102,7 @@ def doctor(
     import json
 
     from d3.core.printable import printable
+    from d3.core.terminal import print_text
     from d3.operate.doctor.doctor import examine, line, place_of
     from d3.pipeline.pipeline import Chain
 
@@ -104,7 +110,7 @@ def doctor(
     for check, finding in examine(place_of(Chain(config), profile.absolute() if profile else None)):
         found.append({"check": check, **finding._asdict()})
         if not json_:
-            print(printable(line(check, finding)), flush=True)
+            print_text(printable(line(check, finding)))
     if json_:
         print(json.dumps(found, indent=1))
     return int(any(item["level"] == "fail" for item in found))
@@ -119,17 +125,24 @@ def images(
     base: Annotated[str | None, "another base: an image of a registry, a folder, a .sif, or `local`"] = None,
     compression: Annotated[Literal["gzip", "zstd"], "zstd is faster, less portable"] = "gzip",
     store: Annotated[Path | None, "folder that keeps built images for other checkouts"] = None,
+    json_: Annotated[bool, "with --check, print JSON"] = False,
 ) -> int:
     """Build the container images that are missing, or check the existing ones.
 
     Example: d3 images data train --variant cpu
     """
+    import json
+
     from d3.operate import build_images
 
     if not check:
         build_images.build_all(names, base=base, store=store, variant=variant, compression=compression)
         return 0
     states = build_images.image_states(names)
+    if json_:
+        found = [{"image": name, "state": state, "text": text} for name, state, text in states]
+        print(json.dumps({"images": found, "left_over": list(map(str, build_images.leftovers()))}, indent=1))
+        return int(any(state != "ok" for _, state, _ in states))
     for name, state, text in states:
         print(f"{name:8}{state:12}{text}")
     for name in build_images.leftovers():
@@ -157,6 +170,7 @@ def why(
     from d3.audit.answering_engines import sentences
     from d3.core.ids import canonical_path
     from d3.core.printable import printable
+    from d3.core.terminal import print_text
     from d3.pipeline.why import elsewhere, explain, job_states
     from d3.provenance.digest_cache import read_everything
 
@@ -171,7 +185,7 @@ def why(
         lines += [f"    {sentence}" for sentence in sentences(Path.cwd(), table)]
         found.append({"file": name, "verdict": lines[0], "reasons": [line.strip() for line in lines[1:]]})
         if not json_:
-            print("\n".join(map(printable, lines)))
+            print_text("\n".join(map(printable, lines)))
     if json_:
         print(json.dumps(found, indent=1))
 
@@ -228,6 +242,7 @@ def clean(
     import json
 
     from d3.config.load import load_config
+    from d3.core.terminal import print_text
     from d3.errors import ConfigError, D3Error
     from d3.operate import clean as unused
     from d3.operate.run_lock import at_work
@@ -244,13 +259,16 @@ def clean(
     if json_:
         print(json.dumps([{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found], indent=1))
         return
-    print("\n".join(unused.unused_lines(found, deleted=delete)))
+    print_text("\n".join(unused.unused_lines(found, deleted=delete)))
     if found and not delete:
         print("--delete removes them")
 
 
 def config(
-    config: "Config", *, write: Annotated[bool, "write the default configuration, its table and the schema"] = False
+    config: "Config",
+    *,
+    write: Annotated[bool, "write the default configuration, its table and the schema"] = False,
+    json_: bool = False,
 ) -> None:
     """Check a configuration and print it with all defaults.
 
@@ -258,12 +276,16 @@ def config(
 
     Example: d3 config --config config/d3.yaml --set run=mine
     """
+    import json
+
     import yaml
 
     from d3.config.generate_docs import write_config_files
 
     if write:
         write_config_files()
+    elif json_:
+        print(json.dumps(config.model_dump(mode="json"), indent=1))
     else:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
 
@@ -275,22 +297,54 @@ def numbers(file: Annotated[Path, "the file numbers.json of a run"], /, *, json_
     """
     import json
 
+    from d3.core.terminal import print_text
     from d3.report.numbers import key_numbers, read_numbers
 
     if json_:
         values = read_numbers(file)
         print(json.dumps({name: values[name] for name in ("run", "seed", "demo", "key")}, indent=1))
     else:
-        print(key_numbers(file))
+        print_text(key_numbers(file))
 
 
 def topics_cost(
-    config: "Config", *, labels: Sequence[Path], model: str | None = None, journal: Path | None = None
+    config: "Config",
+    *,
+    labels: Sequence[Path],
+    model: str | None = None,
+    journal: Path | None = None,
+    json_: bool = False,
 ) -> None:
     """Estimate what `topics` costs at most for some shards, without running a model.
 
     Example: d3 topics-cost --labels labels.parquet --model MODEL
     """
+    import json
+    from dataclasses import asdict
+
+    from d3.core.terminal import print_text
     from d3.stages.topics import estimate
 
-    print(estimate(config, labels, model=model, journal=journal).text())
+    found = estimate(config, labels, model=model, journal=journal)
+    if json_:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        print_text(found.text())
+
+
+def completion(shell: Annotated[Literal["bash", "zsh"], "bash or zsh"], /) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    `eval "$(d3 completion bash)"` in ~/.bashrc loads it; with zsh in ~/.zshrc.
+
+    Example: d3 completion bash
+    """
+    from d3.cli import parser_of
+    from d3.commands.completion import completion_script
+    from d3.commands.index import commands
+    from d3.commands.parser import is_raw
+
+    options = {
+        name: ["--help"] if is_raw(command.head) else parser_of(command).flags for name, command in commands().items()
+    }
+    print(completion_script(options, shell), end="")

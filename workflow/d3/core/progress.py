@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
 from d3.core.printable import printable
+from d3.core.terminal import BAR_WIDTH, bar_text, columns
 
 T = TypeVar("T")
 WARM_UP = 2
@@ -75,7 +76,11 @@ class Progress:
         if self.note:
             line += f", {self.note}"
         line = printable(line)
-        self.stream.write(f"\r\x1b[K{line}" if self.terminal else f"{line}\n")
+        if self.terminal:
+            bar = "" if self.total is None else bar_text(self.done, self.total, self.stream)
+            room = (columns(self.stream) or len(line)) - (BAR_WIDTH + 1 if bar else 0) - 1
+            line = f"\r\x1b[K{bar}{line[: max(room, 0)]}"  # a line that wraps could not be written over
+        self.stream.write(line if self.terminal else f"{line}\n")
         self.stream.flush()
 
 

@@ -1,6 +1,7 @@
 """A plan as a table for a terminal."""
 
 from d3.core.printable import printable
+from d3.core.terminal import table_text
 from d3.operate.plan import Plan, StagePlan
 from d3.operate.training_memory import KEPT_CHECKPOINTS, TrainingMemory
 
@@ -25,12 +26,9 @@ def plan_table(found: Plan) -> str:
             "",
         )
     )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    text = [f"Run {found.run}: {total('done'):,.0f} of {total('jobs'):,.0f} jobs are done; figures are of all", ""]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(COLUMNS) - 1)), row[-1]]
-        text.append("  ".join(cells).rstrip())
-    text += ["", *map(_training, found.trainings)] if found.trainings else []
+    head = f"Run {found.run}: {total('done'):,.0f} of {total('jobs'):,.0f} jobs are done; figures are of all"
+    table = table_text(rows, right=range(1, len(COLUMNS) - 1))
+    text = ["", *map(_training, found.trainings)] if found.trainings else []
     text += map(str, found.detectable)
     if journals := sum(stage.journal_bytes for stage in found.stages):
         text.append(f"journals of responses: about {size(journals)} more in work/journal")
@@ -39,7 +37,7 @@ def plan_table(found: Plan) -> str:
         each = ", ".join(f"{stage.stage} {stage.cost:.4g}" for stage in priced)
         text.append(f"expected cost of requests: {sum(stage.cost or 0 for stage in priced):.4g} ({each})")
     text += [f"warning: {warning}" for warning in found.warnings]
-    return "\n".join(map(printable, text))
+    return "\n".join([printable(head), "", table, *map(printable, text)])
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from d3.audit.statements import read_finished
 from d3.core.printable import printable
 from d3.core.processes import processes_in
 from d3.core.progress import clock
+from d3.core.terminal import table_text
 from d3.operate.clean import megabytes, orphaned_checkpoints
 from d3.operate.failures import Attempt, Failure, failure_of, last_attempt
 from d3.operate.logs import Progress, failed_outputs, last_progress, tail
@@ -274,17 +275,13 @@ def status_table(found: Survey, *, lines: int = 20) -> str:
         (status.stage, f"{status.done:,}/{status.jobs:,}", _of(status), _rate(status), _eta(status), _state(status))
         for status in found.stages
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    text.append("")
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
-        text.append("  ".join(cells).rstrip())
+    head, text = [*map(printable, text), "", table_text(rows, right=range(1, 5))], []
     text += _listed("Running", [_active_line(job) for job in found.active if job.state == "running"], lines)
     text += _listed("Waiting", [_active_line(job) for job in found.active if job.state != "running"], lines)
     text += _listed("Failed", [_failure_line(failure) for failure in found.failures], lines)
     orphans = [f"{item['path']}, {megabytes(item['bytes'])}" for item in found.orphaned_checkpoints]
     text += _listed("Checkpoints of other configurations (`d3 clean` removes them)", orphans, lines)
-    return "\n".join(map(printable, text))
+    return "\n".join([*head, *map(printable, text)])
 
 
 def _of(status: StageStatus) -> str:

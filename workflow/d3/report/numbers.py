@@ -14,6 +14,7 @@ from d3.config.limits import Limit, limits_in_effect
 from d3.config.models import Config
 from d3.core.printable import printable
 from d3.core.tables import Row, read_notes
+from d3.core.terminal import table_text
 from d3.errors import InputError
 from d3.pipeline.job import Job
 from d3.report import data, evidence
@@ -230,14 +231,12 @@ def key_numbers(numbers: Path) -> str:
     import pandas
 
     values = read_numbers(numbers)
-
     table = pandas.DataFrame([(str(row["label"]), *said(row)) for row in values["key"]], columns=list(KEY_COLUMNS))
-    label, value, note = (table[column].astype(str) for column in KEY_COLUMNS)
-    widths = [int(column.str.len().max()) if len(column) else 0 for column in (label, value)]
-    lines = label.str.ljust(widths[0]) + "  " + value.str.rjust(widths[1]) + "  " + note
+    rows = table.astype(str).values.tolist()
     head = f"Run {values['run']}, seed {values['seed']}"
     warning = "A demo-size run: these numbers test the machinery, they are no result."
-    return "\n".join(map(printable, [head, *([warning] if values["demo"] else []), "", *lines.str.rstrip()]))
+    lines = [head, *([warning] if values["demo"] else []), ""]
+    return "\n".join([*map(printable, lines), table_text(rows, right={1}, head=False) if rows else ""])
 
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from d3.core.printable import printable
+from d3.core.terminal import Branch, tree_text
 
 PLAIN = " .,:/@_-()…"
 """Characters of a label, besides letters and digits, that mean nothing to Mermaid."""
@@ -32,26 +33,20 @@ def as_text(root: Node, depth: int | None = None, *, short: bool = False) -> str
     Below `depth` levels the tree says how much it leaves out; `short` leaves out the first
     note of every node below the root.
     """
-    return "\n".join(map(printable, _lines(root, "", "", depth, set(), short)))
+    return tree_text(_branch(root, depth, set(), 1 if short else 0, 0))
 
 
-def _lines(node: Node, head: str, rest: str, depth: int | None, seen: set[str], short: bool) -> Iterator[str]:
+def _branch(node: Node, depth: int | None, seen: set[str], left_out: int, level: int) -> Branch:
+    """Return what is shown of a node; `left_out` is how many notes of a node below the root are not."""
     if node.name in seen:
-        yield f"{head}{node.text} (see above)" if node.children or node.notes else f"{head}{node.text}"
-        return
+        return Branch(text=f"{node.text} (see above)" if node.children or node.notes else node.text)
     seen.add(node.name)
-    yield head + node.text
-    deep = depth is not None and depth <= 0
-    below = rest + ("│  " if node.children else "   ")
-    notes = node.notes if not short or not rest else node.notes[1:]
-    yield from (f"{below}{note}" for note in notes)
-    if deep and node.children:
-        yield f"{rest}└─ … {_count(node) - 1} more, see --depth"
-        return
-    for place, child in enumerate(node.children, start=1):
-        last = place == len(node.children)
-        joint, gap = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _lines(child, rest + joint, rest + gap, None if depth is None else depth - 1, seen, short)
+    branch = Branch(text=node.text, notes=node.notes[left_out if level else 0 :])
+    if depth is not None and level >= depth and node.children:
+        branch.children = [Branch(text=f"… {_count(node) - 1} more, see --depth")]
+    else:
+        branch.children = [_branch(child, depth, seen, left_out, level + 1) for child in node.children]
+    return branch
 
 
 def _count(node: Node) -> int:
