@@ -114,6 +114,10 @@ bench-tokens: setup  ## `d3 tokens` against the call of the library alone on 100
 	$(SNAKEMAKE) -- "$$model"; \
 	$(VENV)/python benchmarks/tokens.py --model "$$model" $(ARGS)
 
+.PHONY: learning
+learning: setup  ## the recorded learning run: held-out loss by tokens, answers that apply by arm (an hour; resumes)
+	$(VENV)/python -P benchmarks/learning.py $(ARGS)
+
 .PHONY: gpu-check
 gpu-check:  ## training on this machine's GPU: ZeRO 2 and 3, attention, memory, tokens/s; PYTHON=another interpreter
 	@# With the environment of the checkout, or with that of a machine without a network: torch, transformers,
