@@ -118,11 +118,20 @@ bench-tokens: setup  ## `d3 tokens` against the call of the library alone on 100
 	$(SNAKEMAKE) -- "$$model"; \
 	$(VENV)/python benchmarks/tokens.py --model "$$model" $(ARGS)
 
+.PHONY: learning
+learning: setup  ## the recorded learning run: held-out loss by tokens, answers that apply by arm (an hour; resumes)
+	$(VENV)/python -P benchmarks/learning.py $(ARGS)
+
+.PHONY: gpu-wheels
+gpu-wheels: setup  ## what gpu-check needs beside torch and transformers, for a machine without a network
+	$(VENV)/python -P envs/gpu_wheels.py build/gpu-wheels $(ARGS)
+
 .PHONY: gpu-check
 gpu-check:  ## training on this machine's GPU: ZeRO 2 and 3, attention, memory, tokens/s; PYTHON=another interpreter
-	@# With the environment of the checkout, or with that of a machine without a network: torch, transformers,
-	@# datasets, deepspeed and the packages of envs/train.in must be there; tests are skipped without a GPU.
-	PYTHONPATH=workflow:tests $(GPU_PYTHON) -P -m pytest -v -s -m gpu tests/gpu
+	@# With the environment of the checkout, or with that of a machine without a network: torch and transformers, and
+	@# the rest from WHEELS, the folder of `make gpu-wheels`. Tests are skipped without a GPU.
+	$(if $(WHEELS),$(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target build/gpu-site $(WHEELS)/*.whl)
+	PYTHONPATH=workflow:tests$(if $(WHEELS),:build/gpu-site) $(GPU_PYTHON) -P -m pytest -v -s -m gpu tests/gpu
 
 .PHONY: bench-lineage
 bench-lineage: setup  ## index and traces over a million made-up dataset rows: seconds, CPU-seconds, memory

@@ -32,6 +32,13 @@ def test_each_stage_shares_what_it_is_named_for(zero: int, weights: float, gradi
     assert found.each_gpu == weights + gradients + states + found.activations + found.logits + 4e8
 
 
+def test_a_chunked_loss_bounds_the_logits() -> None:
+    whole, chunked = (estimate(settings(loss_chunk=chunk), "midtrain", **LLAMA_8B) for chunk in (None, 1024))
+    assert (whole.logits, chunked.logits) == (8192 * 128_256 * 10, 1024 * 128_256 * 10)
+    assert whole.each_gpu - chunked.each_gpu == whole.logits - chunked.logits
+    assert estimate(settings(loss_chunk=10**6), "midtrain", **LLAMA_8B).logits == whole.logits
+
+
 def test_recomputed_activations_and_one_process_in_float32() -> None:
     found = estimate(settings(gradient_checkpointing=True), "midtrain", **LLAMA_8B)
     assert found.activations == (32 * 2 + 34) * 8192 * 4096

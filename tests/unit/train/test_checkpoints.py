@@ -124,7 +124,10 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "values"),
     [
-        ("midtrain", {"save_steps": 7, "micro_batch": 2, "zero_stage": 3, "gradient_checkpointing": True}),
+        (
+            "midtrain",
+            {"save_steps": 7, "micro_batch": 2, "zero_stage": 3, "gradient_checkpointing": True, "loss_chunk": 9},
+        ),
         ("sft", {"batch": 4, "processes": 2}),
     ],
 )

@@ -3,13 +3,10 @@
 import csv
 import gzip
 import json
-import os
 import shutil
 import signal
 import stat
 import subprocess
-import sys
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ import numpy as np
 import pytest
 
 from d3.config.load import parse_config
-from d3.core import schemas
 from d3.core.example_format import example_completion, example_prompt
 from d3.core.ids import content_id, file_digest
 from d3.core.tokenizer_file import Vocabulary
@@ -27,29 +23,12 @@ from d3.train import checkpoints, midtrain, sft
 from d3.train.sequences import Sequences
 from d3.train.sft_data import Encoded, Encoder
 from d3.train.token_shards import TokenShards
-from helpers.corpus_tables import write_rows
 from helpers.demo import DEMO
-from helpers.paths import ROOT
 from helpers.tiny_models import library_texts, make_model
+from helpers.training_process import command_of, train, write_examples
 
 pytestmark = pytest.mark.model
 
-CODE = """
-import json, sys
-from pathlib import Path
-from d3.config.load import parse_config
-from d3.errors import D3Error
-from importlib import import_module
-stage, data, output, model, work, config = sys.argv[1:]
-{before}
-if __name__ == "__main__":
-    try:
-        import_module(f"d3.train.{{stage}}").run(
-            parse_config(json.loads(config)), [Path(data)], Path(output), model=model, work=Path(work)
-        )
-    except D3Error as error:
-        sys.exit(f"error: {{error}}")
-"""
 KILL_IN_CHECKPOINT = """
 import os, signal
 from d3.train import trainer
@@ -79,26 +58,6 @@ MIDTRAIN = {
     "save_steps": 2,
     "optimizer": {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 0.1},
 }
-
-
-def command_of(
-    stage: str, data: Path, output: Path, model: Path, work: Path, config: dict[str, Any], *, before: str = ""
-) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and the environment of a stage in a process of its own."""
-    arguments = [stage, str(data), str(output), str(model), str(work), json.dumps(config)]
-    environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
-        "PYTHONPATH": str(ROOT / "workflow"),
-        "OMP_NUM_THREADS": "1",
-        "TORCH_EXTENSIONS_DIR": str(work.parent / "extensions"),
-        "CXX": "/nowhere/c++",  # nothing may be compiled
-    }
-    return [sys.executable, "-c", CODE.format(before=before), *arguments], environment
-
-
-def train(*arguments: Any, before: str = "") -> "subprocess.CompletedProcess[str]":
-    command, environment = command_of(*arguments, before=before)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -254,14 +213,6 @@ def test_a_signal_stops_all_processes(model: Path, shard: Path, tmp_path: Path) 
     assert "stopped by a signal after a whole checkpoint" in rest.splitlines()[-1]
     newest = max((tmp_path / "work" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
     assert (newest / "complete").exists()
-
-
-def write_examples(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
-    examples = [
-        {"id": f"row{number}", "sample": 0, "prompt": prompt, "completion": completion}
-        for number, (prompt, completion) in enumerate(rows)
-    ]
-    return write_rows(path, schemas.SFT, examples)
 
 
 def test_fine_tuning_counts_what_follows_the_prompt(straight: Path, tmp_path: Path) -> None:

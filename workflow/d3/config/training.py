@@ -91,6 +91,9 @@ class Training(Section):
     dtype is bfloat16, and torch's `sdpa` elsewhere."""
     gradient_checkpointing: Machine[bool] = False
     """Recompute activations in the backward pass instead of storing them."""
+    loss_chunk: Machine[Positive | None] = None
+    """Tokens whose logits are in memory at once; the last layer is computed again in the backward pass. null: those of
+    the whole micro batch."""
     save_steps: Machine[Positive] = 500
     """Steps between checkpoints; a killed run resumes from the last one."""
     processes: Machine[Positive] = 1

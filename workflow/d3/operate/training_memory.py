@@ -6,7 +6,7 @@
 | gradients | float32 (they are summed in it); shared from ZeRO 2 on |
 | states | AdamW's two moments in float32, and in bfloat16 the float32 weights; shared from ZeRO 1 on |
 | activations | 34 bytes a token, layer and hidden unit in 16 bits, twice that in 32; recomputed: 2, and one layer |
-| logits | of a micro batch: the type of the computation, float32 for the loss, and float32 for their gradient |
+| logits | of a micro batch, or of `loss_chunk` tokens: the type of the computation, and float32 for loss and gradient |
 | buckets | DeepSpeed's two buffers of 50 million elements where processes share |
 
 The figure of activations is that of Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
@@ -76,6 +76,7 @@ def estimate(
     zero, share = sharding(settings), settings.processes
     states = parameters * (12 if wide == 2 else 8)
     tokens = settings.micro_batch * settings.sequence_length
+    chunk = min(tokens, settings.loss_chunk or tokens)
     layer = 34.0 * tokens * hidden * wide / 2
     kept = layers * 2.0 * tokens * hidden * wide / 2 + layer if settings.gradient_checkpointing else layers * layer
     return TrainingMemory(
@@ -85,7 +86,7 @@ def estimate(
         gradients=parameters * 4 / (share if zero >= 2 else 1),
         states=states / (share if zero >= 1 else 1),
         activations=kept,
-        logits=float(tokens) * vocabulary * (wide + 4 + 4),
+        logits=float(chunk) * vocabulary * (wide + 4 + 4),
         buckets=2.0 * BUCKET * 4 if zero and share > 1 else 0.0,
         checkpoint=states + parameters * wide,
         free_disk=free_disk,

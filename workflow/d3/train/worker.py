@@ -24,6 +24,7 @@ from d3.errors import D3Error, ToolError, explain
 from d3.train.checkpoints import last_complete
 from d3.train.data import Stream, collate
 from d3.train.load_model import add_tokens, load_model
+from d3.train.loss_chunks import chunk_loss, chunks_of
 from d3.train.plan import Plan
 from d3.train.stops import StopRequestedError, signals_stop
 
@@ -105,6 +106,8 @@ def _train(plan: Plan, settings: Training) -> None:
         announce(f"loading the model {plan.model}")
     model = load_model(plan.model, settings.dtype, settings.attention)
     add_tokens(model, {int(token): rows for token, rows in plan.added.items()})
+    if settings.loss_chunk is not None:
+        chunk_loss(model, chunks_of(settings.micro_batch * settings.sequence_length, settings.loss_chunk))
     # With a key-value cache there would be no mask between packed documents.
     model.config.use_cache = False
     trainer = StageTrainer(
