@@ -154,6 +154,23 @@ def test_a_row_whose_choice_alone_is_refused_is_to_blame_alone(server: Server) -
     assert [answer.finish_reason for answer in answers] == ["stop", "stop", "error", "stop"]
 
 
+def test_a_provider_that_refuses_a_field_is_named_before_all_rows_are_asked(server: Server) -> None:
+    server.plan = lambda body, before: ("status", (400, {})) if "seed" in body else None
+    questions = [Question(row=one.key, request=one) for one in requests(40)]
+    with pytest.raises(EngineError, match=r"refuses every request \(HTTP 400.*engine\.request_fields"):
+        list(ask_all(engine_for(server, batch=2), questions, None, what="t", total=None))
+    assert len(server.bodies) < 8
+    assert len(engine_for(server, request_fields={"seed": None}).ask(requests(2))) == 2
+
+
+def test_a_first_row_that_is_refused_is_to_blame_alone(server: Server) -> None:
+    asked = requests(3)
+    poison = messages_of(asked[0].ids)[1]
+    server.plan = lambda body, before: ("status", (400, {})) if poison in body["messages"] else None
+    answers = engine_for(server, batch=1).ask(asked)
+    assert [answer.finish_reason for answer in answers] == ["error", "stop", "stop"]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
