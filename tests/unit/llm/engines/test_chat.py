@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from d3.audit.statements import made_with, read_finished
 from d3.config.engine import Engine as EngineSettings
 from d3.config.load import parse_config
 from d3.core import schemas
@@ -283,6 +284,9 @@ def test_grades_of_a_chat_server_need_no_model_and_state_the_protection(server: 
     assert [(row["score"], row["expected_score"], row["status"]) for row in rows] == [(4, None, "ok")] * 2
     statement = json.dumps(read_statement(statement_path(out)))
     assert '"protection": "roles, fences, escapes"' in statement
+    told = read_finished(statement_path(out), tmp_path)
+    assert told is not None
+    assert "model judge of a server, prompts protected by roles, fences, escapes" in list(made_with(told))
     before = len(server.bodies)
     replay = parse_config({"grades": {"engine": {"kind": "replay", "api": "chat"}}})
     grades.run(replay, corpus, tmp_path / "again.parquet", model=None, journal=tmp_path / "journal")
