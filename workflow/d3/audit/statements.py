@@ -277,7 +277,9 @@ def stage_of(path: str) -> str:
 
 
 def made_with(statement: Statement) -> Iterator[str]:
-    """Yield lines about what decided a job besides its inputs: code, environment, seed, prompts, license."""
+    """Yield lines about what decided a job besides its inputs: code, environment, seed, prompts, a server's model
+    with how source code was kept apart from the prompt, license.
+    """
     parts = [f"code {statement.code[:12]}"] if statement.code else []
     if environment := statement.environment:
         identity = environment.get("sha256") or environment.get("identity")
@@ -289,6 +291,9 @@ def made_with(statement: Statement) -> Iterator[str]:
     if statement.prompts:
         prompts = (f"{name} {digest[:12]}" for name, digest in sorted(statement.prompts.items()))
         yield f"prompts: {', '.join(prompts)}"
+    engine = _mapping(statement.facts.get("engine"))
+    if served := engine.get("served_model"):
+        yield f"model {served} of a server, prompts protected by {engine.get('protection') or 'token ids'}"
     if license_ := license_of(statement):
         yield license_
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from d3.audit.statements import made_with, read_finished
 from d3.config.engine import Engine as EngineSettings
 from d3.config.load import parse_config
 from d3.core import schemas
@@ -154,6 +155,23 @@ def test_a_row_whose_choice_alone_is_refused_is_to_blame_alone(server: Server) -
     assert [answer.finish_reason for answer in answers] == ["stop", "stop", "error", "stop"]
 
 
+def test_a_provider_that_refuses_a_field_is_named_before_all_rows_are_asked(server: Server) -> None:
+    server.plan = lambda body, before: ("status", (400, {})) if "seed" in body else None
+    questions = [Question(row=one.key, request=one) for one in requests(40)]
+    with pytest.raises(EngineError, match=r"refuses every request \(HTTP 400.*engine\.request_fields"):
+        list(ask_all(engine_for(server, batch=2), questions, None, what="t", total=None))
+    assert len(server.bodies) < 8
+    assert len(engine_for(server, request_fields={"seed": None}).ask(requests(2))) == 2
+
+
+def test_a_first_row_that_is_refused_is_to_blame_alone(server: Server) -> None:
+    asked = requests(3)
+    poison = messages_of(asked[0].ids)[1]
+    server.plan = lambda body, before: ("status", (400, {})) if poison in body["messages"] else None
+    answers = engine_for(server, batch=1).ask(asked)
+    assert [answer.finish_reason for answer in answers] == ["error", "stop", "stop"]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -266,6 +284,9 @@ def test_grades_of_a_chat_server_need_no_model_and_state_the_protection(server: 
     assert [(row["score"], row["expected_score"], row["status"]) for row in rows] == [(4, None, "ok")] * 2
     statement = json.dumps(read_statement(statement_path(out)))
     assert '"protection": "roles, fences, escapes"' in statement
+    told = read_finished(statement_path(out), tmp_path)
+    assert told is not None
+    assert "model judge of a server, prompts protected by roles, fences, escapes" in list(made_with(told))
     before = len(server.bodies)
     replay = parse_config({"grades": {"engine": {"kind": "replay", "api": "chat"}}})
     grades.run(replay, corpus, tmp_path / "again.parquet", model=None, journal=tmp_path / "journal")

@@ -89,7 +89,8 @@ except ConfigError as error:
 """
     done = python(tree, "-c", program)
     assert done.returncode == 0, done.stderr
-    assert "given 'magic', allowed is 'transformers', 'vllm', 'openai', 'replay' or 'echo'" in done.stdout
+    kinds = "'transformers', 'vllm', 'openai', 'openai_batch', 'replay' or 'echo'"
+    assert f"given 'magic', allowed is {kinds}" in done.stdout
 
 
 @pytest.mark.parametrize("stage", ["d3.stages.grades", "d3.stages.labels", "d3.stages.topics", "d3.evals.generate"])

@@ -22,22 +22,22 @@ from d3.core.ids import digest_of
 from d3.core.progress import announce
 from d3.core.tables import remove
 
-OURS = "d3"
+BELOW = "d3"
 """Folder below the user's cache of vLLM."""
 WHOLE = "whole"
 """File that marks a folder whose first job has started."""
 DEFAULT = "torchinductor_"
 """Beginning of the folder that torch sets when it is imported and nobody has set one."""
-DIGITS = 16
+KEY_DIGITS = 16
 
 
 def cache_folder(identity: Mapping[str, Any], environment: Mapping[str, str]) -> Path:
     """Return the folder for what decides the compiled code, below `VLLM_CACHE_ROOT` or the user's cache."""
     home = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     base = Path(environment.get("VLLM_CACHE_ROOT") or Path(home, "vllm")).absolute()
-    if base.parent.name == OURS:  # an engine of this process has set it
+    if base.parent.name == BELOW:  # an engine of this process has set it
         base = base.parents[1]
-    return base / OURS / digest_of(dict(identity))[:DIGITS]
+    return base / BELOW / digest_of(dict(identity))[:KEY_DIGITS]
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def compile_cache(identity: Mapping[str, Any], environment: MutableMapping[str, 
         except OSError:  # no lock, or no room for us there
             base, folder = folder, Path(tempfile.mkdtemp(prefix="d3-vllm-"))
             atexit.register(remove, folder)
-            _set(environment, folder / OURS / base.name)
+            _set(environment, folder / BELOW / base.name)
         else:
             _set(environment, folder)
         yield folder
@@ -89,6 +89,6 @@ def _set(environment: MutableMapping[str, str], folder: Path) -> None:
     environment["VLLM_CACHE_ROOT"] = str(folder)
     for name, part in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
         given = Path(environment.get(name) or folder / part)
-        ours = given.parent.parent.name == OURS
+        ours = given.parent.parent.name == BELOW
         if ours or any(above.startswith(DEFAULT) for above in given.parts):
             environment[name] = str(folder / part)

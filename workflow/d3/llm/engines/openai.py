@@ -8,17 +8,21 @@ the journal.
 """
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import cached_property
-from typing import Any
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 from d3.config.engine import Engine as EngineSettings
 from d3.llm.chat_text import ChatTokenizer
 from d3.llm.engine import Answer, EngineError, Request
 from d3.llm.engines.base import RollingBase, failed
-from d3.llm.engines.chat_api import ChatApi, choices_of
+from d3.llm.engines.chat_api import ChatApi
 from d3.llm.engines.completions_api import Api, Chosen, CompletionsApi, Written, answer_of
 from d3.llm.engines.server_client import Client, RefusedError, StoppedError
+
+Part = TypeVar("Part")
 
 
 def api_of(settings: EngineSettings, engine: Any) -> Api:
@@ -42,7 +46,8 @@ class OpenaiEngine(RollingBase):
         self._failure: BaseException | None = None
         """What stopped all requests; raised when the answers that came meanwhile have been collected."""
         self._limit_known = False
-        self._choices_work = False
+        self._accepted: set[str] = set()
+        """Parts of answers, `text` and `choice`, that the server has given once."""
         self._probing = threading.Lock()
 
     def more_identity(self) -> dict[str, Any]:
@@ -138,45 +143,49 @@ class OpenaiEngine(RollingBase):
 
     def _answer(self, request: Request) -> Answer:
         written, chosen = Written(), Chosen()
+        sent = len(request.ids)
         try:
             if request.max_tokens:
-                body = self.api.text_body(request)
-                tokens = len(request.ids) + request.max_tokens
-                written = self.client.post(
-                    self.api.path, body, lambda reply: self.api.read_text(request, reply), request, tokens
-                )
+                body, tokens = self.api.text_body(request), sent + request.max_tokens
+                written = self._post("text", request, body, tokens, self.api.read_text)
             if request.choices and written.finish in ("stop", "length"):
-                chosen = self._choose(request, written)
+                body, tokens = self.api.choice_body(request, written), sent + written.tokens + len(request.lead)
+                chosen = self._post("choice", request, body, tokens, self.api.read_choice)
         except RefusedError as refused:
             return failed(request, str(refused))
         return answer_of(request, written, chosen)
 
-    def _choose(self, request: Request, written: Written) -> Chosen:
-        """Return what is read off; raise EngineError when the server refuses the way in which it is."""
-        body = self.api.choice_body(request, written)
-        tokens = len(request.ids) + written.tokens + len(request.lead)
+    def _post(
+        self,
+        part: str,
+        request: Request,
+        body: dict[str, Any],
+        tokens: int,
+        read: Callable[[Request, Any], Part | None],
+    ) -> Part:
+        """Return what is read of the reply; raise EngineError when the server refuses every request of this form."""
         try:
-            chosen = self.client.post(
-                self.api.path, body, lambda reply: self.api.read_choice(request, reply), request, tokens
-            )
+            found = self.client.post(self.api.path, body, partial(read, request), request, tokens)
         except RefusedError as refused:
-            if self.settings.api == "chat" and str(refused).startswith("HTTP 4") and not self._choices_work:
-                self._probe(request)
+            if self.settings.api == "chat" and str(refused).startswith("HTTP 4") and part not in self._accepted:
+                self._probe(part, request)
             raise
-        self._choices_work = True
-        return chosen
+        self._accepted.add(part)
+        return found
 
-    def _probe(self, request: Request) -> None:
-        """Raise EngineError when the server refuses to restrict even a harmless response to the choices."""
-        ids = tuple(ChatTokenizer().encode("Choose one."))
-        harmless = Request(key="probe", ids=ids, max_tokens=0, choices=tuple(choices_of(request)))
-        body = self.api.choice_body(harmless, Written())
+    def _probe(self, part: str, request: Request) -> None:
+        """Raise EngineError when the server refuses the form of a request even for a harmless prompt."""
+        harmless = replace(request, key="probe", ids=tuple(ChatTokenizer().encode("Choose one.")), shared=0)
+        if part == "text":
+            body, what = self.api.text_body(harmless), "every request"
+            remedy = "set or remove fields with engine.request_fields"
+        else:
+            mode = self.settings.choices
+            others = {"schema": "logprobs or text", "logprobs": "schema or text", "text": "schema"}[mode]
+            body, what = self.api.choice_body(harmless, Written()), f"every request of `choices: {mode}`"
+            remedy = f"set engine.choices to {others}"
         with self._probing:
             try:
-                self.client.post(self.api.path, body, lambda reply: True, harmless, len(ids))
+                self.client.post(self.api.path, body, bool, harmless, len(harmless.ids))
             except RefusedError as refused:
-                mode = self.settings.choices
-                others = {"schema": "logprobs or text", "logprobs": "schema or text", "text": "schema"}[mode]
-                raise self.client.fault(
-                    f"refuses every request of `choices: {mode}` ({refused})", None, f"set engine.choices to {others}"
-                ) from None
+                raise self.client.fault(f"refuses {what} ({refused})", None, remedy) from None

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
@@ -18,10 +18,8 @@ from d3.llm.engine import Answer, EngineError, Request
 from d3.llm.engines.base import BaseEngine, failed
 from d3.llm.engines.batch_files import Batch, BatchFolder, custom_id, torn_line, write_results
 from d3.llm.engines.completions_api import Chosen, Written, answer_of
-from d3.llm.engines.openai import api_of
+from d3.llm.engines.openai import Part, api_of
 from d3.llm.engines.server_client import Client, RefusedError
-
-Part = TypeVar("Part")
 
 POLL_SECONDS = 20.0
 ROUNDS = 3
