@@ -25,6 +25,7 @@ def test_an_example_has_keys_for_every_stage_and_is_planned(
     Path("my-project", "a.py").write_text("x = 1\n")
     Path("data").mkdir()
     Path("data", "a.jsonl").write_text('{"content": "x = 1"}\n')
+    Path("data", "grades.jsonl").write_text('{"blob_id": "0", "int_score": 3}\n')
     for model in ("base", "chat", "judge"):
         Path("models", model).mkdir(parents=True)
     overrides = [word for override in source_of(path) for word in ("--set", override)]

@@ -27,7 +27,7 @@ def sections(
     return found
 
 
-OPTIONAL = {("pregrade", "graded")}
+OPTIONAL = {("pregrade", "graded"), *(("adopt", kind) for kind in ("grades", "labels", "dataset"))}
 """Sections that may be null."""
 
 

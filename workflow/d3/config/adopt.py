@@ -23,7 +23,7 @@ class Adopted(Section):
     name: Annotated[str, Field(pattern=NAME)]
     """Name of what was made, such as that of a data set."""
     version: Annotated[str, Field(pattern=r"^\S+$")]
-    """Its version or commit; `name@version` is in every statement and in the detail of every row."""
+    """Its version or commit; `name@version` is in its statements and in `answered_by` of its rows."""
     license: Annotated[str, Field(pattern=r"^\S[^\n]*$")]
     """Its license, by the SPDX identifier where it has one."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

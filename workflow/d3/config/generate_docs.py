@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from d3.config.fields import Section
 from d3.config.models import Config
@@ -37,6 +38,7 @@ is unknown or has an invalid value is rejected before any job starts.
 | [`examples/server.yaml`](examples/server.yaml) | a server with `/v1/completions`, such as `vllm serve` |
 | [`examples/chat.yaml`](examples/chat.yaml) | a provider with chat alone; prices and a cap |
 | [`examples/replay.yaml`](examples/replay.yaml) | no model: the responses of an earlier run |
+| [`examples/adopted.yaml`](examples/adopted.yaml) | grades made elsewhere |
 | [`examples/ablations.yaml`](examples/ablations.yaml) | no grades, no linter, no instructions |
 | [`prompts/`](prompts) | Jinja templates |
 | [`versions.tsv`](versions.tsv) | version, checksum, license and source of every embedded input |
@@ -110,7 +112,16 @@ def table(section: Section, blocks: dict[str, Section]) -> Iterator[str]:
             changed = {key: item for key, item in plain[name].items() if item != base[key]}
             default = f"`{as_yaml(changed)}`" if changed else ""
             meaning += f" See [{block}](#{block.lower()})."
+        elif value is None and (optional := _optional_section(field)):
+            required: dict[str, Any] = {key: "" for key, inner in optional.model_fields.items() if inner.is_required()}
+            blocks.setdefault(optional.__name__, optional.model_construct(**required))
         yield f"| `{name}` | {default} | {meaning} |"
+
+
+def _optional_section(field: FieldInfo) -> type[Section] | None:
+    """Return the section that a field holds unless it is null."""
+    kinds = getattr(field.annotation, "__args__", ())
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def reference(config: Config) -> Iterator[str]:

@@ -8,9 +8,12 @@ every line says which. Shares that were measured under other filters are only a 
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from d3.config.fields import EMBEDDED
+from d3.core.tables import count_rows
 from d3.operate import cost_defaults
 from d3.operate.cost_model import ANSWER_WEIGHT, Observation, StageRates, by_stage, costs, measured
 from d3.operate.detectable import Detectable, detectable
@@ -125,6 +128,7 @@ class _Planner:
             "corpus": lambda: self.corpus(rows),
             "grades": self.grades,
             "grade_repeats": self.grade_repeats,
+            **{f"adopted_{kind}": partial(self.adopted, kind) for kind in ("grades", "labels", "dataset")},
             "diffs": self.diffs,
             "labels": self.labels,
             "tokens": self.tokens,
@@ -182,7 +186,19 @@ class _Planner:
         return min(held * len(seen.observations) / fitting * wanted / float(before[0]), 1.0)
 
     def grades(self) -> None:
-        self.add("grades", self.graded + self.held_out, self.graded, requests=self.graded)
+        spared = self.graded * self.spared() if "pregrade" in self.works else 0.0
+        self.add("grades", self.graded + self.held_out, self.graded, requests=self.graded - spared)
+
+    def spared(self) -> float:
+        """Return the share of files that the pre-grader leaves out: that of an earlier run, else none."""
+        seen = self.rates.get("pregrade")
+        rows = seen.total("read") - seen.dropped("held_out") if seen else 0
+        return seen.dropped("pregrade") / rows if seen and rows else 0.0
+
+    def adopted(self, kind: str) -> None:
+        """Add the stage of a table made outside of the pipeline, whose rows are counted."""
+        rows = float(sum(count_rows(Path(path)) for path in self.chain.adopted_files(f"adopt.{kind}")))
+        self.add(f"adopted_{kind}", rows, rows)
 
     def grade_repeats(self) -> None:
         repeats = 2 * min(self.graded, float(self.config.judge_health.repeats))
@@ -207,7 +223,8 @@ class _Planner:
 
     def passed(self, stage: str, times: float = 1) -> None:
         """Add a stage that reads another's rows and passes its usual share of them on."""
-        above = self.stages.get(STAGES[stage].rows_of)
+        rows_of = STAGES[stage].rows_of
+        above = self.stages.get(rows_of) or (self.stages.get("adopted_dataset") if rows_of == "labels" else None)
         rows = above.rows_out if above else 0.0
         kept = STAGES[stage].cost.kept
         share = self.share(stage, kept) if STAGES[stage].outputs[0].schema else kept

@@ -186,7 +186,7 @@ _RECORDS = (
         outputs=(Output("{name}.parquet", "PREGRADES", ids="file"),),
         rows_of="corpus",
         when=_has_pregrader,
-        cost=Cost(start=5, cpu_per_row=0.008, bytes_per_row=60),  # `make bench-pregrade`
+        cost=Cost(start=5, cpu_per_row=0.004, bytes_per_row=60),  # `make bench-pregrade`
         shown=("score", "status"),
     ),
     Stage(

@@ -65,7 +65,7 @@ def collect(config: Config, job: Job, files: Files) -> Numbers:
         {"key": limit.key, "value": limit.value, "full": limit.full, "stand_in": limit.stand_in} for limit in limits
     ]
     numbers["demo"] = [str(limit) for limit in limits]
-    numbers["funnel"] = list(_funnel(numbers))
+    numbers["funnel"] = list(_funnel(numbers, adopted=not files.labels))
     numbers["sequences"] = evidence.shown_sequences(config, job, files.diffs, files.labels)
     numbers["lineage"] = evidence.lineage(config)
     numbers["files"] = list(evidence.file_list(_tables(files)))
@@ -132,18 +132,22 @@ def limits_of_run(config: Config, benchmarks: Iterable[Row]) -> list[Limit]:
     return [limit for limit in limits_in_effect(config) if limit.key not in whole]
 
 
-def _funnel(numbers: Numbers) -> Iterator[Row]:
-    """Yield the files that are left after every step: one unit from first to last, in which no file counts twice."""
+def _funnel(numbers: Numbers, *, adopted: bool) -> Iterator[Row]:
+    """Yield the files that are left after every step: one unit from first to last, in which no file counts twice.
+
+    An adopted dataset has no grades, sequences and labels.
+    """
     corpus = next(stage for stage in numbers["attrition"] if stage["stage"] == "corpus")
     grades, kept = numbers["grades"], numbers["corpus"]
     yield {"step": "read", "files": corpus["read"]}
     yield {"step": "kept", "files": kept["rows"]}
-    yield {"step": "for mid-training", "files": grades["rows"]}
-    if grades["mode"] != "none":
-        grade = "expected score" if grades["threshold_on"] == "expected_score" else "score"
-        yield {"step": f"{grade} of {grades['threshold']} or more", "files": grades["at_threshold"]}
-    yield {"step": "with a diff sequence", "files": numbers["diffs"]["files"]}
-    yield {"step": "with a label", "files": numbers["labels"]["files"]}
+    if not adopted:
+        yield {"step": "for mid-training", "files": grades["rows"]}
+        if grades["mode"] != "none":
+            grade = "expected score" if grades["threshold_on"] == "expected_score" else "score"
+            yield {"step": f"{grade} of {grades['threshold']} or more", "files": grades["at_threshold"]}
+        yield {"step": "with a diff sequence", "files": numbers["diffs"]["files"]}
+        yield {"step": "with a label", "files": numbers["labels"]["files"]}
     yield {"step": "in the dataset", "files": numbers["dataset"]["programs"]}
 
 

@@ -59,7 +59,7 @@ def adopted_grades(
     """
     given = section(config, "grades")
     made = (corpus, rejected, duplicates, adopted, out)
-    _match("adopted_grades", config, given, *made, GRADE, (), schemas.GRADES, lambda row: grade_row(given, row))
+    _match("adopted_grades", config, given, *made, GRADE, (), schemas.GRADES, lambda row: adopted_grade(given, row))
 
 
 def adopted_labels(
@@ -191,7 +191,7 @@ def _places(
     return places
 
 
-def grade_row(given: Adopted, row: Row) -> Row:
+def adopted_grade(given: Adopted, row: Row) -> Row:
     """Return the row of `schemas.GRADES` for an adopted grade; `answered_by` says which table it is from."""
     score, expected = row["score"], row["expected_score"]
     fits = score is not None and score in range(5)
