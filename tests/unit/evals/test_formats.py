@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from d3.config.evaluation import Benchmark
@@ -12,6 +13,7 @@ from d3.core.example_format import example_prompt
 from d3.core.example_tokens import ExampleTokens
 from d3.errors import ConfigError
 from d3.evals.formats import BASE_STOP, FUNCTION_STOP, PROGRAM_STOP, beginning, message, prompt_ids, prompt_of, stop_of
+from d3.evals.generate import run
 from d3.evals.tasks import Task, load_tasks
 from d3.llm.prompt import backend_settings
 from d3.pipeline.job_list import jobs, links
@@ -195,3 +197,13 @@ def test_hub_models_need_a_commit_and_some_arm_is_trained() -> None:
 def test_the_format_of_a_name_that_no_arm_has_is_that_of_the_dataset() -> None:
     assert config().format_of("chat") == "instruct"
     assert config().format_of("nobody") == config().format_of(None) == "diff"
+
+
+@pytest.mark.parametrize("arm", ["base", "chat"])
+def test_a_real_model_is_asked_in_both_formats(arm: str, tmp_path: Path, tiny_model: Path) -> None:
+    settings = config(generate={"max_tokens": 8, "engine": {"max_length": 2048, "batch": 2}})
+    tasks = written(tmp_path / "tasks.jsonl", PACK_ROW)
+    run(settings, tasks, tmp_path / "s.parquet", benchmark="pack", model=str(tiny_model), arm=arm)
+    (row,) = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    assert row["status"] in ("ok", "no_code")
+    assert row["answer_tokens"] > 0

@@ -172,6 +172,35 @@ def compare(
         print_text(text_of(found, one.name, other.name))
 
 
+def predictions(
+    tasks: Path,
+    samples: Path,
+    out: Path,
+    *,
+    name: Annotated[str, "name of the model in the predictions"],
+    sample: Annotated[int | None, "number of the sample, from 1; default: the first"] = None,
+) -> None:
+    """Write the solutions of SWE-bench's instances as patches for its official harness.
+
+    Write one JSON line for each instance: instance_id, model_name_or_path, model_patch. Instances that cannot be
+    asked are printed with the reason, and have no line.
+
+    Example: d3 predictions --tasks swebench.parquet --samples samples.parquet --name d3 --out predictions.jsonl
+    """
+    import sys
+
+    from d3.core.printable import printable
+    from d3.core.tables import written_whole
+    from d3.evals.predictions import predictions as lines
+    from d3.evals.predictions import read_instances
+
+    found = read_instances(tasks)
+    with written_whole(out) as part, part.open("w", encoding="utf-8") as file:
+        file.writelines(lines(found.files, samples, name, (sample or 1) - 1))
+    for instance, reason in found.skipped.items():
+        print(printable(f"{instance} is skipped: {reason}"), file=sys.stderr)
+
+
 def forget(
     names: Annotated[Sequence[str], "OWNER/NAME or its address, a user, or the id or hexsha of a file"],
     /,

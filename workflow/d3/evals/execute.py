@@ -25,7 +25,7 @@ from d3.errors import ConfigError, InputError, ToolError
 from d3.evals import sandbox
 from d3.evals.processor_time import children, processor_seconds
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
-from d3.evals.tasks import Task, load_tasks
+from d3.evals.tasks import Task, check_judged_here, load_tasks
 from d3.evals.verdict_log import Line, VerdictLog, read_logs
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
@@ -72,6 +72,7 @@ def run(
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
     section = config.benchmarks[benchmark]
+    check_judged_here(section.kind)
     with Job("execute", config=config) as job:
         # All tasks: which of them were asked, and from which start, is the samples' business.
         whole = section.model_copy(update={"complete": False, "tasks": None})

@@ -20,7 +20,7 @@ from d3.errors import ConfigError, ToolError
 from d3.evals import sandbox
 from d3.evals.completion import asked_tasks
 from d3.evals.execute import NOT_RUN, judge_all, limits_of
-from d3.evals.tasks import Task
+from d3.evals.tasks import Task, check_judged_here
 from d3.evals.wrong_programs import mutants, trivial_programs
 from d3.pipeline.checks import Faults, FinishedJob
 from d3.pipeline.job import Job
@@ -54,6 +54,7 @@ def run(config: Config, tasks: Path, out: Path, *, benchmark: str, workers: int 
     """
     if benchmark not in config.benchmarks:
         raise ConfigError("no such benchmark", where=benchmark, remedy=f"one of {', '.join(config.benchmarks)}")
+    check_judged_here(config.benchmarks[benchmark].kind)
     with Job("gate", config=config) as job:
         todo, skipped = asked_tasks(config.benchmarks[benchmark], job.input(tasks), seed=config.seed)
         limits = limits_of(config)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from d3.config.evaluation import BENCHMARKS, Benchmark
-from d3.errors import InputError
+from d3.errors import ConfigError, InputError
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -58,6 +58,8 @@ class Spec:
     """What one line of the file contains."""
     tasks_in_file: int
     """Tasks of the file as published: the number that an estimate uses while the file is not there."""
+    harness: str = ""
+    """Program of others that judges its solutions; empty: they are judged here."""
 
 
 class Reader(Protocol):
@@ -91,6 +93,13 @@ def load_tasks(benchmark: Benchmark, path: Path) -> list[Task]:
     if len(identifiers) < len(tasks):
         raise InputError("two tasks have the same task_id", where=str(path), remedy="remove one of them")
     return tasks
+
+
+def check_judged_here(kind: str) -> None:
+    """Raise ConfigError for a kind of benchmark whose solutions another program judges."""
+    if harness := reader(kind).SPEC.harness:
+        remedy = "run `d3 generate`, then `d3 predictions`"
+        raise ConfigError(f"benchmarks of the kind {kind} are judged by {harness}", remedy=remedy)
 
 
 def no_tasks(path: Path) -> InputError:

@@ -195,10 +195,9 @@ def adopted_grade(given: Adopted, row: Row) -> Row:
     """Return the row of `schemas.GRADES` for an adopted grade; `answered_by` says which table it is from."""
     score, expected = row["score"], row["expected_score"]
     fits = score is not None and score in range(5)
-    answer: Row = dict.fromkeys(name for name, _ in schemas.ANSWER)
     detail = None if fits else f"score {score} is not a whole number from 0 to 4" if score is not None else "no score"
     return {
-        **answer,
+        **dict.fromkeys(schemas.GRADES.names),
         "id": row["id"],
         "score": int(score) if fits else None,
         "expected_score": expected if fits and expected is not None and 0 <= expected <= 4 else None,
