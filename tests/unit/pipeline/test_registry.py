@@ -67,7 +67,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def whole() -> Chain:
     """Return a configuration that has jobs of every stage but `hub_dataset`."""
-    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}}))
+    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}, "dataset": {"duplicate_labels": "drop"}}))
 
 
 def setting(path: str) -> Any:

@@ -7,6 +7,7 @@ the instruction and the steps. Every sequence is replayed first and must give it
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated
 
 from d3.config.models import Config
 from d3.core import schemas
@@ -19,6 +20,7 @@ from d3.errors import InputError
 from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, select
 from d3.pipeline.job import Job
 from d3.stages.contamination import read_matches
+from d3.stages.label_duplicates import DUPLICATE, read_repeated
 
 
 def run(
@@ -31,11 +33,13 @@ def run(
     unused: Path,
     *,
     contamination: Path | None = None,
+    label_duplicates: Annotated[Path | None, "list of `label-duplicates`"] = None,
 ) -> None:
     """Assemble the dataset rows of a shard from its corpus, diffs and labels.
 
     Write `schemas.DATASET` with its sidecar `schemas.ROW_IDS`, and `schemas.UNUSED`, ordered by (file id,
-    sample, part). `contamination` lists labels that contain tasks of benchmarks.
+    sample, part). `contamination` lists labels that contain tasks of benchmarks, `label_duplicates` those that
+    repeat a sentence of another file.
 
     Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
         --out data.parquet --rows rows.parquet --unused unused.parquet
@@ -46,6 +50,7 @@ def run(
         files = {row["id"]: row for row in job.side_rows(corpus, schemas.CORPUS)}
         sequences = {(row["id"], row["sample"]): row for row in job.side_rows(diffs, schemas.DIFFS)}
         contaminated = read_matches(job, contamination)
+        repeated = read_repeated(job, label_duplicates)
         ordered = sorted(job.rows(labels, schemas.LABELS), key=lambda row: (row["id"], row["sample"], row["part"]))
         for label in track(ordered, f"dataset {labels.name}", count_rows(labels)):
             file, sequence = files.get(label["id"]), sequences.get((label["id"], label["sample"]))
@@ -53,8 +58,13 @@ def run(
                 lacking = corpus if file is None else diffs
                 reason = f"labels of {label['id']}#{label['sample']}, which is not in {lacking}"
                 raise InputError(reason, where=str(labels), remedy="give the three tables of one shard")
-            match = contaminated.get((label["id"], label["sample"], label["part"]))
-            built = match.reason if match else build_row(config, label, file, sequence["diffs"] or [])
+            key = (label["id"], label["sample"], label["part"])
+            if match := contaminated.get(key):
+                built: Row | str = match.reason
+            elif key in repeated:
+                built = DUPLICATE
+            else:
+                built = build_row(config, label, file, sequence["diffs"] or [])
             if isinstance(built, str):
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
                 job.drop(built.partition(":")[0])
