@@ -156,7 +156,9 @@ def measure(
         _check("consistency", "kappa of the repeats", consistent["kappa"], settings.min_consistency),
         _check("agreement", "kappa with the reference", agreed["kappa"], settings.min_agreement),
         *(
-            _check(f"confound/{name}", f"AUC of {TOGETHER.get(name, name)}", figure, settings.max_confound, at_most=True)
+            _check(
+                f"confound/{name}", f"AUC of {TOGETHER.get(name, name)}", figure, settings.max_confound, at_most=True
+            )
             for name, figure in told.items()
         ),
     ]
