@@ -233,7 +233,10 @@ def check(job: FinishedJob) -> Faults:
     known = {*tables, *graded, repeats}
     others = [path for name in job.inputs if (path := job.root / name) not in known]
     found = measure(config, Job("judge_health", config=config), tables, graded, repeats, others)
-    if json.loads(job.path().read_text(encoding="utf-8")) != json.loads(json.dumps(found)):
+    written = json.loads(job.path().read_text(encoding="utf-8"))
+    for one in (*written["checks"], *found["checks"]):
+        one.pop("title")  # words, which another version may choose anew
+    if written != json.loads(json.dumps(found)):
         yield job.name(), "its figures are not those of the grades"
 
 
