@@ -4,6 +4,7 @@ import ast
 import random
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def corpus_of(files: list[tuple[str, Path]]) -> list[Row]:
     return rows
 
 
+@cache
 def quality(text: str) -> float:
     """Return 0 to 4 points for code: shares of what is there, none of which grows with the length of the file."""
     tree = ast.parse(text)

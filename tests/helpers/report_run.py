@@ -155,6 +155,7 @@ class Made:
                     "id": row["id"],
                     "score": value,
                     "expected_score": None if value is None else value + 0.25,
+                    **{"entropy": None if value is None else 1.5, "margin": None if value is None else 0.01 * place},
                     "rationale": f"Useful for a beginner: loops and sums. {self.text}",
                     **answer("ok" if value is not None else "unparsable"),
                 }
@@ -185,7 +186,9 @@ class Made:
                 status = label_status or ("unparsable" if part == 3 and size % 2 else "ok")
                 label = f"Write a loop that adds up {size} things. {self.text}" if status == "ok" else None
                 names = {"id": row["id"], "sample": 0, "part": part, "start": start, "end": end}
-                labels.append({**names, "label": label, "verb_first": label and part != 1, **answer(status)})
+                faults = None if label is None else ["hedged"] * (part == 2)
+                said = {"label": label, "verb_first": label and part != 1, "faults": faults}
+                labels.append({**names, **said, **answer(status)})
         self.paths["labels"].append(
             write(
                 folder / f"labels/{name}.parquet",

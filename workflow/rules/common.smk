@@ -71,6 +71,9 @@ try:
         CHAIN.config
     )
     REFERENCES = CHAIN.references
+    LABEL_DUPLICATES = [f"{DIR['label_duplicates']}/{{shard}}.txt"] * STAGES[
+        "label_duplicates"
+    ].when(CHAIN.config)
     check_checkout(images=IMAGES)
     if workflow.exec_mode == ExecMode.DEFAULT:
         check_shards(CHAIN.shards, CHAIN.config.source.columns)

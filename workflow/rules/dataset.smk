@@ -25,6 +25,28 @@ rule label_contamination:
         """
 
 
+rule label_duplicates:
+    """List for every batch the labels that repeat a sentence of another file."""
+    input:
+        shard_files(f"{DIR['labels']}/{{shard}}.parquet"),
+    output:
+        shard_files(f"{DIR['label_duplicates']}/{{shard}}.txt"),
+    log:
+        "logs/label_duplicates.log",
+    resources:
+        **needs(CHAIN, "label_duplicates").of_rule(),
+    params:
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        stale=stale_when("label_duplicates"),
+    shell:
+        """
+        d3 label-duplicates --settings {params.stale[settings]:q} \
+            --labels {input:q} \
+            --out {params.folder:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule dataset_shard:
     """Assemble the dataset rows of {wildcards.shard}."""
     input:
@@ -33,6 +55,7 @@ rule dataset_shard:
         labels=built(f"{DIR['labels']}/{{shard}}.parquet"),
         adopted=ADOPTED["dataset"],
         contamination=f"{DIR['label_contamination']}/{{shard}}.jsonl",
+        duplicates=LABEL_DUPLICATES,
     output:
         data=f"{DIR['dataset']}/data/{{shard}}.parquet",
         rows=f"{DIR['dataset']}/rows/{{shard}}.parquet",
@@ -45,6 +68,9 @@ rule dataset_shard:
         diffs=option("--diffs", "diffs"),
         labels=option("--labels", "labels"),
         adopted=option("--adopted", "adopted"),
+        duplicates=lambda wildcards, input: (
+            ["--label-duplicates", input.duplicates] if input.duplicates else []
+        ),
         stale=stale_when("dataset"),
     shell:
         """
@@ -54,6 +80,7 @@ rule dataset_shard:
             {params.labels:q} \
             {params.adopted:q} \
             --contamination {input.contamination:q} \
+            {params.duplicates:q} \
             --out {output.data:q} \
             --rows {output.rows:q} \
             --unused {output.unused:q} \

@@ -28,6 +28,7 @@ def changed(**changes: object) -> set[str]:
 AFTER_LABELS = {
     "labels",
     "label_contamination",
+    "label_duplicates",
     "topics",
     "topic_counts",
     "dataset",

@@ -68,7 +68,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def whole() -> Chain:
     """Return a configuration that has jobs of every stage but those of `NOT_IN_WHOLE`."""
     graded = {"path": "graded.parquet", "name": "mine", "version": "1", "license": "MIT"}
-    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}, "pregrade": {"graded": graded}}))
+    changes = {"pregrade": {"graded": graded}, "dataset": {"duplicate_labels": "drop"}}
+    return Chain(parse_config({"model": HUB, "tokens": {"held_out": 0.1}, **changes}))
 
 
 NOT_IN_WHOLE = ("hub_dataset", "adopted_grades", "adopted_labels", "adopted_dataset")

@@ -24,7 +24,9 @@ from d3.report import numbers as numbers_of
 from d3.report.data import EXAMPLE_KINDS
 from d3.report.evidence import bounded
 from d3.report.page import PARTS, SCRIPTS, STYLE, attrition_table, render
+from d3.stages import judge_health
 from helpers import report_run
+from helpers.demo import over_demo
 from helpers.paths import ROOT
 from helpers.report_run import ARMS
 
@@ -543,3 +545,24 @@ def test_costs_are_shown_when_there_are_prices(result):
     page = render(numbers)
     for text in ("engine.price</code>: spent", ">1,200<", ">1.25<", ">1.26<", ">9.75<"):
         assert text in page
+
+
+def test_the_judge_stands_beside_the_scores(tmp_path):
+    made = Made(tmp_path / "run")
+    bounds = {"grades": {"threshold": 1}, "judge_health": {"max_entropy": 1}}
+    made.config = parse_config(over_demo({"benchmarks": {"humaneval": {"tasks": 8}}, **bounds}))
+    judge_health.run(made.config, made.paths["corpus"], made.paths["grades"], made.paths["judge_health"])
+    outputs = made.write_report()
+    numbers = json.loads(outputs["numbers"].read_text())
+    judge = {check["name"]: check for check in numbers["judge"]["checks"]}
+    assert judge["entropy"]["value"] == 1.5
+    assert judge["entropy"]["status"] == "failed"
+    assert {row["name"]: row["value"] for row in numbers["key"]}["judge_bounds_broken"] == sum(
+        check["status"] == "failed" for check in judge.values()
+    )
+    page = outputs["report"].read_text()
+    assert "mean entropy in bits is 1.5 (1.5 to 1.5), must be at most 1" in page
+    assert numbers["labels"]["faults"]["hedged"] > 0
+    assert "Faults of the labels that are kept" in page
+    made.paths["judge_health"] = None
+    assert json.loads(made.write_report("without")["numbers"].read_text())["judge"] is None

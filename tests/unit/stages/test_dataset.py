@@ -183,3 +183,15 @@ def test_datasets_loads_it(shard: Shard, tmp_path: Path, monkeypatch: pytest.Mon
     assert metadata["max_stars_repo_licenses"] == List(Value("string"))
     assert (metadata["size"], metadata["avg_line_length"]) == (Value("int64"), Value("float64"))
     assert list(loaded) == rows
+
+
+def test_a_listed_duplicate_becomes_no_row(shard: Shard) -> None:
+    first, _ = shard.ids
+    labels = write_rows(shard.folder / "l.parquet", schemas.LABELS, [label(first, part, 0, 3) for part in (0, 1)])
+    listed = shard.folder / "l.txt"
+    listed.write_text(f"{first} 0 1\n")
+    outputs = [shard.folder / name for name in ("d3.parquet", "ids.parquet", "unused.parquet")]
+    kept = shard.folder / "out" / "kept.parquet"
+    run(Config(), kept, shard.diffs, labels, *outputs, label_duplicates=listed)
+    assert [row["part"] for row in read_rows(outputs[1], schemas.ROW_IDS)] == [0]
+    assert [(row["part"], row["reason"]) for row in read_rows(outputs[2], schemas.UNUSED)] == [(1, "label_duplicate")]

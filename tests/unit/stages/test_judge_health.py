@@ -1,6 +1,7 @@
 """The certificate of a judge: a random, a length-reading and an honest one are told apart, and figures are right."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from d3.config.models import Config
 from d3.core import schemas
 from d3.core.tables import Row
 from d3.errors import D3Error, InputError
+from d3.pipeline.checks import FinishedJob
 from d3.stages import judge_health
 from d3.stages.judge_statistics import FOLDS, agreement, better_half, confounds, kappa, median_figure
 from helpers.corpus_tables import write_rows
@@ -107,6 +109,31 @@ def test_a_file_that_is_no_certificate(tmp_path: Path) -> None:
     (tmp_path / "h.json").write_text('{"checks": [{"name": 1}]}')
     with pytest.raises(InputError, match="no certificate"):
         judge_health.read_health(tmp_path / "h.json")
+
+
+def test_verify_finds_a_figure_that_was_changed(tmp_path: Path) -> None:
+    names = [f"results/{stage}/KEY/a.parquet" for stage in ("corpus", "grades")]
+    out = "results/judge_health/KEY/judge_health.json"
+    for name in (*names, out):
+        (tmp_path / name).parent.mkdir(parents=True)
+    write_rows(tmp_path / names[0], schemas.CORPUS, [])
+    rows = [{"id": f"{n:064x}", "score": n % 5, "entropy": 1.0, "margin": 0.5} for n in range(30)]
+    write_rows(tmp_path / names[1], schemas.GRADES, rows)
+    judge_health.run(Config(), [tmp_path / names[0]], [tmp_path / names[1]], tmp_path / out)
+    job = FinishedJob(
+        root=tmp_path,
+        outputs={out: ""},
+        inputs=dict.fromkeys(names, ""),
+        counts={},
+        config={},
+        code="",
+        sample=9,
+        draw=random.Random(0),
+    )
+    assert list(judge_health.check(job)) == []
+    text = (tmp_path / out).read_text()
+    (tmp_path / out).write_text(text.replace('"value": 1.0', '"value": 0.5'))
+    assert list(judge_health.check(job)) == [(out, "its figures are not those of the grades")]
 
 
 # --- the figures ----------------------------------------------------------------------------------

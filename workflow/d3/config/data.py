@@ -334,3 +334,6 @@ class Dataset(Section):
 
     names: Literal["random", "path"] = "random"
     """File name in the prompt: `random`, as the authors' helper generates it, or `path`, the source file's."""
+    duplicate_labels: Annotated[Literal["keep", "drop"], Neutral("keep")] = "keep"
+    """Labels that say what a label of another file says: `keep` them (the report counts them), or `drop` all but
+    those of one file."""

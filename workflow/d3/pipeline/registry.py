@@ -356,6 +356,17 @@ _RECORDS = (
         cost=Cost(start=2, cpu_per_row=0.0002, kept=0.0, bytes_per_row=1),
     ),
     Stage(
+        name="label_duplicates",
+        module="d3.stages.label_duplicates",
+        upstream=("labels",),
+        over="once",
+        outputs=(Output("{shard}.txt"),),
+        rows_of="labels",
+        when=lambda config: config.dataset.duplicate_labels == "drop",
+        resources=Resources(memory_mb=4000, minutes=240),
+        cost=Cost(start=2, cpu_per_row=0.00002, bytes_per_row=1),
+    ),
+    Stage(
         name="dataset",
         module="d3.stages.dataset",
         settings=("seed", "dataset", "adopt.dataset", ALLOW_EMPTY),

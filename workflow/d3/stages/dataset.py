@@ -7,6 +7,7 @@ the instruction and the steps. Every sequence is replayed first and must give it
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated
 
 from d3.config.models import Config
 from d3.core import schemas
@@ -20,6 +21,7 @@ from d3.pipeline.checks import Faults, FinishedJob, read_columns, rows_by_key, s
 from d3.pipeline.job import Job
 from d3.stages.adopted_rows import adopted_row
 from d3.stages.contamination import read_matches
+from d3.stages.label_duplicates import DUPLICATE, read_repeated
 
 KEY = ("id", "sample", "part")
 
@@ -34,13 +36,15 @@ def run(
     unused: Path,
     *,
     contamination: Path | None = None,
+    label_duplicates: Annotated[Path | None, "list of `label-duplicates`"] = None,
     adopted: Path | None = None,
 ) -> None:
     """Assemble the dataset rows of a shard from its corpus, diffs and labels.
 
     Write `schemas.DATASET` with its sidecar `schemas.ROW_IDS`, and `schemas.UNUSED`, ordered by (file id,
-    sample, part). `contamination` lists labels that contain tasks of benchmarks. Rows of a table `adopted` are taken in
-    place of labels and diffs. Raise InputError for tables that are not of one shard.
+    sample, part). `contamination` lists labels that contain tasks of benchmarks, `label_duplicates` those that
+    repeat a sentence of another file. Rows of a table `adopted` are taken in place of labels and diffs. Raise
+    InputError for tables that are not of one shard.
 
     Example: d3 dataset --corpus kept.parquet --diffs diffs.parquet --labels labels.parquet
         --out data.parquet --rows rows.parquet --unused unused.parquet
@@ -50,9 +54,11 @@ def run(
         left_out = job.table(unused, schemas.UNUSED)
         files = {row["id"]: row for row in job.side_rows(corpus, schemas.CORPUS)}
         contaminated = read_matches(job, contamination)
+        repeated = read_repeated(job, label_duplicates)
         for label, made in _made_rows(config, job, files, diffs, labels, adopted):
-            match = contaminated.get((label["id"], label["sample"], label["part"]))
-            built = match.reason if match else made
+            key = (label["id"], label["sample"], label["part"])
+            match = contaminated.get(key)
+            built = match.reason if match else DUPLICATE if key in repeated else made
             if isinstance(built, str):
                 left_out.write({**{name: label[name] for name in ("id", "sample", "part")}, "reason": built})
                 job.drop(built.partition(":")[0])

@@ -45,6 +45,7 @@ MOST_FILES = 20_000
 """Files that the confounds are computed from, chosen by the seed and their ids: our default."""
 REFERENCE = pa.schema([("id", pa.string()), ("score", pa.float64())])
 GRADED = select(schemas.GRADES, "id", "score", "expected_score", "entropy", "margin", "finish_reason", "prompt_tokens")
+TOGETHER = {"together": "all of these"}
 EVENTS = tuple(f"max_{event}_repo_{event}_event_min_datetime" for event in ("stars", "issues", "forks"))
 
 
@@ -155,7 +156,9 @@ def measure(
         _check("consistency", "kappa of the repeats", consistent["kappa"], settings.min_consistency),
         _check("agreement", "kappa with the reference", agreed["kappa"], settings.min_agreement),
         *(
-            _check(f"confound/{name}", f"AUC of {name}", figure, settings.max_confound, at_most=True)
+            _check(
+                f"confound/{name}", f"AUC of {TOGETHER.get(name, name)}", figure, settings.max_confound, at_most=True
+            )
             for name, figure in told.items()
         ),
     ]
@@ -230,7 +233,10 @@ def check(job: FinishedJob) -> Faults:
     known = {*tables, *graded, repeats}
     others = [path for name in job.inputs if (path := job.root / name) not in known]
     found = measure(config, Job("judge_health", config=config), tables, graded, repeats, others)
-    if json.loads(job.path().read_text(encoding="utf-8")) != json.loads(json.dumps(found)):
+    written = json.loads(job.path().read_text(encoding="utf-8"))
+    for one in (*written["checks"], *found["checks"]):
+        one.pop("title")  # words, which another version may choose anew
+    if written != json.loads(json.dumps(found)):
         yield job.name(), "its figures are not those of the grades"
 
 

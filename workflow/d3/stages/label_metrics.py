@@ -3,6 +3,11 @@
 import re
 from array import array
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 VERB_LIST = """
 abstract accept access accumulate activate adapt add address adjust adopt advance aggregate align allocate allow
@@ -86,18 +91,25 @@ def duplicate_share(keys: "array[int]") -> float | None:
 
 
 def duplicates_across(keys: "array[int]", owners: "array[int]") -> int:
-    """Return how many sentences say again what one of another file says.
+    """Return how many sentences say again what one of another file says; see `repeats_other_file`."""
+    return int(repeats_other_file(keys, owners).sum())
+
+
+def repeats_other_file(keys: "array[int]", owners: "array[int]") -> "NDArray[numpy.bool_]":
+    """Return for each sentence whether it says again what one of another file says.
 
     `keys` are those of `duplicate_key`, `owners` 64 bits of the id of each sentence's file. Of the files that share a
-    sentence, the one with the smallest number owns it; the sentence's occurrences in all others are counted.
+    sentence, the one with the smallest number owns it; the sentence's occurrences in all others are repeated.
     """
     import numpy
 
     if not keys:
-        return 0
+        return numpy.zeros(0, dtype=bool)
     said, files = numpy.frombuffer(keys, dtype=numpy.uint64), numpy.frombuffer(owners, dtype=numpy.uint64)
     order = numpy.lexsort((files, said))
     said, files = said[order], files[order]
     first = numpy.concatenate(([True], said[1:] != said[:-1]))
     owner = files[numpy.flatnonzero(first)][numpy.cumsum(first) - 1]
-    return int((files != owner).sum())
+    found = numpy.empty(len(order), dtype=bool)
+    found[order] = files != owner
+    return found
