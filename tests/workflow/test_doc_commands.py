@@ -18,6 +18,8 @@ def as_documented(finished: Path, config: Path, folder: Path) -> None:
     for name in ("results", "resources", "work", "logs"):
         shutil.copytree(finished / name, folder / name, symlinks=True)
     values = yaml.safe_load(config.read_text())
+    values["source"] = {**values.get("source", {}), "opt_out": "opt-out.txt"}
+    (folder / "opt-out.txt").touch()
     for name in ("mine", "other"):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
     for name in ("profiles", "config", "workflow"):
@@ -41,4 +43,6 @@ def test_a_block_that_reads_a_run(block: Block, finished_run: tuple[Path, Path],
     }
     # `forget` ends with 1 while something is left, and the run is not built again here.
     lines = [f"{line.partition(' #')[0]} || [ $? = 1 ]" if " forget " in line else line for line in block.commands]
-    assert run_commands("\n".join(filter(reads_a_run, lines)), tmp_path, names=names)
+    printed = run_commands("\n".join(filter(reads_a_run, lines)), tmp_path, names=names)
+    assert printed
+    assert "error:" not in printed
