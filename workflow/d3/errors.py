@@ -83,6 +83,20 @@ def name_file(error: BaseException | None, path: Path) -> None:
         error.filename = str(path)
 
 
+def raise_system_error(error: Exception, path: Path) -> None:
+    """Raise an error of the operating system again, with the file: nothing is wrong with the file's content.
+
+    A full disk, a missing permission or the memory, also as libraries with exceptions of their own write them. Call it
+    before a content is blamed, whose remedy (fetch or make it again) would not help.
+    """
+    if isinstance(error, OSError) and number_of(error) in REMEDIES:
+        name_file(error, path)
+        raise error
+    found = None if isinstance(error, OSError) else explain(error)
+    if found is not None and found.remedy in REMEDIES.values():
+        raise D3Error(found.reason, where=str(path), remedy=found.remedy) from None
+
+
 def explain(error: BaseException) -> D3Error | None:
     """Return an error that a user can act on, as one line with its remedy; None for a fault of the program."""
     if isinstance(error, D3Error):

@@ -288,3 +288,14 @@ def named_lines(stage):
         f"{BENCHMARKS[b][0]}/{ARMS[a][0]}={DIR[stage]}/{b}/{a}.parquet"
         for b, a in lines
     ]
+
+
+def figures(part, content):
+    """Give the page with the figures of one part, as `snakemake --report` lists it."""
+    return report(
+        f"{DIR['report']}/figures/{part}.html",
+        caption=f"../report/{part}.rst",
+        category="Figures",
+        subcategory=part.capitalize(),
+        labels={"run": CHAIN.config.run, "content": content},
+    )

@@ -1,17 +1,6 @@
 """The report: one page, its numbers as JSON, the rows of every stage as a table, and pages of figures. The record: what the run is."""
 
 
-def figures(part, content):
-    """Give the page with the figures of one part, as `snakemake --report` lists it."""
-    return report(
-        f"{DIR['report']}/figures/{part}.html",
-        caption=f"../report/{part}.rst",
-        category="Figures",
-        subcategory=part.capitalize(),
-        labels={"run": CHAIN.config.run, "content": content},
-    )
-
-
 rule run_record:
     """Write what the run is made of, and link its files by name."""
     output:

@@ -481,11 +481,27 @@ def test_dry_runs_are_known(word: str, expected: bool) -> None:
     assert runs_nothing(["dataset", word]) == expected
 
 
+ELSEWHERE = ["--snakefile", str(SNAKEFILE), "--workflow-profile", str(ROOT / "profiles" / "default")]
+"""What comes first in a folder without profiles."""
+
+
+def test_another_folder_has_the_default_profile_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complete(["-n"]) == [*ELSEWHERE, "-n"]
+    assert complete(["--workflow-profile", "none", "-n"]) == [*ELSEWHERE[:2], "--workflow-profile", "none", "-n"]
+    assert complete(["--snakefile", "mine", "-n"]) == ["--snakefile", "mine", "-n"]
+    (tmp_path / "profiles" / "default").mkdir(parents=True)
+    assert complete(["-n"]) == [*ELSEWHERE[:2], "-n"]
+    assert executor([*ELSEWHERE, "--profile", str(ROOT / "profiles" / "slurm")], tmp_path) == "slurm"
+
+
 def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "site").mkdir()
     words = complete(["--profile", "site", "-d", "other"])
-    assert words == ["--snakefile", str(SNAKEFILE), "--profile", str(tmp_path / "site"), "-d", "other"]
+    assert words == [*ELSEWHERE, "--profile", str(tmp_path / "site"), "-d", "other"]
     assert working_folder(["--profile", "x", "-d", "other"]) == tmp_path / "other"
     assert working_folder([]) == tmp_path
 
@@ -493,7 +509,7 @@ def test_profiles_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pyt
 def test_a_configuration_is_named_as_for_every_other_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d3.yaml").write_text("run: mine\n")
-    front = ["--snakefile", str(SNAKEFILE)]
+    front = ELSEWHERE
     assert complete(["--config", "d3.yaml", "-n"]) == [*front, "--configfile", "d3.yaml", "-n"]
     assert complete(["--config=d3.yaml"]) == [*front, "--configfile=d3.yaml"]
     for same in (["--config", "run=mine", "seed=2"], ["--config=run=mine"], ["--configfile", "d3.yaml"]):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from d3.audit.statements import Statement, find_statements, group_of, read_statement, stage_of
 from d3.core.plain_links import PARQUET, plain_links
 from d3.core.tables import written_whole
-from d3.errors import D3Error, InputError
+from d3.errors import D3Error, InputError, raise_system_error
 from d3.pipeline.registry import STAGES
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ def open_index(root: Path, index: Path | None = None) -> "duckdb.DuckDBPyConnect
         connection = duckdb.connect(str(path), read_only=True, config=settings(path))
         found = connection.execute("select version from meta").fetchall()
     except duckdb.Error as error:
+        raise_system_error(error, path)
+        if "lock" in str(error).lower():
+            remedy = "run the command again when that process has ended"
+            raise D3Error("another process writes the index", where=str(path), remedy=remedy) from None
         reason = f"is no index that can be read ({str(error).splitlines()[0]})"
         raise D3Error(reason, where=str(path), remedy="delete it and run `d3 lineage`") from None
     if found != [(VERSION,)]:

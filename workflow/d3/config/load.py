@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from d3.config.models import Config
-from d3.errors import ConfigError
+from d3.errors import ConfigError, raise_system_error
 
 OWN_SOURCE = "own-files"
 """Name of a dataset of the user's own shards that was given none."""
@@ -113,6 +113,8 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
+            if not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+                raise_system_error(error, path)
             remedy = "give --config an existing file"
             raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy=remedy) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -133,6 +135,8 @@ def read_settings(path: Path) -> Config:
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise_system_error(error, path)
         raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="run the workflow") from None
     except ValueError as error:
         remedy = "remove it and run the workflow, which writes it again"

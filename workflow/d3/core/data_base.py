@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d3.core.tables import part_name, remove
-from d3.errors import InputError
+from d3.errors import InputError, raise_system_error
 
 if TYPE_CHECKING:  # stages that only read the lists run where there is no DuckDB
     import duckdb
@@ -34,6 +34,7 @@ def data_base(folder: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
         with duckdb.connect(":memory:", config=settings) as base:
             yield base
     except duckdb.Error as error:
+        raise_system_error(error, folder)
         raise InputError(f"cannot be compared ({error})", where=str(folder), remedy="make its inputs again") from None
     finally:
         remove(spill)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from d3.core.printable import printable
 from d3.core.tables import open_lines
-from d3.errors import InputError
+from d3.errors import InputError, raise_system_error
 from d3.evals.statistics import Interval, difference_interval, in_steps, mean_interval, sign_flip_test
 
 TASK = ("task_id", "doc_id", "question_id", "id")
@@ -108,6 +108,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 if line.strip():
                     yield _object(line.decode("utf-8-sig"), f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
+        raise_system_error(error, path)
         raise InputError(f"cannot be read ({error})", where=str(path), remedy="name a JSONL file") from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from d3.config.evaluation import Benchmark
 from d3.core.tables import open_lines, open_parquet
-from d3.errors import InputError
+from d3.errors import InputError, raise_system_error
 from d3.evals.solutions import parse, signature, supporting_code, trimmed
 from d3.evals.tasks import Task
 
@@ -52,6 +52,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, bytes | dict[str, Any]]]:
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the benchmark's path") from None
     except (OSError, EOFError) as error:
+        raise_system_error(error, path)
         raise InputError(f"not a readable file of tasks ({error})", where=str(path), remedy="fetch it again") from None
 
 

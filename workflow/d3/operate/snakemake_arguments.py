@@ -22,6 +22,8 @@ RUNS_NOTHING = {
 """Options with which Snakemake runs no job."""
 DRY_RUN = re.compile(r"-[pFk]*n[a-zA-Z]*")
 """`-n`, also written together with other short options that take no value."""
+DEFAULT_PROFILE = "profiles/default"
+"""Where Snakemake looks in the folder that it is started in."""
 CONFIG_FILES = ("--configfile", "--configfiles")
 PROFILES = ("--workflow-profile", "--profile")
 """The first overrides the second."""
@@ -58,7 +60,8 @@ def run_name(arguments: Sequence[str]) -> str:
 def complete(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with our Snakefile, and with absolute paths of profiles, since Snakemake changes the folder.
 
-    The `--snakefile` comes first, so that it cannot end a list of targets. `--config FILE`, as the other commands
+    In another folder than a checkout the default profile is that of our checkout, as Snakemake finds it in ours. The
+    `--snakefile` comes first, so that it cannot end a list of targets. `--config FILE`, as the other commands
     have it, is Snakemake's `--configfile`. Raise ConfigError for a configuration that is not there.
     """
     words = list(arguments)
@@ -75,7 +78,11 @@ def complete(arguments: Sequence[str]) -> list[str]:
                 words[at] = f"{name}={Path(value).resolve()}"
             elif not equals and at + 1 < len(words) and Path(words[at + 1]).exists():
                 words[at + 1] = str(Path(words[at + 1]).resolve())
-    return words if any(values_of(words, "-s", "--snakefile")) else ["--snakefile", str(SNAKEFILE), *words]
+    if any(values_of(words, "-s", "--snakefile")):
+        return words
+    found = [*values_of(words, "--workflow-profile"), *filter(Path.is_dir, [Path(DEFAULT_PROFILE)])]
+    default = [] if found else ["--workflow-profile", str(REPOSITORY / DEFAULT_PROFILE)]
+    return ["--snakefile", str(SNAKEFILE), *default, *words]
 
 
 def executor(arguments: Sequence[str], folder: Path) -> str:

@@ -241,6 +241,8 @@ class Chain:
         """Give the opt-out list; raises ConfigError for one that is named and not there."""
         path = self.config.source.opt_out
         if path is not None and not Path(path).is_file():
+            if Path(path).exists():
+                raise ConfigError(f"source.opt_out: {path!r} must be a file (got a folder)", remedy="name a file in it")
             raise ConfigError(f"source.opt_out: no file {path!r}", remedy="make it, an empty one will do")
         check_path("source.opt_out", path or "")
         return path
@@ -268,7 +270,8 @@ class Chain:
         """Return the further files to decontaminate against; raise ConfigError for one that is not there."""
         for path in self.config.contamination.files:
             if not Path(path).is_file():
-                raise ConfigError(f"contamination.files: file {path!r} not found", remedy="check the path")
+                what = "must be a file (got a folder)" if Path(path).exists() else "not found"
+                raise ConfigError(f"contamination.files: file {path!r} {what}", remedy="check the path")
         return self.config.contamination.files
 
     def adopted_files(self, setting: str) -> list[str]:
@@ -329,6 +332,9 @@ class Chain:
         if Path(name).is_dir():
             check_path("model", name)
             return canonical_path(name)
+        if Path(name).exists():
+            reason = f"model {name!r} must be a folder with a Hugging Face checkpoint (got a file)"
+            raise ConfigError(reason, remedy="name the folder; convert other formats, such as GGUF, with their tools")
         if not HUB_ID.fullmatch(name):
             raise ConfigError(f"model {name!r}: no such folder", remedy="give a folder, a hub id or `embedded`")
         check_commit(name, revision)

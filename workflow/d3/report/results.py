@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from d3.core import schemas
 from d3.core.tables import Row
-from d3.errors import InputError
+from d3.errors import InputError, raise_system_error
 from d3.evals.statistics import difference_interval, in_steps, sign_flip_test
 from d3.pipeline.job import Job
 from d3.report.evidence import answers, opened_tasks, per_task
@@ -32,6 +32,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path") from None
     except (ValueError, OSError) as error:
+        raise_system_error(error, path)
         raise InputError(f"is no JSON ({error})", where=str(path), remedy="make it again") from None
 
 

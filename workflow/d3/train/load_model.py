@@ -8,9 +8,10 @@ which compute nothing between documents.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
-from d3.errors import ConfigError, InputError
+from d3.errors import ConfigError, InputError, raise_system_error
 
 Attention = Literal["auto", "flash", "sdpa"]
 FLASH_CAPABILITY = (8, 0)
@@ -54,6 +55,7 @@ def load_model(folder: str, dtype: str, attention: Attention = "auto") -> Any:
             folder, dtype=getattr(torch, dtype), attn_implementation=chosen, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise_system_error(error, Path(folder))
         raise InputError(f"the weights cannot be read ({error})", where=folder, remedy="fetch them again") from None
 
 
