@@ -121,6 +121,12 @@ bench-tokens: setup  ## `d3 tokens` against the call of the library alone on 100
 	$(SNAKEMAKE) -- "$$model"; \
 	$(VENV)/python benchmarks/tokens.py --model "$$model" $(ARGS)
 
+.PHONY: bench-packing
+bench-packing: setup  ## padding and torn rows by packing: ARGS="--rows results/runs/demo/dataset/data/*.parquet"
+	@model=$$($(VENV)/python -c 'from d3.pipeline.pipeline import Chain; from d3.config.models import Config; print(Chain(Config()).model_path("embedded", None))'); \
+	$(SNAKEMAKE) -- "$$model"; \
+	$(VENV)/python benchmarks/packing.py --model "$$model" $(ARGS)
+
 .PHONY: learning
 learning: setup  ## the recorded learning run: held-out loss by tokens, answers that apply by arm (an hour; resumes)
 	$(VENV)/python -P benchmarks/learning.py $(ARGS)

@@ -87,7 +87,8 @@ class Run:
             environment = os.environ | {"PATH": f"{D3.parent}{os.pathsep}{os.environ['PATH']}"}
             subprocess.run([str(word) for word in words], check=True, env=environment)
             costs = json.loads(self.costs.read_text()) if self.costs.exists() else {}
-            self.costs.write_text(json.dumps(costs | {name: round(children() - before, 1)}, indent=1) + "\n")
+            costs[name] = round(costs.get(name, 0) + children() - before, 1)
+            self.costs.write_text(json.dumps(costs, indent=1) + "\n")
         return Path(output)
 
     def settings(self, variant: Variant) -> list[str]:
@@ -261,7 +262,10 @@ def table(run: Run, rows: Sequence[Path]) -> None:
         home = Path(variant.name)
         if (home / "metrics.jsonl").exists():
             length = characters_a_token([home / f"{path.stem}.npy" for path in rows], rows)
-            points = [f"{tokens:,}: {loss:.3f} ({loss / length:.4f})" for tokens, loss in curve(home / "metrics.jsonl")]
+            points = [
+                f"{tokens:,}: {loss:.3f} ({loss / length:.4f})"
+                for tokens, loss in dict(curve(home / "metrics.jsonl")).items()
+            ]
             print(f"{variant.name:<14}  {'   '.join(points)}")
     print(
         "\narm                 trained on  apply         95 % interval     more than one diff  cut off  answer tokens"

@@ -49,6 +49,16 @@ def test_a_restart_replaces_the_steps_that_are_done_again(tmp_path: Path) -> Non
     assert [(line["step"], line["loss"]) for line in read(path)] == [(1, 2.5), (2, 2.5), (3, 2.5), (4, 1.0)]
 
 
+def test_a_restart_before_the_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    for _ in range(2):
+        metrics = Metrics(path, done=0)
+        metrics.start(2.75)
+        metrics.write(1, LOGS)
+        metrics.close()
+    assert [line["step"] for line in read(path)] == [0, 1]
+
+
 def events(folder: Path) -> dict[str, dict[int, float]]:
     """Read TensorBoard's event files: value by step by name; each record is length, checksum, event, checksum."""
     from tensorboardX.proto.event_pb2 import Event

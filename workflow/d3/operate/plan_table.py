@@ -3,7 +3,8 @@
 from d3.core.printable import printable
 from d3.core.terminal import table_text
 from d3.operate.plan import Plan, StagePlan
-from d3.operate.training_memory import KEPT_CHECKPOINTS, TrainingMemory
+from d3.operate.training_memory import TrainingMemory
+from d3.train.disk_room import KEPT_CHECKPOINTS
 
 COLUMNS = ("stage", "jobs", "rows", "tokens", "GPU-h", "CPU-h", "h a job", "disk", "files", "rates")
 

@@ -25,10 +25,9 @@ from d3.config.training import Training
 from d3.errors import ConfigError
 from d3.pipeline.pipeline import Chain
 from d3.pipeline.resources import BYTES_PER_PARAMETER, MEGABYTE, model_mb
+from d3.train.disk_room import KEPT_CHECKPOINTS, checkpoint_bytes
 from d3.train.settings import BUCKET, sharding
 
-KEPT_CHECKPOINTS = 3
-"""Two that are kept, and one that is being written."""
 SHAPES = (
     (2e8, (576, 30, 49_152)),
     (1.5e9, (2048, 16, 128_256)),
@@ -88,7 +87,7 @@ def estimate(
         activations=kept,
         logits=float(chunk) * vocabulary * (wide + 4 + 4),
         buckets=2.0 * BUCKET * 4 if zero and share > 1 else 0.0,
-        checkpoint=states + parameters * wide,
+        checkpoint=checkpoint_bytes(parameters, settings.dtype),
         free_disk=free_disk,
     )
 

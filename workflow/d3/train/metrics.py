@@ -28,7 +28,7 @@ class Metrics:
     def __init__(self, path: Path, *, done: int) -> None:
         """Open the files and keep what the first `done` steps wrote."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = _lines(path, done) if path.exists() else []
+        kept = _lines(path, done) if done and path.exists() else []
         self._file = path.open("w", encoding="utf-8")
         self._file.writelines(kept)
         events = path.parent / "tensorboard" / path.name.removesuffix(".jsonl").removesuffix(".metrics")

@@ -29,6 +29,8 @@ from d3.pipeline.job import Job
 from d3.provenance.code_digest import modules_of
 from d3.train import worker
 from d3.train.checkpoints import CODE, RUN, SHAPE, Resume, settle
+from d3.train.data import Stream
+from d3.train.disk_room import check_room
 from d3.train.launch import Nodes, start
 from d3.train.model_card import CARD, card
 from d3.train.plan import Plan
@@ -71,6 +73,7 @@ def train_model(
     )
     made_with = _made_with(plan, settings, base)
     settle(work, made_with, resume, plan.stage)
+    check_room(plan.stage, settings, Stream(sequences, settings).steps, base, work)
     part = job.file(output)
     plan.model, plan.output, plan.work = str(base), str(part), str(work)
     _launch(plan, settings.processes, work)
