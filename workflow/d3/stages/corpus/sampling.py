@@ -104,7 +104,8 @@ class Choice:
 
     def kept(self) -> Mask:
         """Return which rows are kept."""
-        return self._verdicts == KEPT
+        found: Mask = self._verdicts == KEPT
+        return found
 
     def rejection(self, number: int, identifier: str) -> Rejection:
         """Return why a row is not kept."""
