@@ -24,7 +24,7 @@ Row = dict[str, Any]
 ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 64 * 2**20
 READ_BYTES = 2**20
-"""Read of a column at a time: without a limit a row group of another writer, often 400 MB, is in memory whole."""
+"""Read of a column at a time: without it and `pre_buffer=False` a row group, often of 400 MB, is in memory whole."""
 LINES = (".jsonl", ".json")
 FORMATS = (".parquet", *(f"{lines}{packed}" for lines in LINES for packed in ("", ".gz", ".zst")))
 
@@ -65,7 +65,7 @@ STAGE_BEFORE = "give a file of the stage before"
 def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BEFORE) -> pq.ParquetFile:
     """Open a Parquet file that has each of `columns` once; raise InputError for any other, damaged or missing."""
     with damage_named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES)
+        file = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES, pre_buffer=False)
         names = file.schema_arrow.names
     for what, faulty in (
         ("no column", [name for name in columns if name not in names]),

@@ -52,7 +52,7 @@ def licence(row: Row, *, licenses: Sequence[str] | None) -> str | None:
     """Reject rows without a license, or with one that is not allowed in any of their repositories."""
     if licenses is None:
         return None
-    named = sorted({name for column in LICENSES for name in row.get(column) or ()})
+    named = sorted({name for column in LICENSES for name in row.get(column) or () if name})
     allowed = {name.lower() for name in licenses}
     if not named:
         return "no license is named; `corpus.licenses: null` keeps files without one"
