@@ -245,3 +245,11 @@ $(IMAGES:%=image-%): image-%: .venv/.installed
 
 images-check: .venv/.installed  ## say which images are missing or damaged
 	@PYTHONPATH=workflow $(VENV)/python -m d3 images --check
+
+.PHONY: bench-datatrove
+bench-datatrove: setup  ## filters and near-duplicates beside datatrove's with equal rules (ARGS="--python VENV/bin/python --shards ...")
+	PYTHONPATH=workflow $(VENV)/python -P benchmarks/beside_datatrove.py $(ARGS)
+
+.PHONY: bench-corpus-memory
+bench-corpus-memory: setup  ## peak memory of `d3 corpus` on synthetic rows (ARGS="--rows 10000 1000000")
+	PYTHONPATH=workflow $(VENV)/python -P benchmarks/corpus_memory.py $(ARGS)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 FILTER, NEAR = "filter", "filter + near-duplicates"
 
 
@@ -30,8 +32,9 @@ def ours(shards: list[Path], folder: Path) -> dict[str, Any]:
     from d3.stages.fingerprints import run as write_fingerprints
     from d3.stages.near_duplicates import run as find_near_duplicates
 
-    config = Config()
+    config = Config.model_validate({"corpus": {"held_out": 0}})  # else files of any size are held out
     names = [folder / name for name in ("kept.parquet", "rejected.parquet", "fingerprints.parquet", "near.parquet")]
+    pa.Table.from_pylist([{"a": 1}])  # imports pandas, where it is installed
     began = time.process_time()
     run(config, shards, names[0], names[1])
     filtered = time.process_time() - began
@@ -45,12 +48,16 @@ def ours(shards: list[Path], folder: Path) -> dict[str, Any]:
 def theirs(shards: list[Path], folder: Path) -> dict[str, Any]:
     """Run datatrove's steps; return CPU-seconds and the number of files after each."""
     import pyarrow.parquet as pq
-    from datatrove.executor import LocalPipelineExecutor
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+    from datatrove.executor import LocalPipelineExecutor  # type: ignore[import-not-found]
+    from datatrove.pipeline.dedup import (  # type: ignore[import-not-found]
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+    )
     from datatrove.pipeline.dedup import MinhashDedupSignature as Signature
-    from datatrove.pipeline.filters import LambdaFilter
-    from datatrove.pipeline.readers import ParquetReader
-    from datatrove.pipeline.writers import ParquetWriter
+    from datatrove.pipeline.filters import LambdaFilter  # type: ignore[import-not-found]
+    from datatrove.pipeline.readers import ParquetReader  # type: ignore[import-not-found]
+    from datatrove.pipeline.writers import ParquetWriter  # type: ignore[import-not-found]
 
     from d3.config.data import Corpus
     from d3.core.ids import content_id
@@ -81,6 +88,7 @@ def theirs(shards: list[Path], folder: Path) -> dict[str, Any]:
     for number, path in enumerate(shards):
         (folder / "in").mkdir(exist_ok=True)
         (folder / "in" / f"{number:05d}.parquet").symlink_to(path.resolve())
+    pa.Table.from_pylist([{"a": 1}])  # imports pandas, where it is installed
     began = time.process_time()
     rejected = ParquetWriter(parquet("rejected"), compression="zstd")
     read = ParquetReader(parquet("in"), text_key="content", id_key="hexsha")
@@ -116,7 +124,7 @@ def main() -> None:
         for side in ("theirs", "ours"):
             python = arguments.python if side == "theirs" else sys.executable
             command = [python, __file__, "--child", side, "--shards", *map(str, arguments.shards)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{done.stderr}\n{python}: install the packages that the head of {__file__} names")
             found = json.loads(done.stdout.splitlines()[-1])

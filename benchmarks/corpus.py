@@ -3,7 +3,7 @@
     make bench-corpus ARGS="--shards shards/*.parquet --tasks humanevalsynth=pack.jsonl mbppplus=plus.jsonl.gz"
 
 Without arguments the shards are the standard library and the tasks those of HumanEval. `--tasks` are KIND=PATH,
-as in `benchmarks`. Every task is planted alone, in a file of its own, in six shapes; what is removed from the
+as in `benchmarks`. Every task is planted alone, in a file of its own, in ten shapes; what is removed from the
 shards themselves is listed, so that a reader can judge whether it is false.
 """
 
@@ -81,12 +81,41 @@ def published(task: Task) -> str:
     return f'"""{problem}"""\n{program}' if problem else program
 
 
+def docstrings_as_comments(program: str) -> str:
+    """Return a program with the lines of its docstrings as comments above its functions."""
+    comments = "\n".join(
+        f"# {line.strip()}"
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.FunctionDef | ast.Module)
+        for line in (ast.get_docstring(node) or "").split("\n")
+    )
+    return f"{comments}\n{without_docstrings(program)}"
+
+
+def with_type_hints(program: str) -> str:
+    """Return a program whose functions have hints for all parameters and for what they return."""
+    tree = ast.parse(program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = ast.parse("list[int]", mode="eval").body
+            for argument in node.args.args:
+                argument.annotation = ast.parse("list[int] | None", mode="eval").body
+    return ast.unparse(tree)
+
+
+LIBRARY = ast.unparse(ast.parse(Path(textwrap.__file__).read_text(encoding="utf-8")))
 SHAPES: dict[str, Callable[[str, Task], str]] = {
     "verbatim": lambda program, _: program,
     "in a class": lambda program, _: "class Answers:\n" + textwrap.indent(program, "    "),
     "other function name": lambda program, task: re.sub(rf"\b{task.entry_point}\b", "compute", program),
     "reformatted": lambda program, _: black.format_str(program, mode=black.Mode(line_length=60)),
     "other variables": lambda program, _: other_variables(program),
+    "docstrings as comments": lambda program, _: docstrings_as_comments(program),
+    "with type hints": lambda program, _: with_type_hints(program),
+    "wrapped in main": lambda program, task: (
+        "def main():\n" + textwrap.indent(program, "    ") + f"\n    print({task.entry_point})\n\n\nmain()"
+    ),
+    "in a long library file": lambda program, _: f"{LIBRARY}\n\n\n{program}\n\n\n{LIBRARY}",
     "without docstrings": lambda program, _: without_docstrings(program),
 }
 

@@ -262,6 +262,7 @@ def _tables(name: str, files: int) -> dict[str, pa.Table]:
         "corpus": columns_of(
             schemas.CORPUS,
             id=ids,
+            original=[hashlib.sha256(identifier.encode()).hexdigest() for identifier in ids],
             text=["pass"] * files,
             split=["midtrain"] * files,
             shard=[name] * files,

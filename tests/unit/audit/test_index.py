@@ -353,3 +353,17 @@ def test_trees_show_every_node_once() -> None:
     assert len([line for line in lines if "[" in line]) == 4
     assert len([line for line in lines if "-->" in line]) == 4
     assert '"#60;source#62;"' in as_mermaid(root)
+
+
+def test_a_file_is_found_by_its_id_before_redaction_and_by_no_other(run: Path) -> None:
+    build(run)
+    with open_index(run) as connection:
+        tracer = Tracer(run, connection)
+        (identifier, original), *_ = connection.execute("select id, original from files order by id").fetchall()
+        assert original != identifier
+        found = tracer.trace(original)
+        assert found.data == tracer.trace(identifier).data == {"file_id": identifier}
+        assert tracer.trace(original[:16]).data == {"file_id": identifier}
+        assert as_text(found) == as_text(tracer.trace(identifier))
+        with pytest.raises(InputError, match="no id"):
+            tracer.trace(original[::-1])

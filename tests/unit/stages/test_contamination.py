@@ -106,6 +106,31 @@ def test_a_file_is_dropped_before_the_sample_and_a_clean_batch_keeps_its_bytes(t
     assert read_notes(kept)["dropped"] == {"benchmark": 1}
 
 
+def test_a_task_that_is_added_later_changes_only_the_lists_of_batches_that_contain_it(
+    tmp_path: Path, tasks: Path
+) -> None:
+    later = tmp_path / "later.jsonl"
+    later.write_text(json.dumps({"task_id": "Later/1", "prompt": CLEAN, "canonical_solution": ""}) + "\n")
+    batches = {
+        "first": [TASK, "x = 1"],
+        "both": [TASK, CLEAN],
+        "later": [CLEAN, "y = 2"],
+        "none": ["z = 3"],
+    }
+
+    def lists(*files: Path) -> dict[str, bytes]:
+        found = {}
+        for name, texts in batches.items():
+            shard = write_shard(tmp_path / f"{name}.parquet", stack_rows(texts, name))
+            contamination.run(config(*files), [shard], tmp_path / "list.jsonl", task_files=files)
+            found[name] = (tmp_path / "list.jsonl").read_bytes()
+        return found
+
+    before, after = lists(tasks), lists(tasks, later)
+    assert {name for name in batches if before[name] != after[name]} == {"both", "later"}
+    assert lists(later, tasks) == after, "the order of files changes nothing"
+
+
 def test_nothing_is_listed_without_a_share(tmp_path: Path, tasks: Path) -> None:
     shard = write_shard(tmp_path / "s.parquet", stack_rows([TASK], "s"))
     off = parse_config({"contamination": {"share": None}})

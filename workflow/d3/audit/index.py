@@ -6,7 +6,7 @@
     edges       (job, artefact): the job read it, when it had this SHA-256
     rows        (key, artefact, row): row `row` of a table is about `key`, the first 64 bits of a content id
                 (of the Stack's hexsha for rejected rows); a dataset file's rows are those of its sidecar
-    files       one row a corpus row: its id, Stack row, licence, repository and path
+    files       one row a corpus row: its id, that of the text before redaction, Stack row, licence, repository and path
 
 Only statements that are new or changed are read, and only tables that they name. Rows are copied by
 DuckDB itself, file by file and in bounded memory. The file is written beside the old one and takes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INDEX = Path("results/lineage/index.duckdb")
-VERSION = 1
+VERSION = 2
 MEMORY = "512MB"
 BATCH = 500
 """Statements that are read before they are written, and tables that one query copies."""
@@ -50,8 +50,8 @@ create table if not exists artefacts(
 create table if not exists edges(job integer, artefact integer, sha256 varchar);
 create table if not exists rows(key ubigint, artefact integer, "row" integer, sample smallint, part smallint);
 create table if not exists files(
-    key ubigint, id varchar, artefact integer, "row" integer, shard varchar, source_row bigint, hexsha varchar,
-    repository varchar, path varchar, licences varchar, split varchar);
+    key ubigint, id varchar, original varchar, artefact integer, "row" integer, shard varchar, source_row bigint,
+    hexsha varchar, repository varchar, path varchar, licences varchar, split varchar);
 create or replace view parents as
     select a.id as child, e.artefact as parent from artefacts a join edges e on e.job = a.job
     union all select id, part_of from artefacts where part_of is not null;
@@ -342,8 +342,8 @@ def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names:
             named = ", ".join(f"t.{METADATA.format(name)}" for name in ("repo_name", "repo_path"))
             licences = f"array_to_string(t.{METADATA.format('repo_licenses')}, ', ')"
             connection.execute(
-                f'insert into files select {key}, t.id, a.id, {place}, t.shard, t."row", t.metadata.hexsha, {named}, '
-                f"{licences}, t.split from {joined}",
+                f'insert into files select {key}, t.id, t.original, a.id, {place}, t.shard, t."row", '
+                f"t.metadata.hexsha, {named}, {licences}, t.split from {joined}",
                 files,
             )
 

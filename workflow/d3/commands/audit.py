@@ -41,7 +41,10 @@ def lineage(
 
 
 def trace(
-    target: Annotated[str, "a file, FILE#ROW, file id, Stack hexsha, model folder, or number of a report"],
+    target: Annotated[
+        str,
+        "a file, FILE#ROW, file id (also of before redaction), Stack hexsha, model folder, or a report's number",
+    ],
     /,
     *,
     results: Path = Path("results"),

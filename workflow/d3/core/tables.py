@@ -24,16 +24,15 @@ Row = dict[str, Any]
 ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 64 * 2**20
 READ_BYTES = 2**20
-"""Read of a column at a time: without a limit a row group of another writer, often 400 MB, is in memory whole."""
+"""Read of a column at a time: without it and `pre_buffer=False` a row group, often of 400 MB, is in memory whole."""
 LINES = (".jsonl", ".json")
 FORMATS = (".parquet", *(f"{lines}{packed}" for lines in LINES for packed in ("", ".gz", ".zst")))
 
 
 def format_of(path: Path) -> str:
     """Give the table format that a file name ends in; raises InputError for any other name."""
-    for suffix in FORMATS:
-        if path.name.endswith(suffix):
-            return suffix
+    if suffix := next(filter(path.name.endswith, FORMATS), None):
+        return suffix
     raise InputError("not a table", where=str(path), remedy=f"name it with one of {', '.join(FORMATS)}")
 
 
@@ -64,12 +63,9 @@ STAGE_BEFORE = "give a file of the stage before"
 
 
 def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BEFORE) -> pq.ParquetFile:
-    """Open a Parquet file that has each of `columns` once.
-
-    Raises InputError when it has not, or is missing, truncated or something else.
-    """
+    """Open a Parquet file that has each of `columns` once; raise InputError for any other, damaged or missing."""
     with damage_named(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES)
+        file = pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES, pre_buffer=False)
         names = file.schema_arrow.names
     for what, faulty in (
         ("no column", [name for name in columns if name not in names]),
@@ -83,10 +79,9 @@ def open_parquet(path: Path, columns: Sequence[str] = (), remedy: str = STAGE_BE
 
 @contextmanager
 def open_lines(path: Path) -> Iterator[IO[bytes]]:
-    """Open a JSON-lines file for reading bytes, compressed or not, by its name.
+    """Open a JSON-lines file for reading bytes, compressed or not, by its name; raise InputError for a damaged one.
 
-    Raises InputError for a damaged file. Of the readers of zstd Arrow's alone notices a stream that stops early
-    and reads on after a first frame; Python's gzip does both, and takes the zeros that tapes and tools append.
+    Of the readers of zstd Arrow's alone notices a stream that stops early and reads on after a first frame.
     """
     with damage_named(path):
         if path.suffix == ".gz":
@@ -273,10 +268,7 @@ def remove(path: Path) -> None:
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give a finished temporary file or folder its real name, in one step that survives a crash.
-
-    An older folder of that name is put aside first, so that no half of it is ever seen.
-    """
+    """Rename a finished temporary file or folder, in one step that survives a crash; an older folder is put aside."""
     for written in [*part.rglob("*"), part] if part.is_dir() else [part]:
         if not written.is_symlink():
             _sync(written)
@@ -352,14 +344,12 @@ class TableWriter:
             self._flush()
 
     def write_group(self, group: pa.Table) -> None:
-        """Add rows as a row group of their own; of a Parquet file what `write` makes of 1,000 rows."""
+        """Add rows as a row group of their own, to a table without other rows."""
         if self._parquet is None:
-            for row in group.to_pylist():
-                self.write(row)
-            return
-        self._flush()
-        self.rows += group.num_rows
-        self._parquet.write_table(group.combine_chunks())
+            list(map(self.write, group.to_pylist()))
+        else:
+            self.rows += group.num_rows
+            self._parquet.write_table(group.combine_chunks())
 
     def note(self, notes: Mapping[str, Any]) -> None:
         """Keep `notes` in the footer of a Parquet file, for `read_notes`; other formats have none."""

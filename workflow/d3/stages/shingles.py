@@ -26,6 +26,13 @@ LEXEME = re.compile(
     r"|\"(?:[^\"\\\n]|\\[\s\S])*\"|'(?:[^'\\\n]|\\[\s\S])*')"
     r"|(?P<word>\w+)|(?P<break>\\?\n\s*)|(?P<other>[^\s\w]+?)"
 )
+PIECE = re.compile(
+    r"(?P<piece>[^\n\\#\"']+)|(?P<comment>\#[^\n]*)|(?P<string>"
+    r"\"\"\"[^\"\\]*(?:(?:\\[\s\S]|\"(?!\"\"))[^\"\\]*)*\"\"\"|'''[^'\\]*(?:(?:\\[\s\S]|'(?!''))[^'\\]*)*'''"
+    r"|\"[^\"\\\n]*(?:\\[\s\S][^\"\\\n]*)*\"|'[^'\\\n]*(?:\\[\s\S][^'\\\n]*)*')"
+    r"|(?P<break>\\?\n\s*)|(?P<other>[^\s\w])"
+)
+STRING_PREFIX = re.compile(r"\b[rbuftRBUFT]{1,2}$")
 LITERAL_WORD = re.compile(r"\w+")
 IMPORT_LINE = re.compile(r"^[ \t]*(?:from[ \t.]+[\w.]*[ \t]*)?import\b[^\n(]*(?:\([^)]*\))?", re.MULTILINE)
 KNOWN = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "self", "cls"})
@@ -37,16 +44,56 @@ MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a program without its comments and docstrings."""
-    return list(_words(text, blinded=False))
+    """Return the words of a program without its comments and docstrings.
+
+    What is between strings and comments on a line is one piece, whose words are found at once: this takes the time.
+    """
+    found: list[str] = []
+    depth = 0
+    statement = before = True  # whether a statement may begin here, and before the last piece
+    prefix = ""  # what may be one of the string that follows
+    for token in PIECE.finditer(text):
+        kind, piece = token.lastgroup, token[0]
+        if kind == "piece":
+            found += LITERAL_WORD.findall(piece)
+            shown = piece.strip()
+            before, prefix = statement, ""
+            if text[token.end() : token.end() + 1] in ('"', "'") and (match := STRING_PREFIX.search(piece)):
+                prefix = match[0]
+                before = _begins(piece[: -len(prefix)].strip(), statement, depth + _depth(piece))
+            depth += _depth(piece)
+            statement = _begins(shown, statement, depth)
+        elif kind == "break":
+            statement, prefix = depth == 0 and piece[0] != "\\", ""
+        elif kind == "string":
+            if prefix:
+                found.pop()
+                statement = before
+            if not (statement and _ends_line(text, token.end())):
+                found += LITERAL_WORD.findall(piece)
+            statement, prefix = False, ""
+        elif kind == "other":
+            statement, prefix = False, ""
+    return found
+
+
+def _depth(piece: str) -> int:
+    """Return how many brackets more are opened than closed."""
+    opened = piece.count("(") + piece.count("[") + piece.count("{")
+    return opened - piece.count(")") - piece.count("]") - piece.count("}")
+
+
+def _begins(shown: str, statement: bool, depth: int) -> bool:
+    """Return whether a statement may begin after a piece of a line, without the white space around it."""
+    return shown[-1] in ":;" and depth == 0 if shown else statement
 
 
 def blinded_words(text: str) -> list[str]:
     """Return the words and operators of a program in the blinded view."""
-    return list(_words(IMPORT_LINE.sub("", text), blinded=True))
+    return list(_blinded_words(IMPORT_LINE.sub("", text)))
 
 
-def _words(text: str, *, blinded: bool) -> Iterator[str]:
+def _blinded_words(text: str) -> Iterator[str]:
     depth = 0
     statement = True  # whether a statement may begin here
     previous = ""
@@ -62,10 +109,10 @@ def _words(text: str, *, blinded: bool) -> Iterator[str]:
                 yield from LITERAL_WORD.findall(token["string"])
         elif kind == "word":
             word = token[0]
-            yield BLIND if blinded and previous != "." and not word[0].isdigit() and word not in KNOWN else word
+            yield BLIND if previous != "." and not word[0].isdigit() and word not in KNOWN else word
         else:
             depth += (token[0] in "([{") - (token[0] in ")]}")
-            if blinded and token[0] not in "(),:;.":
+            if token[0] not in "(),:;.":
                 yield token[0]
         previous = token[0]
         statement = previous in (":", ";") and depth == 0 and kind == "other"

@@ -1,12 +1,15 @@
 """Files that nobody wrote are rejected with their reason; those that look a little like them are kept."""
 
+import random
+
 import pytest
 
 from d3.config.data import Corpus
 from d3.core.tables import Row
 from d3.provenance import resource_usage
 from d3.stages.corpus.filter import Rejection
-from d3.stages.corpus.filters import examine
+from d3.stages.corpus.filters import examine, few_alphanumerics
+from d3.stages.corpus.junk import BASE64, ESCAPES, HEXADECIMAL, encoded_data
 from helpers.corpus_tables import stack_row
 from helpers.junk_files import FUNCTIONS, junk
 
@@ -96,3 +99,43 @@ def test_each_rule_counts_rows_and_time() -> None:
     assert counts["packaging"] == (1, 0)
     assert "rules" not in resource_usage.used()
     assert sum(rule["cpu_seconds"] for rule in rules.values()) < 5
+
+
+def test_the_fast_tests_for_encoded_data_and_letters_change_no_answer() -> None:
+    draw = random.Random(1)
+    pieces = [
+        "0x",
+        "\\x",
+        "\\u",
+        "ab",
+        "1f",
+        ", ",
+        ",",
+        "\n",
+        " ",
+        "\u00a0",
+        "\x0b",
+        "A",
+        "z",
+        "+",
+        "=",
+        "/",
+        "é",
+        "00",
+        "q",
+    ]
+    long = ["0x1f, ", "\\x1f", "12,", "AbC1"]
+    some = 0
+    for _ in range(2000):
+        parts = [
+            draw.choice(pieces) if draw.random() < 0.5 else draw.choice(long) * draw.randint(1, 12) for _ in "x" * 40
+        ]
+        text = "".join(parts[: draw.randint(3, 40)])
+        found = [len(match[0]) for kind in (BASE64, HEXADECIMAL, ESCAPES) for match in kind.finditer(text)]
+        answer = encoded_data.function(text, max_encoded=-1)
+        if max(found, default=0) <= 1024:
+            assert answer == f"{sum(found) / len(text):.3f} of the characters"
+        some += bool(found)
+        share = few_alphanumerics.function(text, min_alphanumeric=2)
+        assert share == f"{sum(map(str.isalnum, text)) / len(text):.3f} of the characters"
+    assert some > 1000

@@ -15,6 +15,8 @@ from d3.config.load import parse_config
 from d3.core import schemas
 from d3.core.tables import Row, count_rows, read_notes, read_rows
 from d3.errors import D3Error, InputError
+from d3.sources.shard import read_shard
+from d3.stages.corpus.stage import run
 from helpers.corpus_tables import open_config, run_corpus, stack_row, write_lines, write_shard
 
 GOOD = "import os\n\n\ndef area(side):\n    return side * side\n"
@@ -270,6 +272,43 @@ def test_columns_that_mean_the_same_are_taken(tmp_path: Path) -> None:
     assert kept[0]["text"] == GOOD.strip()
     assert kept[0]["metadata"]["max_issues_repo_licenses"] == ["MIT"]
     assert kept[0]["metadata"]["max_forks_count"] is None
+
+
+def test_columns_in_another_order_and_further_ones_change_no_row(tmp_path: Path) -> None:
+    rows = [stack_row(GOOD), stack_row(None), stack_row(f"{GOOD}\n\nprint(area(3))\n", max_stars_count=None)]
+    table = pa.Table.from_pylist(rows, schema=schemas.STACK)
+    names = random.Random(4).sample(table.schema.names, len(table.schema.names))
+    more = table.select(names).append_column("nested", pa.array([{"a": [None, {"b": None}]}, None, {"a": None}]))
+    found = []
+    for folder, form in (("plain", table), ("other", more)):
+        (tmp_path / folder).mkdir()
+        pq.write_table(form, tmp_path / folder / "s.parquet")
+        found.append(run_corpus(tmp_path / folder / "s.parquet"))
+    assert found[0] == found[1]
+    assert (len(found[0][0]), [row["reason"] for row in found[0][1]]) == (2, ["null_content"])
+
+
+def test_nulls_within_lists_are_no_licenses_and_no_text(tmp_path: Path) -> None:
+    rows = [stack_row(GOOD, **{f"max_{event}_repo_licenses": value for event in ("stars", "issues", "forks")})
+            for value in ([None, "MIT"], [None], None)]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.STACK), tmp_path / "s.parquet")
+    config = parse_config({"corpus": {"held_out": 1}, "contamination": {"share": None}})
+    kept, rejected = tmp_path / "kept.parquet", tmp_path / "rejected.parquet"
+    run(config, [tmp_path / "s.parquet"], kept, rejected)
+    assert [row["row"] for row in read_rows(kept, schemas.CORPUS)] == [0]
+    assert [row["reason"] for row in read_rows(rejected, schemas.REJECTED)] == ["licence", "licence"]
+
+
+def test_a_row_group_of_60_mb_is_not_in_memory_whole(tmp_path: Path) -> None:
+    draw, path = random.Random(2), tmp_path / "s.parquet"
+    texts = [f"x = '{draw.randbytes(1500).hex()}'" for _ in range(20_000)]
+    pq.write_table(pa.table({"content": texts}), path, row_group_size=len(texts), compression="none")
+    del texts
+    assert pq.read_metadata(path).num_row_groups == 1
+    assert path.stat().st_size > 60_000_000
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() for _ in read_shard(path, {}))
+    assert peak - before < 30_000_000
 
 
 def test_files_that_are_no_parquet_are_refused(tmp_path: Path) -> None:

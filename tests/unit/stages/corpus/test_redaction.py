@@ -63,6 +63,46 @@ def test_every_kind_is_found_in_strings_and_comments(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# Jane <jane.doe [at] mail [dot] org>, 2019", "# Jane <<EMAIL>>, 2019"),
+        ("# jane(at)mail.org", "# <EMAIL>"),
+        ("x = 'j_doe {AT} cs.some-place{DOT}ac.uk'", "x = '<EMAIL>'"),
+        ("# user [at] example [dot] com", None),
+        ("# the value [at] position.one is used", "# the <EMAIL> is used"),
+        ("# look (at) it", None),
+        ("y = f(at)[at].x", None),
+        ("# see [at] the end.", None),
+    ],
+)
+def test_addresses_that_are_spelled_are_found(text: str, expected: str | None) -> None:
+    assert redact(text) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])
+def test_private_keys_of_every_kind_go(kind: str) -> None:
+    body = some(64)
+    changed = redact(f'K = """-----BEGIN {kind}-----\n{body}\n{body}==\n-----END {kind}-----"""')
+    assert body not in changed
+    assert changed.count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2a02:6b8::2:242",
+        "https://jane:S3cr3tPa55@mail.org/x",
+        "github_pat_" + "1A" * 20,
+        "hooks.slack.com/services/" + "T0A/B0B/c1C2",
+    ],
+)
+def test_further_forms_are_found(value: str) -> None:
+    changed = redact(f'x = "{value}"')
+    assert value not in changed
+    ast.parse(changed)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         'password = "{}"',

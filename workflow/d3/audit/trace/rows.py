@@ -56,13 +56,16 @@ class RowTracer:
         return node
 
     def content(self, prefix: str) -> Node:
-        """Give the tree of a file id or Stack hexsha: its Stack row, and every row that is about it."""
+        """Give the tree of a file: its Stack row, and every row that is about it.
+
+        It is named by its id, the id that it had before redaction, or its Stack hexsha.
+        """
         low = int(prefix[:16].ljust(16, "0"), 16)
         high = int(prefix[:16].ljust(16, "f"), 16)
         files = self.connection.execute(
             "select distinct id, key from files where (key between ? and ? and starts_with(id, ?)) "
-            "or starts_with(hexsha, ?) order by id limit ?",
-            [low, high, prefix, prefix, MOST_FILES + 1],
+            "or starts_with(hexsha, ?) or starts_with(original, ?) order by id limit ?",
+            [low, high, prefix, prefix, prefix, MOST_FILES + 1],
         ).fetchall()
         if len(files) > 1:
             several = ", ".join(name[:16] for name, _ in files[:MOST_FILES])

@@ -5,7 +5,7 @@ A target is one of
     results/runs/NAME/numbers.json#pass@1/humaneval/d3   a key number of a report (or only its name)
     results/labels/KEY/SHARD.parquet                     a file or folder that a job made or read
     results/dataset/KEY/data/SHARD.parquet#17            a row of a table, counted from 0
-    1a9a6000e77d00b5                                     a file id (or a Stack hexsha), its first 8 digits or more
+    1a9a6000e77d00b5                                     a file id, also of before redaction, or a Stack hexsha
 
 Of a file or number the tree shows the stages before it, one node for each folder, and at its end
 which source files are behind it, with their licences. Of a row it shows the rows before it.

@@ -3,7 +3,7 @@
 import ast
 import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import Parameter, signature
@@ -48,6 +48,18 @@ def from_source(source: str) -> Callable[[Callable[..., str | None]], Filter]:
         return Filter(function.__name__, settings, source, function)
 
     return made
+
+
+@lru_cache(maxsize=1)
+def lines_of(text: str) -> Sequence[str]:
+    """Return the lines of a text, which many filters look at."""
+    return text.split("\n")
+
+
+@lru_cache(maxsize=1)
+def stripped_lines(text: str) -> Sequence[str]:
+    """Return the lines of a text without the white space around them."""
+    return [line.strip() for line in lines_of(text)]
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from d3.config.data import Corpus
 from d3.core.ids import LINE_BREAKS, normalise
 from d3.core.tables import Row
 from d3.provenance.resource_usage import count_rule
-from d3.stages.corpus.filter import OURS, Filter, Rejection, from_source, parse
+from d3.stages.corpus.filter import OURS, Filter, Rejection, from_source, lines_of, parse
 from d3.stages.corpus.junk import ROW_JUNK, TEXT_JUNK, TREE_JUNK
 
 STARCODER = "StarCoder (arXiv:2305.06161); the values are its own"
@@ -80,15 +80,15 @@ def line_separator(text: str) -> str | None:
 @from_source(STARCODER)
 def long_line(text: str, *, max_line_length: int) -> str | None:
     """Reject texts with a line that is too long."""
-    longest = max(map(len, text.split("\n")))
+    longest = max(map(len, lines_of(text)))
     return f"{longest} characters" if longest > max_line_length else None
 
 
 @from_source(STARCODER)
 def long_lines(text: str, *, max_mean_line_length: float) -> str | None:
     """Reject texts whose lines are too long on average."""
-    lengths = [len(line) for line in text.split("\n")]
-    mean = sum(lengths) / len(lengths)
+    lines = text.count("\n") + 1
+    mean = (len(text) - lines + 1) / lines
     return f"{mean:.1f} characters a line" if mean > max_mean_line_length else None
 
 

@@ -10,7 +10,7 @@ import string
 from collections.abc import Sequence
 
 from d3.core.tables import Row
-from d3.stages.corpus.filter import OURS, from_source, parsed
+from d3.stages.corpus.filter import OURS, from_source, lines_of, parsed, stripped_lines
 from d3.stages.corpus.redaction import STRING_OR_COMMENT
 
 STARCODER2 = "StarCoder2 (arXiv:2402.19173)"
@@ -52,7 +52,7 @@ def licence(row: Row, *, licenses: Sequence[str] | None) -> str | None:
     """Reject rows without a license, or with one that is not allowed in any of their repositories."""
     if licenses is None:
         return None
-    named = sorted({name for column in LICENSES for name in row.get(column) or ()})
+    named = sorted({name for column in LICENSES for name in row.get(column) or () if name})
     allowed = {name.lower() for name in licenses}
     if not named:
         return "no license is named; `corpus.licenses: null` keeps files without one"
@@ -106,7 +106,7 @@ def notebook_export(text: str) -> str | None:
 @from_source(OURS)
 def repeated_lines(text: str, *, max_repeated: float) -> str | None:
     """Reject texts most of whose lines are copies of earlier ones."""
-    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    lines = [line for line in stripped_lines(text) if line]
     share = 1 - len(set(lines)) / len(lines)
     return f"{share:.3f} of the lines" if share > max_repeated else None
 
@@ -114,7 +114,7 @@ def repeated_lines(text: str, *, max_repeated: float) -> str | None:
 @from_source(OURS)
 def minified(text: str) -> str | None:
     """Reject texts of which a fifth is in lines of ten statements or more; strings and comments do not count."""
-    if not any(line.count(";") >= 10 for line in text.split("\n")):
+    if text.count(";") < 10 or not any(line.count(";") >= 10 for line in lines_of(text)):
         return None
     code = STRING_OR_COMMENT.sub("", text)
     dense = sum(len(line) for line in code.split("\n") if line.count(";") >= 10)
@@ -124,8 +124,8 @@ def minified(text: str) -> str | None:
 @from_source("StarCoder (arXiv:2305.06161); a file without comments is kept, docstrings count only where they are all")
 def mostly_comments(text: str, *, max_comments: float) -> str | None:
     """Reject texts with too large a share of comments, or of nothing but these and docstrings."""
-    lines = [line.strip() for line in text.split("\n")]
-    comments = {number for number, line in enumerate(lines) if line.startswith("#")}
+    lines = stripped_lines(text)
+    comments = {number for number, line in enumerate(lines) if line[:1] == "#"}
     strings: set[int] = set()
     waiting: list[ast.stmt] = [*parsed(text).body]
     while waiting:
@@ -145,7 +145,7 @@ def mostly_comments(text: str, *, max_comments: float) -> str | None:
 @from_source(OURS)
 def data_table(text: str, *, max_data: float) -> str | None:
     """Reject texts that are literals at the top level: tables, settings, translations."""
-    lines = text.split("\n")
+    lines = lines_of(text)
     size = 0
     for node in parsed(text).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(

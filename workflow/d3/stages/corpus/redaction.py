@@ -3,8 +3,8 @@
 A program keeps its lines and still parses, since nothing outside of its strings and comments is changed. Documentation
 stays as it is: `example.com`, `git@github.com`, private and reserved addresses, versions like 1.2.3.4.
 
-What this does not find: passwords without a name that says so, addresses spelled with `at`, keys of a shape that is
-not listed here, and anything about a person besides the address.
+What this does not find: passwords without a name that says so, addresses spelled with a bare `at`, keys of a shape
+that is not listed here, and anything about a person besides the address.
 """
 
 import io
@@ -19,6 +19,15 @@ from ipaddress import ip_address
 
 DOMAIN = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
 MAILBOX = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{0,63}$")
+SPELLED = re.compile(
+    r"[\[({<][ \t]?at[ \t]?[\])}>][ \t]{0,2}"
+    r"[A-Za-z0-9-]{1,63}(?:(?:\.|[ \t]{0,2}[\[({<][ \t]?(?:dot|\.)[ \t]?[\])}>][ \t]{0,2})[A-Za-z0-9-]{1,63}){1,4}",
+    re.IGNORECASE,
+)
+"""The part of an address behind its mailbox, as in `jane [at] mail [dot] org`."""
+SPELLED_HINT = re.compile(r"[\[({<] ?at ?[\])}>]", re.IGNORECASE)
+SPELLED_MAILBOX = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{0,63}[ \t]{0,2}$")
+SPELLING = re.compile(r"[\[({<\])}> \t]+(at|dot|\.)[\[({<\])}> \t]+", re.IGNORECASE)
 EMAIL_KEPT = re.compile(
     r"^git@|@(?:[\w-]+\.)*(?:example|test|invalid|localhost|local)$|@(?:[\w-]+\.)*example\.\w+$"
     r"|\.(?:png|jpe?g|gif|svg|ico|py|js|css|html?|json|txt|md|rst|ya?ml|xml|so|dll|exe|gz|zip)$",
@@ -119,6 +128,12 @@ def _findings(text: str) -> Iterator[tuple[int, int, str]]:
             mailbox = MAILBOX.search(text, max(domain.start() - 65, 0), domain.start())
             if mailbox and not EMAIL_KEPT.search(mailbox[0] + domain[0]):
                 yield mailbox.start(), domain.end(), "<EMAIL>"
+    if SPELLED_HINT.search(text):
+        for domain in SPELLED.finditer(text):
+            mailbox = SPELLED_MAILBOX.search(text, max(domain.start() - 67, 0), domain.start())
+            plain = "" if mailbox is None else SPELLING.sub(_sign, mailbox[0] + domain[0])
+            if mailbox and not EMAIL_KEPT.search(plain):
+                yield mailbox.start(), domain.end(), "<EMAIL>"
     for hints, pattern in ((KEY_HINTS, KEY), (NAMED_KEY_HINTS, NAMED_KEY)):
         if any(hint in text for hint in hints):
             yield from ((*match.span(), "<KEY>") for match in pattern.finditer(text))
@@ -135,6 +150,10 @@ def _findings(text: str) -> Iterator[tuple[int, int, str]]:
         if hint.search(text) is None:
             continue
         yield from ((*match.span(), "<IP>") for match in pattern.finditer(text) if _is_public(match))
+
+
+def _sign(spelled: re.Match[str]) -> str:
+    return "@" if spelled[1].lower() == "at" else "."
 
 
 def _is_public(match: re.Match[str]) -> bool:

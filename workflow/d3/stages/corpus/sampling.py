@@ -104,8 +104,8 @@ class Choice:
 
     def kept(self) -> Mask:
         """Return which rows are kept."""
-        kept: Mask = self._verdicts == KEPT
-        return kept
+        found: Mask = self._verdicts == KEPT
+        return found
 
     def rejection(self, number: int, identifier: str) -> Rejection:
         """Return why a row is not kept."""

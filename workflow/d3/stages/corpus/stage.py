@@ -5,6 +5,7 @@ the filters are put aside first; when all shards of the batch are read, the samp
 known, and of rows with the same text the one with the smallest key stays (`d3.stages.corpus.sampling`).
 """
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import thread_time
@@ -74,6 +75,7 @@ def run(
             job.drop(why.reason.partition(":")[0], detail=why.detail)
 
         count_rules()
+        gc.freeze()  # modules and settings stay: the collector need not look at them for every file
         columns = config.source.columns
         for path in shard:
             name, total = shard_name(path), count_files(job.input(path), columns)
