@@ -24,6 +24,7 @@ from d3.errors import ConfigError, InputError, ToolError
 from d3.evals import sandbox
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, load_tasks
+from d3.evals.time_limit import TimeLimits
 from d3.evals.verdict_log import Line, VerdictLog, read_logs
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
@@ -139,6 +140,7 @@ class Verdicts:
             self._take_over(self._journal)
         self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
         self._lock = Lock()
+        self._limits = TimeLimits()
 
     def _take_over(self, journal: Journal) -> None:
         """Read what killed processes have left, and what others are writing now."""
@@ -168,7 +170,7 @@ class Verdicts:
             if found is not None:
                 return sandbox.Verdict(found["verdict"], found["detail"])
         try:
-            verdict = place.judge(program, task.test, task.entry_point)
+            verdict = self._limits.judge(place, task, program)
         except sandbox.SandboxError as error:
             return sandbox.Verdict(NOT_RUN, f"{error.reason}; {error.remedy}")
         if self._journal is not None and self._log is not None:

@@ -102,7 +102,7 @@ class ForkServer:
             raise SandboxError(f"the sandbox does not start: {words}", REMEDIES.get(number, INSTALL))
 
     def ask(self, what: str) -> Any:
-        """Ask the server to `end` its child and all that came of it, or how long it has `waited`."""
+        """Ask the server to `end` its child and all that came of it, or for the CPU time that it has `spent`."""
         data = json.dumps({"do": what}).encode()
         try:
             self.socket.sendall(len(data).to_bytes(8, "big") + data)
