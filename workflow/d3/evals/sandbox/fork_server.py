@@ -35,8 +35,8 @@ for name, text in {texts!r}.items():
     exec(compile(text, name + ".py", "exec"), module.__dict__)
 sys.modules["d3.evals.sandbox.server"].main(settings, register)
 """
-"""What the standard library does after each fork is left out where programs cannot fork: it makes locks new, which nobody
-holds in a server of one thread, and reseeds `random`, which is seeded for each program."""
+"""What the standard library does after each fork is left out where programs cannot fork: it makes locks new, which
+nobody holds in a server of one thread, and reseeds `random`, which is seeded for each program."""
 
 
 class ForkServer:
