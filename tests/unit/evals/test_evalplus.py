@@ -28,6 +28,8 @@ def loaded(path: Path, *rows: dict[str, Any], **settings: Any) -> list[Task]:
 
 
 ROWS = {
+    "compare": (row("compare", "def compare(x, y):\n    return x == y\n", [1, 2], [2, 2]),
+                "def compare(x, y): return not x != y"),
     "area": (row("area", "def area(r):\n    return 3.1 * r\n", [2], [0.1], [7]), "def area(r): return r * 31 / 10"),
     "parts": (row("parts", "def parts(x):\n    return [x / 3, x / 7]\n", [2], [5]),
               "def parts(x): return [x / 3, x * (1 / 7)]"),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -122,9 +123,9 @@ def test_equal_programs_of_a_task_are_run_once(tmp_path: Path, monkeypatch: pyte
     runs: list[str] = []
     judge = sandbox.Sandbox.judge
 
-    def counted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+    def counted(self: sandbox.Sandbox, program: str, *rest: Any, **limit: Any) -> sandbox.Verdict:
         runs.append(program)
-        return judge(self, program, tests, entry_point)
+        return judge(self, program, *rest, **limit)
 
     monkeypatch.setattr(sandbox.Sandbox, "judge", counted)
     tasks = load_tasks(Benchmark(), small_benchmark(tmp_path))
@@ -169,14 +170,14 @@ def test_a_killed_run_judges_only_what_is_left(tmp_path: Path, monkeypatch: pyte
     judge = sandbox.Sandbox.judge
     judged_programs: list[str] = []
 
-    def killed(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+    def killed(self: sandbox.Sandbox, program: str, *rest: Any, **limit: Any) -> sandbox.Verdict:
         if "while True" in program:
             raise KeyboardInterrupt
-        return judge(self, program, tests, entry_point)
+        return judge(self, program, *rest, **limit)
 
-    def counted(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+    def counted(self: sandbox.Sandbox, program: str, *rest: Any, **limit: Any) -> sandbox.Verdict:
         judged_programs.append(program)
-        return judge(self, program, tests, entry_point)
+        return judge(self, program, *rest, **limit)
 
     def once(folder: Path, name: str) -> bytes:
         out = tmp_path / name
@@ -202,11 +203,11 @@ def test_a_program_whose_sandbox_does_not_start_stops_no_other(tmp_path: Path, m
     inner = sandbox.Sandbox._judge
     tries: list[str] = []
 
-    def faulty(self: sandbox.Sandbox, program: str, tests: str, entry_point: str) -> sandbox.Verdict:
+    def faulty(self: sandbox.Sandbox, program: str, *rest: Any, **limit: Any) -> sandbox.Verdict:
         if "return a" in program and "a + b" not in program:
             tries.append(program)
             raise sandbox.SandboxError("no more processes", "run fewer programs at a time")
-        return inner(self, program, tests, entry_point)
+        return inner(self, program, *rest, **limit)
 
     monkeypatch.setattr("d3.evals.sandbox.supervisor.PAUSES", (0, 0, 0, 0))
     monkeypatch.setattr(sandbox.Sandbox, "_judge", faulty)

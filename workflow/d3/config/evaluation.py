@@ -72,7 +72,8 @@ class Execute(Section):
     """Execution of the generated programs in a bubblewrap sandbox."""
 
     timeout_seconds: Annotated[PositiveFloat, MAXIMUM] = 5
-    """Wall-time limit of one program with its tests [authors' code]."""
+    """CPU-time limit of one program with its tests, or 4 times its reference's time if that is more; the clock ends it
+    after 4 limits. 5 s is [authors' code]."""
     memory_mb: Annotated[Positive, MAXIMUM] = 4096
     """Address-space limit of one program."""
     processes: Annotated[int, Field(ge=0, le=8), Neutral(0)] = 0

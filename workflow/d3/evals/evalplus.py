@@ -28,14 +28,14 @@ _reference = _names[{entry_point!r}]
 _inputs = {inputs}
 
 
-def is_floats(value):
+def _is_floats(value):
     if isinstance(value, (list, tuple)) and value:
         return all(isinstance(item, float) for item in value)
     return isinstance(value, float) or isinstance(value, np.ndarray) and value.dtype in (np.float64, np.float32)
 
 
-def compare(out, exp, inp, atol):
-{special}    if atol == 0 and is_floats(exp):
+def _compare(out, exp, inp, atol):
+{special}    if atol == 0 and _is_floats(exp):
         atol = 1e-6
     if not exact and atol != 0:
         assert type(out) == type(exp), "another type"
@@ -48,7 +48,7 @@ def compare(out, exp, inp, atol):
 
 for _input in _inputs:
     _expected = _reference(*copy.deepcopy(_input))
-    compare({entry_point}(*_input), _expected, copy.deepcopy(_input), {atol!r})
+    _compare({entry_point}(*_input), _expected, copy.deepcopy(_input), {atol!r})
 """
 EXACT = "    exact = out == exp\n"
 SURFACE = """    slant = math.sqrt((inp[0] / 2) ** 2 + inp[1] ** 2)

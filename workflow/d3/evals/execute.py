@@ -26,6 +26,7 @@ from d3.evals import sandbox
 from d3.evals.processor_time import children, processor_seconds
 from d3.evals.sandbox import program_side, server, tests_side  # noqa: F401
 from d3.evals.tasks import Task, check_judged_here, load_tasks
+from d3.evals.time_limit import TimeLimits
 from d3.evals.verdict_log import Line, VerdictLog, read_logs
 from d3.pipeline.checks import Faults, FinishedJob, read_columns
 from d3.pipeline.job import Job
@@ -152,6 +153,7 @@ class Verdicts:
             self._take_over(self._journal)
         self._base = [code_digest(__name__), platform.python_version(), asdict(limits)]
         self._lock = Lock()
+        self._limits = TimeLimits()
 
     def _take_over(self, journal: Journal) -> None:
         """Read what killed processes have left, and what others are writing now."""
@@ -205,7 +207,7 @@ class Verdicts:
 
     def run(self, place: sandbox.Sandbox, task: Task, program: str) -> tuple[sandbox.Verdict, Row]:
         """Judge a program; return its verdict and what else is kept of it. Raise SandboxError."""
-        return place.judge(program, task.test, task.entry_point), {}
+        return self._limits.judge(place, task, program), {}
 
     def recall(self, task: Task, program: str, entry: Row) -> None:
         """Take note of a kept verdict."""

@@ -36,14 +36,25 @@ and threads. Output goes nowhere unless the tests read it. At the deadline all o
 - A program may remember earlier calls, as in every executor that runs a test in one process.
 - The tests themselves are trusted to be tests; the gate of a benchmark is there to find those that are none.
 - Memory is limited as address space, of each of program and tests.
-- Verdicts near the deadline depend on the machine's load, as with every wall-clock limit.
+- CPU time decides about a timeout, and it grows somewhat with the machine's load. Of processes that a program
+  starts, only the clock's limit ends it, which is 4 times longer.
 - Tried on x86-64; the system-call numbers for 64-bit ARM are from the kernel's tables. Other
   machines are refused.
 """
 
-from d3.evals.sandbox.limits import LONGEST_WAIT, Limits
+from d3.evals.sandbox.limits import LATE, LONGEST_WAIT, Limits
 from d3.evals.sandbox.supervisor import Sandbox
 from d3.evals.sandbox.verdict import SandboxError, Verdict
 from d3.evals.sandbox.walls import bubblewraps, this_python, visible
 
-__all__ = ["LONGEST_WAIT", "Limits", "Sandbox", "SandboxError", "Verdict", "bubblewraps", "this_python", "visible"]
+__all__ = [
+    "LATE",
+    "LONGEST_WAIT",
+    "Limits",
+    "Sandbox",
+    "SandboxError",
+    "Verdict",
+    "bubblewraps",
+    "this_python",
+    "visible",
+]

@@ -21,7 +21,10 @@ INNER = ("values", "remote", "table", "channel", "program_side", "tests_side", "
 """Modules of this folder that run inside, in the order of their imports."""
 
 BOOTSTRAP = """
-import sys, types
+import os, sys, types
+register, settings = os.register_at_fork, {settings!r}
+if not settings["limits"]["processes"]:
+    os.register_at_fork = lambda **_: None
 for name in ("d3", "d3.evals", "d3.evals.sandbox"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
@@ -30,8 +33,10 @@ for name, text in {texts!r}.items():
     sys.modules[full] = module = types.ModuleType(full)
     setattr(sys.modules["d3.evals.sandbox"], name, module)
     exec(compile(text, name + ".py", "exec"), module.__dict__)
-sys.modules["d3.evals.sandbox.server"].main({settings!r})
+sys.modules["d3.evals.sandbox.server"].main(settings, register)
 """
+"""What the standard library does after each fork is left out where programs cannot fork: it makes locks new, which
+nobody holds in a server of one thread, and reseeds `random`, which is seeded for each program."""
 
 
 class ForkServer:
@@ -102,7 +107,7 @@ class ForkServer:
             raise SandboxError(f"the sandbox does not start: {words}", REMEDIES.get(number, INSTALL))
 
     def ask(self, what: str) -> Any:
-        """Ask the server to `end` its child and all that came of it, or how long it has `waited`."""
+        """Ask the server to `end` its child and all that came of it, or for the CPU time that it has `spent`."""
         data = json.dumps({"do": what}).encode()
         try:
             self.socket.sendall(len(data).to_bytes(8, "big") + data)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 LONGEST_PROGRAM = 2**20
 """Largest program, in characters."""
 LONGEST_WAIT = 4
-"""Most wall time of a program on a loaded machine, in limits."""
+"""Most wall time of a program, in limits; beyond it a program that waits is ended."""
+LATE = 1.2
+"""CPU time at which a program is ended, in limits: one that ends before it may have been slowed down by others."""
 MOST_PROCESSES = 8
 
 
@@ -14,8 +16,7 @@ class Limits:
     """What one program may use."""
 
     timeout_seconds: float = 5.0
-    """Time of the program with its tests, from the moment its sandbox stands, less the time in which the
-    machine was busy with other things."""
+    """CPU time of the program with its tests, from the moment its sandbox stands."""
     memory_mb: int = 1024
     """Address space of the program, and of its tests; the stacks of its threads come on top."""
     file_mb: int = 16

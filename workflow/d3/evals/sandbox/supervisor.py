@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from d3.evals.sandbox.fork_server import ForkServer
-from d3.evals.sandbox.limits import LONGEST_PROGRAM, LONGEST_WAIT, Limits
+from d3.evals.sandbox.limits import LATE, LONGEST_PROGRAM, LONGEST_WAIT, Limits
 from d3.evals.sandbox.system_calls import MACHINES, system_call_filter
 from d3.evals.sandbox.verdict import INSTALL, SandboxError, Verdict
 from d3.evals.sandbox.walls import bubblewraps, outer_walls, outside_user, this_python, visible
@@ -65,6 +65,9 @@ class Sandbox:
         self._interpreters = {"program": self.limits.interpreter or this_python(), "tests": this_python()}
         self._outer: tuple[str, bool] = ("", True)
         self._servers: dict[str, ForkServer] = {}
+        self.spent = 0.0
+        """CPU seconds of the last program with its tests; where they are below the limit, what the clock says."""
+        self.late = False
 
     def __enter__(self) -> Self:
         """Find a bubblewrap that works and try its walls."""
@@ -109,9 +112,11 @@ class Sandbox:
                 if found.verdict != expected:
                     raise SandboxError(f"the sandbox does not hold: {found.verdict} {found.detail}", INSTALL)
 
-    def judge(self, program: str, tests: str, entry_point: str) -> Verdict:
+    def judge(self, program: str, tests: str, entry_point: str, *, limit: float | None = None) -> Verdict:
         """Run `tests`, Python text that calls the function `entry_point` of `program`, and say what came of it.
 
+        `limit` is another time limit than that of `limits`. Afterwards `spent` is the time that it took, and
+        `late` whether it ended after its limit, but no later than `LATE` times it.
         A sandbox that cannot be started is tried again. Raises SandboxError if it never can, which says
         nothing about the program.
         """
@@ -123,11 +128,11 @@ class Sandbox:
             return Verdict("error", "the program holds a lone surrogate")
         for pause in PAUSES:
             try:
-                return self._judge(program, tests, entry_point)
+                return self._judge(program, tests, entry_point, limit)
             except SandboxError:
                 self.close()
                 time.sleep(pause)
-        return self._judge(program, tests, entry_point)
+        return self._judge(program, tests, entry_point, limit)
 
     def _server(self, side: str) -> ForkServer:
         """Return the fork server of a side, started if there is none."""
@@ -151,7 +156,6 @@ class Sandbox:
                 "path": ["/packages"] if packages else [],
                 "filter": system_call_filter(platform.machine(), processes=processes).hex(),
                 "limits": {
-                    "cpu_seconds": int(LONGEST_WAIT * limits.timeout_seconds) + 2,  # ends what outlives its supervisor
                     "memory": (limits.memory_mb + (limits.threads if side == "program" else 0)) * 2**20,
                     "file_bytes": file_bytes,
                     "files_in_tmp": limits.files,
@@ -164,15 +168,18 @@ class Sandbox:
             self._servers[side] = ForkServer(walls, interpreter, settings)
         return self._servers[side]
 
-    def _judge(self, program: str, tests: str, entry_point: str) -> Verdict:
+    def _judge(self, program: str, tests: str, entry_point: str, longer: float | None = None) -> Verdict:
+        limit = longer or self.limits.timeout_seconds
+        self.spent, self.late = 0.0, False
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
-        job: dict[str, Any] = {"program": program, "entry_point": entry_point}
+        cpu = {"cpu_seconds": int(LONGEST_WAIT * limit) + 2}  # ends what outlives its supervisor
+        job: dict[str, Any] = {"program": program, "entry_point": entry_point, **cpu}
         files = [ours.fileno(), theirs.fileno(), writer]
         numpy = {text: ["numpy"] if "numpy" in text else [] for text in (program, tests)}
         try:
             server, judge = self._server("program"), self._server("tests")
-            server.start({"import": numpy[program]}, [files[1]])
+            server.start({"import": numpy[program], **cpu}, [files[1]])
             if judge.tests != tests:
                 job |= {"tests": tests, "import": numpy[tests]}
             judge.start(job, [files[0], files[2]])
@@ -182,7 +189,7 @@ class Sandbox:
                 file.close()
             os.close(writer)
             writer = -1
-            answer = self._read_verdict(reader, begin)
+            answer = self._read_verdict(reader, begin, limit)
             server.ask("end")
             judge.ask("end")
         finally:
@@ -191,30 +198,38 @@ class Sandbox:
             for number in (reader, writer):
                 if number >= 0:
                     os.close(number)
-        if answer is None:
-            return Verdict("timeout", f"no verdict after {self.limits.timeout_seconds:g} s")
+        if answer is None or self.late:
+            return Verdict("timeout", f"no verdict after {limit:g} s")
         if not answer:
             return Verdict("crashed", "the process of the tests died")
         verdict, detail = json.loads(answer)
         return Verdict(str(verdict), str(detail))
 
-    def _read_verdict(self, reader: int, begin: float) -> bytes | None:
+    def _read_verdict(self, reader: int, begin: float, limit: float) -> bytes | None:
         """Return what the tests' process wrote before it ended, or None at the deadline.
 
-        Time in which program and tests were ready to run and the machine did not let them does not count,
-        up to `LONGEST_WAIT` times the limit.
+        CPU time decides. The clock does so after `LONGEST_WAIT` limits, for programs that wait.
         """
-        data, limit = b"", self.limits.timeout_seconds
+        data, backstop = b"", begin + LONGEST_WAIT * limit
         deadline = begin + limit
         while True:
             if select.select([reader], [], [], max(deadline - time.monotonic(), 0))[0]:
                 piece = os.read(reader, 2**16)
-                if not piece:
-                    return data
-                data += piece
-                continue
-            waited = sum(server.ask("waited") for server in self._servers.values()) if self._outer[1] else 0.0
-            later = begin + min(limit + waited, LONGEST_WAIT * limit)
-            if later < deadline + 0.01:
+                if piece:
+                    data += piece
+                    continue
+                self.spent = time.monotonic() - begin
+                if self.spent > limit:
+                    self.spent = self._cpu_seconds()
+                    self.late = self.spent > limit
+                return data
+            now = time.monotonic()
+            self.spent = self._cpu_seconds()
+            left = LATE * limit - self.spent
+            if left <= 0 or now >= backstop:
                 return None
-            deadline = later
+            deadline = min(now + max(left, 0.02), backstop)
+
+    def _cpu_seconds(self) -> float:
+        """Return the CPU seconds of the program and of its tests."""
+        return float(sum(server.ask("spent") for server in self._servers.values()))
