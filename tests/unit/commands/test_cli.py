@@ -94,7 +94,7 @@ def test_an_example_that_is_broken_can_be_copied(monkeypatch: pytest.MonkeyPatch
 
 
 def test_reading_commands_print_json() -> None:
-    writing = {"run", "forget", "export", "release", "sign", "completion"}
+    writing = {"run", "forget", "export", "release", "sign", "completion", "predictions"}
     names = {name for name, command in commands().items() if command.group != "Stages"} - writing
     assert [name for name in names if "--json" not in parser_of(commands()[name]).flags] == []
 

@@ -367,7 +367,7 @@ def test_journals_and_the_cost_of_requests_are_foreseen(runs: dict[str, Run]) ->
     (grades,) = (stage for stage in priced.stages if stage.stage == "grades")
     assert grades.cost == pytest.approx((2 * grades.prompt_tokens + 8 * grades.answer_tokens) / 1e6)
     assert grades.cost > 0
-    assert [stage.stage for stage in priced.stages if stage.cost is not None] == ["grades"]
+    assert [stage.stage for stage in priced.stages if stage.cost is not None] == ["grades", "grade_repeats"]
     assert {stage.stage for stage in free.stages if stage.journal_bytes} >= {"grades", "labels"}
     assert "expected cost of requests" in plan_table(priced)
     assert "expected cost" not in plan_table(free)

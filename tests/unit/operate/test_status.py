@@ -49,7 +49,7 @@ def stage(found: Survey, name: str) -> StageStatus:
 
 def test_a_fresh_folder_has_everything_before_it(place: Path) -> None:
     found = survey(Chain(Config()), read_queue())
-    assert (found.done, found.jobs, found.slurm) == (0, 44, "none")
+    assert (found.done, found.jobs, found.slurm) == (0, 46, "none")
     assert found.head == "is not running"
     assert not found.active
     assert not found.failures
@@ -260,7 +260,7 @@ def test_twelve_hundred_jobs_take_less_than_two_seconds(place: Path) -> None:
 
 def test_the_command_prints_a_table_or_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--set", "run=mine"]) == 0
-    assert capsys.readouterr().out.startswith("Run mine: 0 of 44 jobs done, Snakemake is not running\n")
+    assert capsys.readouterr().out.startswith("Run mine: 0 of 46 jobs done, Snakemake is not running\n")
     assert main(["status", "--json", "--directory", "."]) == 0
     found = json.loads(capsys.readouterr().out)
     keys = {"run", "head", "slurm", "stages", "active", "failures", "jobs", "done", "orphaned_checkpoints"}

@@ -115,12 +115,12 @@ def test_a_file_that_is_left_out_keeps_a_row_and_is_not_asked(tmp_path: Path) ->
             return None
 
     config = parse_config({"grades": {"read_out": "parse"}})
-    questions = grades._questions(config, iter(files[1:]), Unasked(), Unasked(), {files[1]["id"]: -1.25})  # type: ignore[arg-type]
+    questions = grades.grade_questions(config, files[1:], Unasked(), Unasked(), spared={files[1]["id"]: -1.25})  # type: ignore[arg-type]
     question = next(questions)
     row = grades.grade_row(Outcome(row=question.row, status=question.status, detail=question.detail), "parse")
     assert (row["status"], row["score"], row["detail"]) == ("pregrade", None, "pre-grader's score -1.25")
     with pytest.raises(AskedError):
-        next(grades._questions(config, iter(files[:1]), Unasked(), Unasked(), {}))  # type: ignore[arg-type]
+        next(grades.grade_questions(config, files[:1], Unasked(), Unasked()))  # type: ignore[arg-type]
 
 
 def test_held_out_and_repeated_files_are_counted(tmp_path: Path) -> None:

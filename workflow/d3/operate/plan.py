@@ -353,7 +353,7 @@ class _Planner:
         if not (seen.asked and self.chain.asks(stage)):
             return seen.asked == self.chain.asks(stage)
         names = ("kind", "model", "revision", "dtype", "quantization", "tensor_parallel")
-        mine = getattr(self.config, stage).engine.model_dump()
+        mine = self.chain.engine(stage).model_dump()
         engines = [
             section["engine"] for section in config.values() if isinstance(section, dict) and "engine" in section
         ]

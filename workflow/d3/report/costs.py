@@ -13,7 +13,7 @@ from d3.core.tables import Row
 from d3.errors import InputError
 from d3.provenance.statement import read_statement, statement_path
 
-COUNTED = ("asked", "journal", "prompt_tokens", "answer_tokens")
+ADDED_UP = ("asked", "journal", "prompt_tokens", "answer_tokens")
 
 
 def costs(tables: Mapping[str, Iterable[Path]]) -> Iterator[Row]:
@@ -34,7 +34,7 @@ def costs(tables: Mapping[str, Iterable[Path]]) -> Iterator[Row]:
         yield {
             "stage": stage,
             "jobs": len(found),
-            **{name: sums[name] for name in COUNTED},
+            **{name: sums[name] for name in ADDED_UP},
             "spent": spent,
             "expected": round(spent + each * sums["journal"], 6),
             "at_most": sums["cost_at_most_millionths"] / 1e6,

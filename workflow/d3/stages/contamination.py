@@ -211,7 +211,7 @@ def label_contamination(
     tasks: Mapping[str, Path] | None = None,
     task_files: Sequence[Path] = (),
 ) -> None:
-    """List the generated labels, or the prompts of an adopted dataset, that contain a task of a benchmark.
+    """List the labels, generated or adopted, that contain a task of a benchmark.
 
     See `run`.
 

@@ -45,7 +45,7 @@ MOST_FILES = 20_000
 """Files that the confounds are computed from, chosen by the seed and their ids: our default."""
 REFERENCE = pa.schema([("id", pa.string()), ("score", pa.float64())])
 GRADED = select(schemas.GRADES, "id", "score", "expected_score", "entropy", "margin", "finish_reason", "prompt_tokens")
-TOGETHER = {"together": "all of these"}
+ALL_OF_THESE = {"together": "all of these"}
 EVENTS = tuple(f"max_{event}_repo_{event}_event_min_datetime" for event in ("stars", "issues", "forks"))
 
 
@@ -58,7 +58,7 @@ def run(
     repeats: Annotated[Path | None, "table of `grade-repeats`"] = None,
     reference: Annotated[Sequence[Path], "tables of `id` and `score` to compare with"] = (),
 ) -> None:
-    """Measure the judge of a run from its grades, and compare it with the bounds of the configuration.
+    """Compare figures about the judge of a run with the bounds of the configuration.
 
     `repeats` are the grades of some files again, `reference` tables of `id` and `score` of another judge or by hand.
     Write the figures as JSON to `out`. A broken bound is a warning in the log, and with `judge_health.action: stop` a
@@ -157,7 +157,11 @@ def measure(
         _check("agreement", "kappa with the reference", agreed["kappa"], settings.min_agreement),
         *(
             _check(
-                f"confound/{name}", f"AUC of {TOGETHER.get(name, name)}", figure, settings.max_confound, at_most=True
+                f"confound/{name}",
+                f"AUC of {ALL_OF_THESE.get(name, name)}",
+                figure,
+                settings.max_confound,
+                at_most=True,
             )
             for name, figure in told.items()
         ),

@@ -23,7 +23,7 @@ BINS = 10
 PRIOR = 2.0
 """As many files with the share of all are added to each group; our default."""
 RESAMPLES = 1000
-DIGITS = 4
+FIGURE_DIGITS = 4
 
 
 class Figure(NamedTuple):
@@ -204,4 +204,4 @@ def _area(odds: Any, better: Any, held: Any) -> Figure:
 
 
 def _rounded(value: float, low: float, high: float, files: int) -> Figure:
-    return Figure(round(value, DIGITS), round(low, DIGITS), round(high, DIGITS), files)
+    return Figure(round(value, FIGURE_DIGITS), round(low, FIGURE_DIGITS), round(high, FIGURE_DIGITS), files)

@@ -19,10 +19,10 @@ from d3.pipeline.job import Job
 from d3.stages.label_metrics import duplicate_key, repeats_other_file
 
 LABELED = select(schemas.LABELS, "id", "sample", "part", "label")
-LINE = re.compile(r"([0-9a-f]{64}) (\d{1,9}) (\d{1,9})")
+LABEL_LINE = re.compile(r"([0-9a-f]{64}) (\d{1,9}) (\d{1,9})")
 DUPLICATE = "label_duplicate"
 
-Key = tuple[str, int, int]
+LabelKey = tuple[str, int, int]
 
 
 def run(config: Config, labels: Sequence[Path], out: Path) -> None:
@@ -69,15 +69,15 @@ def _line(row: Row) -> str:
     return f"{row['id']} {row['sample']} {row['part']}\n"
 
 
-def read_repeated(job: Job, path: Path | None) -> set[Key]:
+def read_repeated(job: Job, path: Path | None) -> set[LabelKey]:
     """Return the labels of a list, none without one; raise InputError for a line that names no label."""
     if path is None:
         return set()
     with damage_named(job.input(path)):
         lines = path.read_text(encoding="ascii").split("\n")
-    found: set[Key] = set()
+    found: set[LabelKey] = set()
     for number, line in enumerate(lines[:-1], start=1):
-        if not (match := LINE.fullmatch(line)):
+        if not (match := LABEL_LINE.fullmatch(line)):
             raise InputError(f"line {number} names no label", where=str(path), remedy="make the list again")
         found.add((match[1], int(match[2]), int(match[3])))
     if lines[-1]:

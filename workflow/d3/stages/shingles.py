@@ -26,7 +26,7 @@ LEXEME = re.compile(
     r"|\"(?:[^\"\\\n]|\\[\s\S])*\"|'(?:[^'\\\n]|\\[\s\S])*')"
     r"|(?P<word>\w+)|(?P<break>\\?\n\s*)|(?P<other>[^\s\w]+?)"
 )
-PIECE = re.compile(
+CODE_PIECE = re.compile(
     r"(?P<piece>[^\n\\#\"']+)|(?P<comment>\#[^\n]*)|(?P<string>"
     r"\"\"\"[^\"\\]*(?:(?:\\[\s\S]|\"(?!\"\"))[^\"\\]*)*\"\"\"|'''[^'\\]*(?:(?:\\[\s\S]|'(?!''))[^'\\]*)*'''"
     r"|\"[^\"\\\n]*(?:\\[\s\S][^\"\\\n]*)*\"|'[^'\\\n]*(?:\\[\s\S][^'\\\n]*)*')"
@@ -52,7 +52,7 @@ def words(text: str) -> list[str]:
     depth = 0
     statement = before = True  # whether a statement may begin here, and before the last piece
     prefix = ""  # what may be one of the string that follows
-    for token in PIECE.finditer(text):
+    for token in CODE_PIECE.finditer(text):
         kind, piece = token.lastgroup, token[0]
         if kind == "piece":
             found += LITERAL_WORD.findall(piece)
