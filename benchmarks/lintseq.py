@@ -102,7 +102,7 @@ class Measure:
 
 
 def third_party(text: str) -> bool:
-    """Tell whether a program imports anything that is not in the standard library."""
+    """Return whether a program imports anything that is not in the standard library."""
     names = {name.split(".")[0] for name in IMPORTED.findall(text)}
     return any(name not in sys.stdlib_module_names for name in names)
 
@@ -167,7 +167,7 @@ def measure(texts: Sequence[str], *, workers: int) -> Measure:
 
 
 def programs(paths: Iterable[Path], *, fewest: int, most: int) -> list[str]:
-    """Give the distinct programs of shards (`content`) or corpus files (`text`), by their lines."""
+    """Return the distinct programs of shards (`content`) or corpus files (`text`), by their lines."""
     found: dict[str, None] = {}
     for path in paths:
         column = "text"
@@ -182,7 +182,7 @@ def programs(paths: Iterable[Path], *, fewest: int, most: int) -> list[str]:
 
 
 def at_hand(*, fewest: int, most: int) -> list[str]:
-    """Give programs where no files are named: those of `SHARD`, or else of the standard library."""
+    """Return programs where no files are named: those of `SHARD`, or else of the standard library."""
     if SHARD.exists():
         return programs([SHARD], fewest=fewest, most=most)
     found: dict[str, None] = {}

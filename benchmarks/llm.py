@@ -51,7 +51,7 @@ ROW = "{:<34}{:>10}{:>10}{:>10}{:>10}"
 
 
 def texts(count: int) -> list[str]:
-    """Give standard library modules, each once, of a size that is graded."""
+    """Return standard library modules, each once, of a size that is graded."""
     found: dict[str, None] = {}
     for _, data in standard_library():
         if SMALLEST <= len(data) <= LARGEST and data.isascii():
@@ -91,7 +91,7 @@ def questions(prompt: Prompt, files: list[str], tokens: int) -> list[Question[in
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Give wall and CPU seconds of this process, in which the engine lives."""
+    """Return wall and CPU seconds of this process, in which the engine lives."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -112,7 +112,7 @@ class Inside:
         self.steps = 0
 
     def enqueue(self, *given: Any, **options: Any) -> Any:
-        """Give a prompt to the engine."""
+        """Return a prompt to the engine."""
         return self._timed(lambda: self._enqueue(*given, **options))
 
     def step(self) -> Any:
@@ -166,7 +166,7 @@ class Turns:
         print(f"turn: {self.name}, {wall:.2f} s wall, {cpu:.2f} s CPU, {inside.steps} steps", file=sys.stderr)
 
     def figures(self) -> list[float]:
-        """Give best and median of wall and of CPU."""
+        """Return best and median of wall and of CPU."""
         return [min(self.wall), median(self.wall), min(self.cpu), median(self.cpu)]
 
 

@@ -54,7 +54,7 @@ FOLLOWED = []
 
 
 def is_ours(rule):
-    """Tell whether content decides about the jobs of a rule."""
+    """Return whether content decides about the jobs of a rule."""
     return rule is not None and rule.params.get("stale") is not None
 
 
@@ -203,7 +203,7 @@ class Content:
         return venv(name, also=more_packages(settings))
 
     def reasons(self, dag, job):
-        """Give the reasons why a job must run."""
+        """Return the reasons why a job must run."""
         wanted = self.wanted(dag, job)
         return [] if wanted is None else self.judge.reasons(wanted)
 
@@ -269,6 +269,6 @@ class Content:
 
 
 def _only_follows(reason):
-    """Tell whether a job was queued for no other reason than that a job before it runs."""
+    """Return whether a job was queued for no other reason than that a job before it runs."""
     others = set(reason.get_names()) - {"input files updated by another job"}
     return not others and bool(reason.updated_input_run)

@@ -9,5 +9,5 @@ from helpers.real_images import Enter, entrance
 
 @pytest.fixture(scope="session")
 def enter(images: dict[str, Path]) -> Enter:
-    """Give a function that runs a command in an image as the profile for images does."""
+    """Return a function that runs a command in an image as the profile for images does."""
     return entrance(images)

@@ -13,7 +13,7 @@ STATUSES = {401: b"expired", 400: b"no", 500: b"oh", 503: b"busy"}
 
 
 class BatchServer:
-    """Give `url`; `plan` is a function of (method, path, calls so far) to an HTTP status, "torn" or None."""
+    """Return `url`; `plan` is a function of (method, path, calls so far) to an HTTP status, "torn" or None."""
 
     def __init__(self) -> None:
         self.plan: Callable[[str, str, int], int | str | None] = lambda method, path, before: None

@@ -53,7 +53,7 @@ def killed_once(folder: Path, config: Path, delay: float) -> bool:
 
 
 def differences(undisturbed: Path, folder: Path) -> list[str]:
-    """Give what differs between the results of a killed and of an undisturbed run."""
+    """Return what differs between the results of a killed and of an undisturbed run."""
     one, other = (
         {name: digest for name, digest in digests(place / "results").items() if not name.startswith(ASIDE)}
         for place in (undisturbed, folder)

@@ -26,7 +26,7 @@ PROFILES = ("process-run-crate-0.5", "workflow-run-crate-0.5", "provenance-run-c
 
 
 def contexts() -> dict[str, dict[str, Any]]:
-    """Give the contexts by their address."""
+    """Return the contexts by their address."""
     base = json.loads((files("rocrate") / "data" / "ro-crate.jsonld").read_text())["@context"]
     return {
         "https://w3id.org/ro/crate/1.1/context": {"@context": {**base, **BIOSCHEMAS}},

@@ -14,7 +14,7 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 def only_path(folder: Path) -> str:
-    """Give a PATH of this folder and what scripts need, without anything of SLURM or containers."""
+    """Return a PATH of this folder and what scripts need, without anything of SLURM or containers."""
     tools = folder / "tools"
     tools.mkdir(parents=True, exist_ok=True)
     for name in ("sh", "cat", "sleep", "echo", "true", "false"):

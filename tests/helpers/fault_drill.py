@@ -43,7 +43,7 @@ class Drill:
 
 
 def prompt(number: int, chat: bool) -> tuple[int, ...]:
-    """Give the ids of a prompt that no other number has."""
+    """Return the ids of a prompt that no other number has."""
     if chat:
         return tuple(CHAT.encode(CHAT.apply_chat_template([{"role": "user", "content": f"question {number}"}])))
     return (20, 21, 30 + number % 100, 30 + number // 100)

@@ -10,7 +10,7 @@ SHARD = REAL_DATA / "stack" / "train-00001-of-00004.parquet"
 
 
 def real_files(fewest: int, most: int) -> list[str]:
-    """Give real programs with so many lines: of the shared shard, else of the standard library."""
+    """Return real programs with so many lines: of the shared shard, else of the standard library."""
     if SHARD.exists():
         import pyarrow.parquet as pq
 

@@ -17,18 +17,18 @@ Fault = tuple[str, Any]
 
 
 def text_of(body: dict[str, Any]) -> str:
-    """Give the answer to a request: it depends on all that decides it."""
+    """Return the answer to a request: it depends on all that decides it."""
     asked = {key: body.get(key) for key in ("temperature", "top_p", "seed")}
     return "words " + digest_of({"prompt": prompt_of(body), **asked})[:8]
 
 
 def prompt_of(body: dict[str, Any]) -> Any:
-    """Give what a request asks, of either API."""
+    """Return what a request asks, of either API."""
     return body["messages"] if "messages" in body else body["prompt"]
 
 
 class Server:
-    """Give `url` and `plan`: a function of (body, how often this prompt was asked before) to a fault or None.
+    """Return `url` and `plan`: a function of (body, how often this prompt was asked before) to a fault or None.
 
     With `chat` it has no other API, as most providers.
     """
@@ -138,7 +138,7 @@ class Server:
 
 
 def chat_reply(body: dict[str, Any]) -> dict[str, Any]:
-    """Give the reply of a chat server: the last choice of a schema, or the free text."""
+    """Return the reply of a chat server: the last choice of a schema, or the free text."""
     text, logprobs = text_of(body), None
     if "response_format" in body:
         properties = body["response_format"]["json_schema"]["schema"]["properties"]

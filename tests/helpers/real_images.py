@@ -39,7 +39,7 @@ def build(*names: str) -> subprocess.CompletedProcess[str]:
 
 
 def standard_libraries(image: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Give version and standard library of the interpreters in an image and outside."""
+    """Return version and standard library of the interpreters in an image and outside."""
     line = [sys.executable, str(REPOSITORY / "containers" / "manifest.py")]
     outside = json.loads(subprocess.run(line, capture_output=True, check=True).stdout)
     inside = record(image)
@@ -49,7 +49,7 @@ def standard_libraries(image: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def entrance(images: dict[str, Path]) -> Enter:
-    """Give a function that runs a command in an image, with the arguments of `profiles/apptainer`."""
+    """Return a function that runs a command in an image, with the arguments of `profiles/apptainer`."""
     profile = yaml.safe_load((REPOSITORY / "profiles" / "apptainer" / "config.yaml").read_text())
 
     def run(

@@ -27,7 +27,7 @@ IDENTITY = {"kind": "fake"}
 
 
 def settings(folder: Path) -> Config:
-    """Give the configuration: a short template, so that the time goes into rows and not into fixed words."""
+    """Return the configuration: a short template, so that the time goes into rows and not into fixed words."""
     prompt = folder / "short.jinja"
     prompt.write_text("{{ code }}")
     grades = {"engine": {"kind": "replay"}, "prompt": str(prompt)}

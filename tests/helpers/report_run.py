@@ -55,7 +55,7 @@ def write(
 
 
 def programs(number: int, text: str = "") -> list[str]:
-    """Give growing programs of one file."""
+    """Return growing programs of one file."""
     lines = [f"def f{number}(x):", "    total = 0", "    for i in range(x):", f"        total += i * {number}"]
     lines += [f"        total -= {step}" for step in range(number % 5)] + ["    return total"]
     lines += [f"# {line}" for line in text.splitlines()]

@@ -80,7 +80,7 @@ class Place:
         return self.attempts() - before
 
     def states(self, *words: str, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
-        """Give what a run would do, by STAGE/NAME, without running anything."""
+        """Return what a run would do, by STAGE/NAME, without running anything."""
         reasons = self.folder.parent / f"{self.folder.name}.json"
         reasons.unlink(missing_ok=True)
         ran = self.run("--dry-run", *words, env={"D3_REASONS": str(reasons)} | (env or {}))
@@ -89,11 +89,11 @@ class Place:
         return {job_name(item["outputs"][0]): item for item in items}
 
     def would_run(self, *words: str, env: dict[str, str] | None = None) -> set[str]:
-        """Give the jobs that are not up to date, as STAGE/NAME."""
+        """Return the jobs that are not up to date, as STAGE/NAME."""
         return {name for name, item in self.states(*words, env=env).items() if item["state"] != "fresh"}
 
     def attempts(self) -> Counter[str]:
-        """Give how often every job was started."""
+        """Return how often every job was started."""
         counts: Counter[str] = Counter()
         for path in (self.folder / "work" / "attempts").rglob("*.jsonl"):
             for line in path.read_text().splitlines():
@@ -105,22 +105,22 @@ class Place:
     # --- looking --------------------------------------------------------------------------------
 
     def find(self, stage: str, name: str) -> Path:
-        """Give the one file of a stage with a name, whatever its key."""
+        """Return the one file of a stage with a name, whatever its key."""
         (path,) = self.folder.glob(f"results/{stage}/*/{name}")
         return path
 
     def statement(self, stage: str, name: str) -> dict[str, Any]:
-        """Give the statement of a stage's file."""
+        """Return the statement of a stage's file."""
         return dict(json.loads(self.find(stage, f"{name}.prov.json").read_bytes()))
 
     def usage(self, stage: str, name: str) -> dict[str, int]:
-        """Give what the job that made a stage's file asked and what it took from the journal."""
+        """Return what the job that made a stage's file asked and what it took from the journal."""
         products = self.statement(stage, name)["predicate"]["runDetails"]["byproducts"]
         return next(item["content"] for item in products if item["name"] == "usage")
 
 
 def job_name(output: str) -> str:
-    """Give STAGE/NAME of a job's first output: `labels/a` of `results/labels/KEY/data/a.parquet`."""
+    """Return STAGE/NAME of a job's first output: `labels/a` of `results/labels/KEY/data/a.parquet`."""
     parts = Path(output).parts
     stage = parts[1] if parts[0] in {"results", "resources"} and len(parts) > 2 else parts[0]
     return stage if len(parts) == 3 else f"{stage}/{Path(output).name.partition('.')[0]}"

@@ -9,13 +9,13 @@ from helpers.paths import ROOT
 
 
 def line(folder: Path, site: Path, *more: str) -> list[str]:
-    """Give the command of a run in `folder`, whose configuration lies there."""
+    """Return the command of a run in `folder`, whose configuration lies there."""
     words = ["--profile", str(site), "--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
     return [sys.executable, "-m", "d3", "run", *words, *more]
 
 
 def environment() -> dict[str, str]:
-    """Give the environment of a run."""
+    """Return the environment of a run."""
     return os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
 
 

@@ -35,12 +35,12 @@ Tamper = Callable[[Path], None]
 
 
 def one(root: Path, pattern: str, place: int = 0) -> Path:
-    """Give one of the files of a run that match."""
+    """Return one of the files of a run that match."""
     return sorted(path for path in root.glob(pattern) if not path.name.endswith(".prov.json"))[place]
 
 
 def statement_of(root: Path, path: Path) -> Path:
-    """Give the statement that names a file among its outputs."""
+    """Return the statement that names a file among its outputs."""
     name = path.relative_to(root).as_posix()
     for statement in root.glob("re*/**/*.prov.json"):
         if any(item["name"] == name for item in json.loads(statement.read_text())["subject"]):

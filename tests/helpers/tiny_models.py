@@ -14,7 +14,7 @@ CHAT = (
 
 
 def library_texts(count: int, *, most: int = 3000) -> list[str]:
-    """Give the texts of small standard library modules, stripped."""
+    """Return the texts of small standard library modules, stripped."""
     folder = sysconfig.get_paths()["stdlib"]
     texts = []
     for path in sorted(glob.glob(f"{folder}/*.py")):

@@ -19,7 +19,7 @@ from helpers.paths import ROOT, SNAKEMAKE
 
 
 def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
-    """Give a configuration that runs every stage in seconds."""
+    """Return a configuration that runs every stage in seconds."""
     engine = {"model": str(model), "max_length": 2048, "batch": 4}
     training = {"sequence_length": 1024, "batch": 2, "micro_batch": 1, "max_steps": 2, "epochs": 1, "save_steps": 1}
     values: dict[str, Any] = {
@@ -39,7 +39,7 @@ def tiny_config(model: Path, **changes: Any) -> dict[str, Any]:
 
 
 def small_config(model: str) -> dict[str, Any]:
-    """Give a configuration that takes all programs of the shards and asks the tiny model little about each."""
+    """Return a configuration that takes all programs of the shards and asks the tiny model little about each."""
     engine = {"model": model, "max_length": 2048, "batch": 16}
     training = {"sequence_length": 1024, "batch": 2, "micro_batch": 1, "max_steps": 1, "epochs": 1, "save_steps": 1}
     values = {
@@ -80,12 +80,12 @@ def write_config(folder: Path, values: dict[str, Any]) -> Path:
 
 
 def command(folder: Path, config: Path, *more: str) -> list[str]:
-    """Give the command line of a run whose results lie in `folder`, as Snakemake takes it."""
+    """Return the command line of a run whose results lie in `folder`, as Snakemake takes it."""
     return [str(SNAKEMAKE), "--snakefile", str(ROOT / "workflow" / "Snakefile"), *_words(folder, config), *more]
 
 
 def run_command(folder: Path, config: Path, *more: str) -> list[str]:
-    """Give the command line of a run as a user types it."""
+    """Return the command line of a run as a user types it."""
     return [sys.executable, "-m", "d3", "run", *_words(folder, config), *more]
 
 
@@ -123,7 +123,7 @@ def d3(*arguments: str | Path, cwd: Path, environment: str = ".venv") -> subproc
 
 
 def digests(folder: Path, *, ignore: Sequence[str] = (".prov.json",)) -> dict[str, str]:
-    """Give the SHA-256 of every file below a folder by its relative path; a report's without times and machines."""
+    """Return the SHA-256 of every file below a folder by its relative path; a report's without times and machines."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(_compared(path)).hexdigest()

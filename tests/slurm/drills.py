@@ -60,7 +60,7 @@ class Bench:
         self.said = ""
 
     def target(self) -> str:
-        """Give the file or folder that the stage makes."""
+        """Return the file or folder that the stage makes."""
         return next(path for path in self._reference_files if f"/{self.stage}/" in path)
 
     _reference_files: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ class Bench:
                     os.kill(int(process.name), signal.SIGSTOP)
 
     def outcome(self, *expected: str, codes: tuple[int, ...] = (0,)) -> Outcome:
-        """Give how the drill ended."""
+        """Return how the drill ended."""
         return Outcome(self.codes, self.said, expected, codes)
 
 
@@ -329,7 +329,7 @@ DISKS = Path(os.environ.get("SLURM_SANDBOX", "/var/tmp/slurm-sandbox")) / "disks
 
 
 def settings(model: Path) -> dict[str, Any]:
-    """Give a configuration whose grading and mid-training take long enough to be disturbed."""
+    """Return a configuration whose grading and mid-training take long enough to be disturbed."""
     values = tiny_config(model)
     values["source"], values["arms"] = {"embedded_shards": 1}, {"d3": {"midtrain": True}}
     values["corpus"] = {"sample": 24, "max_lines": 60}

@@ -43,7 +43,7 @@ BEFORE_LINTSEQ = (
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
-    """Give the tiny configuration with one shard, one arm, two processes of mid-training, and grades from vLLM.
+    """Return the tiny configuration with one shard, one arm, two processes of mid-training, and grades from vLLM.
 
     vLLM asks a model of its own: on CPUs it has no attention for heads as narrow as the tiny one's.
     """
@@ -60,7 +60,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[s
 def on_slurm(
     tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any], images: dict[str, Path]
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Give the folder of a run on the cluster, and what the driver printed."""
+    """Return the folder of a run on the cluster, and what the driver printed."""
     require_cluster()
     folder = tmp_path_factory.mktemp("slurm")
     write_config(folder, config)
@@ -69,12 +69,12 @@ def on_slurm(
 
 
 def results(folder: Path) -> dict[str, str]:
-    """Give the digests of all results; what the lineage keeps of machines is not among them."""
+    """Return the digests of all results; what the lineage keeps of machines is not among them."""
     return {path: sha for path, sha in digests(folder / "results").items() if not path.startswith("lineage/")}
 
 
 def statements(folder: Path, stage: str) -> list[dict[str, Any]]:
-    """Give what the statements of a stage say of where their jobs ran."""
+    """Return what the statements of a stage say of where their jobs ran."""
     found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"results/{stage}/**/*.prov.json"))]
     assert found, stage
     return [statement["predicate"]["buildDefinition"]["internalParameters"] for statement in found]

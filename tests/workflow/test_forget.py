@@ -69,13 +69,13 @@ def forget(folder: Path, config: Path, *more: str) -> subprocess.CompletedProces
 
 
 def stamps(folder: Path) -> dict[Path, int]:
-    """Give when each result was written."""
+    """Return when each result was written."""
     return {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*.*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, Path, list[str]]:
-    """Give the folder, the configuration and the targets of a run over two shards."""
+    """Return the folder, the configuration and the targets of a run over two shards."""
     folder = tmp_path_factory.mktemp("forget")
     write_shards(folder / "shards")
     (folder / "opt-out.txt").write_text("# nobody yet\n")

@@ -32,7 +32,7 @@ def ask(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def copy(finished_run: tuple[Path, Path], tmp_path: Path) -> Path:
-    """Give a copy of the finished run that a test may change."""
+    """Return a copy of the finished run that a test may change."""
     folder = tmp_path / "run"
     for name in ("results", "resources", "work"):
         shutil.copytree(finished_run[0] / name, folder / name, symlinks=True)

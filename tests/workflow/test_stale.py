@@ -33,7 +33,7 @@ OLD = 1_000_000_000
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Place:
-    """Give a finished run over two shards, up to the dataset."""
+    """Return a finished run over two shards, up to the dataset."""
     folder = tmp_path_factory.mktemp("original") / "run"
     write_small_shards(folder / "shards")
     shutil.copytree(tiny_model, folder / "model")
@@ -47,7 +47,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Plac
 
 @pytest.fixture
 def finished(original: Place, tmp_path: Path) -> Place:
-    """Give a copy of the finished run, with its times, that a test may change."""
+    """Return a copy of the finished run, with its times, that a test may change."""
     return original.copy(tmp_path / "run")
 
 

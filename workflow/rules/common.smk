@@ -138,7 +138,7 @@ follow_content(workflow, CHAIN, images=IMAGES)
 
 
 def image(name):
-    """Give the path of an image; its name carries the hash of its definition and its lock.
+    """Return the path of an image; its name carries the hash of its definition and its lock.
 
     Snakemake refuses white space in it, also in runs without images.
     """
@@ -147,7 +147,7 @@ def image(name):
 
 
 def outside_of(name):
-    """Give no image where jobs run in images: the rule runs beside Snakemake, or enters this one itself.
+    """Return no image where jobs run in images: the rule runs beside Snakemake, or enters this one itself.
 
     Where they do not it is named all the same, for `snakemake --lint`, and nothing comes of it.
     """
@@ -162,7 +162,7 @@ def write_settings(path, text):
 
 
 def stale_when(stage, *more):
-    """Give what reruns a stage when it changes, as one dict whose order never does."""
+    """Return what reruns a stage when it changes, as one dict whose order never does."""
     environment = CHAIN.environment(stage)
     settings, text = CHAIN.settings_file(stage, *more)
     write_settings(Path(settings), text)
@@ -178,7 +178,7 @@ def stale_when(stage, *more):
 
 
 def run_plan():
-    """Give what decides the record of the run, and the file that the record is a copy of."""
+    """Return what decides the record of the run, and the file that the record is a copy of."""
     record = run_record(CHAIN)
     decides = settings_of(record)
     path = f"work/settings/run_record-{digest_of(decides)[:32]}.json"
@@ -187,46 +187,46 @@ def run_plan():
 
 
 def model_option(wildcards, input):
-    """Give the option that names the model of a stage, if it asks one."""
+    """Return the option that names the model of a stage, if it asks one."""
     return ["--model", input.model] if input.model else []
 
 
 def option(flag, name):
-    """Give a function: the option for the files of an input that only some configurations have."""
+    """Return a function: the option for the files of an input that only some configurations have."""
     return lambda wildcards, input: [flag, *files] if (files := input[name]) else []
 
 
 def shard_input(wildcards):
-    """Give the source files of a batch of shards."""
+    """Return the source files of a batch of shards."""
     return SHARDS[wildcards.shard]
 
 
 def as_long_as(wildcards):
-    """Give the mid-trained model whose number of tokens an arm is trained on in addition, if it is."""
+    """Return the mid-trained model whose number of tokens an arm is trained on in addition, if it is."""
     return MIDTRAINED if ARMS[wildcards.arm][1].same_tokens else []
 
 
 def trained_on(wildcards):
-    """Give the model that an arm's fine-tuning begins with."""
+    """Return the model that an arm's fine-tuning begins with."""
     if ARMS[wildcards.arm][1].midtrain:
         return f"{DIR['midtrain']}/model"
     return MODELS["sft"]
 
 
 def arm_settings(wildcards):
-    """Give what reruns an arm's fine-tuning."""
+    """Return what reruns an arm's fine-tuning."""
     return stale_when("sft", f"arms.{ARMS[wildcards.arm][0]}")
 
 
 def benchmark_settings(stage):
-    """Give a function of the wildcards: what reruns a stage of the evaluation."""
+    """Return a function of the wildcards: what reruns a stage of the evaluation."""
     return lambda wildcards: stale_when(
         stage, f"benchmarks.{BENCHMARKS[wildcards.benchmark][0]}"
     )
 
 
 def line_settings(stage):
-    """Give a function of the wildcards: what reruns a stage that an arm's format decides, where it has one."""
+    """Return a function of the wildcards: what reruns a stage that an arm's format decides, where it has one."""
     return lambda wildcards: stale_when(
         stage,
         f"benchmarks.{BENCHMARKS[wildcards.benchmark][0]}",
@@ -239,33 +239,33 @@ def line_settings(stage):
 
 
 def arm_option(wildcards):
-    """Give the option that names the arm, if it is not asked in the format of the dataset."""
+    """Return the option that names the arm, if it is not asked in the format of the dataset."""
     name, arm = ARMS[wildcards.arm]
     return ["--arm", name] if arm.format != "diff" or arm.model else []
 
 
 def evaluated_model(wildcards):
-    """Give the model of an arm: the trained one, or one that is evaluated as it is."""
+    """Return the model of an arm: the trained one, or one that is evaluated as it is."""
     return CHAIN.model_of_arm(ARMS[wildcards.arm][1]) or f"{DIR['sft']}/{wildcards.arm}"
 
 
 def tasks_input(wildcards):
-    """Give the task file of a benchmark."""
+    """Return the task file of a benchmark."""
     return CHAIN.tasks_path(BENCHMARKS[wildcards.benchmark][1])
 
 
 def shard_files(pattern):
-    """Give one file a shard."""
+    """Return one file a shard."""
     return expand(pattern, shard=SHARDS)
 
 
 def built(pattern):
-    """Give a list of a batch's file, empty if the dataset is adopted: then nothing is graded, sampled or labeled."""
+    """Return a list of a batch's file, empty if the dataset is adopted: then nothing is graded, sampled or labeled."""
     return [] if ADOPTED["dataset"] else [pattern]
 
 
 def adopted_inputs(kind):
-    """Give what a table made outside of the pipeline is matched to, and the table."""
+    """Return what a table made outside of the pipeline is matched to, and the table."""
     return {
         "corpus": shard_files(f"{DIR['corpus']}/{{shard}}.parquet"),
         "rejected": shard_files(f"{DIR['corpus']}/rejected/{{shard}}.parquet"),
@@ -275,14 +275,14 @@ def adopted_inputs(kind):
 
 
 def line_files(stage, suffix):
-    """Give one file for every (benchmark, arm), benchmarks outermost as in the configuration."""
+    """Return one file for every (benchmark, arm), benchmarks outermost as in the configuration."""
     return expand(
         f"{DIR[stage]}/{{benchmark}}/{{arm}}.{suffix}", benchmark=BENCHMARKS, arm=ARMS
     )
 
 
 def named_lines(stage):
-    """Give `BENCHMARK/ARM=FILE` for every line of the evaluation."""
+    """Return `BENCHMARK/ARM=FILE` for every line of the evaluation."""
     lines = [(benchmark, arm) for benchmark in BENCHMARKS for arm in ARMS]
     return [
         f"{BENCHMARKS[b][0]}/{ARMS[a][0]}={DIR[stage]}/{b}/{a}.parquet"
@@ -291,7 +291,7 @@ def named_lines(stage):
 
 
 def figures(part, content):
-    """Give the page with the figures of one part, as `snakemake --report` lists it."""
+    """Return the page with the figures of one part, as `snakemake --report` lists it."""
     return report(
         f"{DIR['report']}/figures/{part}.html",
         caption=f"../report/{part}.rst",

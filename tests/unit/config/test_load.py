@@ -252,3 +252,12 @@ def test_a_misspelt_key_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError) as far:
         parse_config({"corpus": {"zzz": 3}})
     assert "did you mean" not in str(far.value)
+
+
+def test_a_whole_threshold_has_one_spelling() -> None:
+    for written in (2, 2.0, "2"):
+        assert repr(parse_config({"grades": {"threshold": written}}).grades.threshold) == "2"
+    assert parse_config({"grades": {"threshold": 2.5}}).grades.threshold == 2.5
+    for wrong in (float("nan"), float("inf"), 4.5, True):
+        with pytest.raises(ConfigError, match="grades.threshold"):
+            parse_config({"grades": {"threshold": wrong}})

@@ -11,7 +11,7 @@ LINES = ["", "a", "a", "b", "+c", "-d", "@@ -1 +1 @@", "    e", "--- f", "<|diff
 
 
 def some_program(chance: random.Random) -> str:
-    """Give a program of up to 12 lines; its first line is not empty, so that it is not the empty program."""
+    """Return a program of up to 12 lines; its first line is not empty, so that it is not the empty program."""
     return "\n".join(["x", *(chance.choice(LINES) for _ in range(chance.randrange(12)))])
 
 

@@ -23,7 +23,7 @@ FIRST = "@@ -0,0 +1,2 @@\n+def area(r):\n+    return 0"
 
 
 def written_by_model(*diffs: str) -> str:
-    """Give what a perfect model writes after a prompt."""
+    """Return what a perfect model writes after a prompt."""
     return example_completion("", list(diffs))
 
 

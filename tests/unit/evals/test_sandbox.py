@@ -31,7 +31,7 @@ def verdict(place: Sandbox, program: str, test: str = TEST, entry_point: str = "
 
 
 def returned(place: Sandbox, expression: str, imports: str = "") -> str:
-    """Give what a program sees: the repr of an expression, sent back as text through a failing test."""
+    """Return what a program sees: the repr of an expression, sent back as text through a failing test."""
     program = f"""{imports}
 def look():
     try:
@@ -330,7 +330,7 @@ def test_nothing_is_left_running(place: Sandbox) -> None:
 
 
 def children() -> set[int]:
-    """Give the processes that descend from this one and run bubblewrap or an inner side."""
+    """Return the processes that descend from this one and run bubblewrap or an inner side."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -20,7 +20,7 @@ QWEN = ["<|endoftext|>", "<tool_call>", "<think>", "</think>", "<|vision_start|>
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model: Path) -> Any:
-    """Give a tokenizer that knows the control tokens of three families, special and not."""
+    """Return a tokenizer that knows the control tokens of three families, special and not."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
@@ -172,7 +172,7 @@ def test_white_space_tokens_stay_in_code(tokenizer: Any) -> None:
 
 
 def with_begin(tokenizer: Any) -> Any:
-    """Give a copy that begins every text with a token, as Llama's does."""
+    """Return a copy that begins every text with a token, as Llama's does."""
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast

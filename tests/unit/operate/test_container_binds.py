@@ -27,7 +27,7 @@ def chain(**values: Any) -> Chain:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the working folder of a run."""
+    """Return the working folder of a run."""
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -47,7 +47,7 @@ def event(kind: str = "", message: str = "", **fields: object) -> str:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Give a function that puts a program of SLURM on the PATH."""
+    """Return a function that puts a program of SLURM on the PATH."""
     place = tmp_path / "bin"
     place.mkdir()
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")

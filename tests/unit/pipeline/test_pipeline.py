@@ -20,7 +20,7 @@ def keys(chosen: Chain) -> dict[str, str]:
 
 
 def changed(**changes: object) -> set[str]:
-    """Give the stages that another setting moves."""
+    """Return the stages that another setting moves."""
     before, after = keys(chain()), keys(chain(**changes))
     return {stage for stage in STAGES if before[stage] != after[stage]}
 

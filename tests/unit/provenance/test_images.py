@@ -16,7 +16,7 @@ PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 
 @pytest.fixture
 def recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Give a folder with one image of one definition, one copied file and two locks."""
+    """Return a folder with one image of one definition, one copied file and two locks."""
     for folder in ("containers", "envs"):
         (tmp_path / folder).mkdir()
     (tmp_path / "containers" / "x.def").write_text("%files\n    {{ LOCK }} /lock\n    envs/tool.sh /tool\n\n%post\n")

@@ -47,7 +47,7 @@ def make_input(text: str) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder with a finished job."""
+    """Return a folder with a finished job."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("D3_RUN", raising=False)
     runtime.run_facts.cache_clear()

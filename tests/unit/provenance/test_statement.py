@@ -30,7 +30,7 @@ SECRETS = {
 
 @pytest.fixture
 def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the working folder of a workflow that this process is a job of."""
+    """Return the working folder of a workflow that this process is a job of."""
     run = {"invocation": "i-1", "git": {"commit": "c" * 40, "dirty": True}}
     monkeypatch.setenv("D3_RUN", json.dumps(run))
     monkeypatch.chdir(tmp_path)

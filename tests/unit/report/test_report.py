@@ -49,7 +49,7 @@ class Result:
         self.page = Page(self.html)
 
     def section(self, caption):
-        """Give the rows of the table with this caption, as lists of cell texts."""
+        """Return the rows of the table with this caption, as lists of cell texts."""
         return next(rows for title, rows in self.page.tables if title.startswith(caption))
 
     def figure(self, name):

@@ -251,7 +251,7 @@ def test_wall_time_is_limited_too() -> None:
 
 
 def descendants(parent: int) -> set[int]:
-    """Give the living processes below one."""
+    """Return the living processes below one."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

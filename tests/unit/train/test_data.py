@@ -406,7 +406,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
 
 
 def rates(optimizer: Optimizer, steps: int) -> list[float]:
-    """Give the learning rate of every step, and of the one after the last, from the Trainer's own scheduler."""
+    """Return the learning rate of every step, and of the one after the last, from the Trainer's own scheduler."""
     import torch
     from transformers import get_scheduler
 

@@ -67,7 +67,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    """Give a token shard as the tokens stage writes it."""
+    """Return a token shard as the tokens stage writes it."""
     from tokenizers import Tokenizer
 
     path = tmp_path_factory.mktemp("tokens") / "shard.npy"
@@ -88,7 +88,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory, model: Path, shard: Path) -> Path:
-    """Give the folder of a mid-training run that nothing disturbed."""
+    """Return the folder of a mid-training run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("straight")
     done = train("midtrain", shard, folder / "model", model, folder / "work", {"midtrain": MIDTRAIN})
     assert done.returncode == 0, done.stderr

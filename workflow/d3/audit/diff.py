@@ -68,7 +68,7 @@ class Comparison:
     equal_numbers: int
 
     def as_json(self) -> str:
-        """Give the comparison as JSON."""
+        """Return the comparison as JSON."""
         return json.dumps(asdict(self), indent=1)
 
 
@@ -130,7 +130,7 @@ def compare(one: Side, other: Side) -> Comparison:
 
 
 def as_text(found: Comparison) -> str:
-    """Give a comparison as lines: causes and rows by stage, then numbers with what explains them."""
+    """Return a comparison as lines: causes and rows by stage, then numbers with what explains them."""
     lines = [f"{found.one}  ->  {found.other}", ""]
     if not found.stages:
         lines.append("No stage differs.")
@@ -172,7 +172,7 @@ def _stage_difference(stage: str, one: Side, other: Side) -> StageDifference:
 
 
 def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[str, Any]]:
-    """Give what decided the jobs of a stage, and what came out, by name."""
+    """Return what decided the jobs of a stage, and what came out, by name."""
     found: dict[str, dict[str, Any]] = {
         name: {} for name in ("setting", "prompt", "code", "package", "environment", "input", "rows", "output")
     }
@@ -198,7 +198,7 @@ def _described(side: Side, statements: Sequence[Statement]) -> dict[str, dict[st
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give nested settings by their path."""
+    """Return nested settings by their path."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and value:
@@ -209,7 +209,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(path: str) -> str:
-    """Give a path without what differs between two runs of the same thing: keys of folders, names of runs."""
+    """Return a path without what differs between two runs of the same thing: keys of folders, names of runs."""
     parts = path.split("/")
     if parts[0] == "results" and len(parts) > 3:
         parts = [parts[1], *parts[3:]]
@@ -229,7 +229,7 @@ def _stage(statement: Statement) -> str:
 
 
 def _parents(side: Side) -> dict[str, set[str]]:
-    """Give the stages right before each stage."""
+    """Return the stages right before each stage."""
     found: dict[str, set[str]] = {}
     for stage, statements in side.stages.items():
         found[stage] = {_stage(made) for item in statements for made in side.run.before(item)} - {stage}
@@ -243,7 +243,7 @@ def _numbers(one: Side, other: Side) -> Iterator[Change]:
 
 
 def _explained(name: str, stages: Mapping[str, StageDifference], one: Side, other: Side) -> list[str]:
-    """Give the stages with causes of their own at or above the files that a number was counted from."""
+    """Return the stages with causes of their own at or above the files that a number was counted from."""
     waiting: list[str] = []
     seen: set[str] = set()
     for side in (one, other):

@@ -104,7 +104,7 @@ def open_index(root: Path, index: Path | None = None) -> "duckdb.DuckDBPyConnect
 
 
 def settings(path: Path) -> dict[str, Any]:
-    """Give DuckDB's settings: bounded memory, spilling beside the index, nothing fetched."""
+    """Return DuckDB's settings: bounded memory, spilling beside the index, nothing fetched."""
     return {
         "memory_limit": MEMORY,
         "temp_directory": str(path.parent / f".{path.name}.spill"),
@@ -349,7 +349,7 @@ def _copy(connection: "duckdb.DuckDBPyConnection", root: Path, kind: str, names:
 
 
 def newer_statements(root: Path, connection: "duckdb.DuckDBPyConnection") -> bool:
-    """Tell whether there are other statements than the index knows, by their names, sizes and times."""
+    """Return whether there are other statements than the index knows, by their names, sizes and times."""
     return _known(connection) != _stamps(root)
 
 

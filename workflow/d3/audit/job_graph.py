@@ -38,7 +38,7 @@ class Run:
     """What was wrong with the statements themselves while they were read."""
 
     def producer(self, path: str) -> tuple[Statement, Artefact] | None:
-        """Give who made a file, or the folder that it lies in."""
+        """Return who made a file, or the folder that it lies in."""
         for place in enclosing(path):
             if place in self.made:
                 return self.made[place]
@@ -51,12 +51,12 @@ class Run:
                 yield statement, item
 
     def before(self, statement: Statement) -> list[Statement]:
-        """Give the jobs that made a job's inputs."""
+        """Return the jobs that made a job's inputs."""
         found = (self.producer(item.path) for item in statement.inputs)
         return list({made[0].path: made[0] for made in found if made}.values())
 
     def upstream(self, targets: list[Statement]) -> "Run":
-        """Give the part of the run that some jobs and all before them are."""
+        """Return the part of the run that some jobs and all before them are."""
         waiting, chosen = list(targets), dict[str, Statement]()
         while waiting:
             statement = waiting.pop()
@@ -89,7 +89,7 @@ def load(root: Path) -> Run:
 
 
 def find_target(run: Run, target: str) -> Statement:
-    """Give the job that made a file, or whose statement a path is; raises InputError for no such job."""
+    """Return the job that made a file, or whose statement a path is; raises InputError for no such job."""
     made = run.producer((name_below(run.root, target) or target).removesuffix(SUFFIX))
     if made is None:
         raise InputError("no statement names this file", where=target, remedy="check the path")

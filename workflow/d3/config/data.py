@@ -11,6 +11,7 @@ from d3.config.fields import (
     MINIMUM,
     Count,
     Decides,
+    Grade,
     ImportString,
     Limits,
     Neutral,
@@ -194,7 +195,7 @@ class Grades(Section):
     read_out: Literal["parse", "constrained"] = "constrained"
     """`parse`: the last `Final score: N` of the response [authors' code requests that line];
     `constrained`: a second decoding step restricted to 0-4, so that no score is missing."""
-    threshold: Annotated[int | float, Field(ge=0, le=4), Number] = 0
+    threshold: Grade = 0
     """Minimum grade of a file for the later stages. The paper's is not public."""
     threshold_on: Annotated[Literal["expected_score", "score"], Neutral("expected_score")] = "expected_score"
     """Which grade the threshold is for: `expected_score`, the mean over the probabilities of the scores, and `score`

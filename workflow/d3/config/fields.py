@@ -14,6 +14,11 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
+def _one_spelling(value: int | float) -> int | float:
+    """Return a whole number as int, so that 2 and 2.0 are one setting."""
+    return int(value) if value == int(value) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Neutral:
     """Marks a setting that changes nothing while it has this value; null is neutral everywhere.
@@ -52,6 +57,7 @@ Value = TypeVar("Value")
 Machine = Annotated[Value, Decides("nothing")]
 """A setting that belongs to the machine: it decides no row."""
 Number = BeforeValidator(_no_switch)
+Grade = Annotated[int | float, Field(ge=0, le=4), Number, AfterValidator(_one_spelling)]
 Share = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[int, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=0), Number]

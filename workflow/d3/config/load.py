@@ -89,7 +89,7 @@ def explain(error: ValidationError) -> str:
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    """Give the keys that are allowed where a foreign key was found."""
+    """Return the keys that are allowed where a foreign key was found."""
     section: type[BaseModel] = Config
     for part in location[:-1]:
         field = section.model_fields.get(str(part))

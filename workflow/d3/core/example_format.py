@@ -90,7 +90,7 @@ def number_lines(program: str) -> str:
 
 
 def example_prompt(name: str, program: str, instruction: str) -> str:
-    """Give the prompt of an example: the start file and the instruction [authors' code]."""
+    """Return the prompt of an example: the start file and the instruction [authors' code]."""
     return (
         f"<code>\n[start of {name}]\n{escape(number_lines(program))}\n[end of {name}]\n</code>\n\n"
         f"<issue>\n{escape(instruction)}\n</issue>\n\n<code>\n"
@@ -103,12 +103,12 @@ def example_completion(prompt: str, diffs: Sequence[str]) -> str:
 
 
 def holds_marker(text: str) -> bool:
-    """Tell whether a text holds a piece of the example's structure."""
+    """Return whether a text holds a piece of the example's structure."""
     return any(marker in text for marker in MARKERS)
 
 
 def random_name(run_seed: int, *names: str | int) -> str:
-    """Give a file name of 1 to 11 characters and `.py`, as the authors' helper makes them.
+    """Return a file name of 1 to 11 characters and `.py`, as the authors' helper makes them.
 
     Whether the released examples carry such names is not known: our reading of the authors' code.
     """

@@ -65,7 +65,7 @@ class Spill(AbstractContextManager["Spill"]):
             yield from json.loads(os.pread(self._file.fileno(), size, begin))
 
     def __enter__(self) -> Self:
-        """Give the spill."""
+        """Return the spill."""
         return self
 
     def __exit__(

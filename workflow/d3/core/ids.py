@@ -19,12 +19,12 @@ FOREIGN = (".snakemake_timestamp",)
 
 
 def normalise(text: str) -> str:
-    """Give the form of a program that has an id: no byte order mark, LF line ends, stripped."""
+    """Return the form of a program that has an id: no byte order mark, LF line ends, stripped."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").strip()
 
 
 def content_id(text: str) -> str:
-    """Give the id of a normalised text: 64 hexadecimal digits of its SHA-256 in UTF-8.
+    """Return the id of a normalised text: 64 hexadecimal digits of its SHA-256 in UTF-8.
 
     Raises UnicodeEncodeError for a text with a lone surrogate.
     """
@@ -32,18 +32,18 @@ def content_id(text: str) -> str:
 
 
 def program_number(identifier: str) -> int:
-    """Give the first 63 bits of a content id, which fit the dataset's int64 column."""
+    """Return the first 63 bits of a content id, which fit the dataset's int64 column."""
     return int(identifier[:16], 16) >> 1
 
 
 def derive_seed(run_seed: int, *names: str | int, bits: int = 63) -> int:
-    """Give a seed of `bits` bits for what `names` names, independent of all other seeds."""
+    """Return a seed of `bits` bits for what `names` names, independent of all other seeds."""
     digest = hashlib.sha256(canonical_json([run_seed, *names]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - bits)
 
 
 def unit_interval(run_seed: int, *names: str | int) -> float:
-    """Give a number in [0, 1) for what `names` names: a coin that always falls the same way."""
+    """Return a number in [0, 1) for what `names` names: a coin that always falls the same way."""
     return derive_seed(run_seed, *names, bits=53) / 2**53
 
 
@@ -53,7 +53,7 @@ def canonical_json(value: Any) -> str:
 
 
 def digest_of(value: Any) -> str:
-    """Give the SHA-256 of a JSON value, 64 hexadecimal digits."""
+    """Return the SHA-256 of a JSON value, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 

@@ -47,7 +47,7 @@ class OptOut:
     entries: frozenset[str] = frozenset()
 
     def entry(self, repositories: Iterable[str], *hashes: str | None) -> str | None:
-        """Give the entry that a row with these repositories and hashes matches, the first in alphabetical order."""
+        """Return the entry that a row with these repositories and hashes matches, the first in alphabetical order."""
         return min(self.matching(repositories, *hashes), default=None)
 
     def matching(self, repositories: Iterable[str], *hashes: str | None) -> frozenset[str]:
@@ -107,18 +107,18 @@ def read_opt_out(path: Path) -> OptOut:
 
 
 def repositories_of(row: Row) -> list[str]:
-    """Give the repositories that a source row, or its metadata, names; sorted, each once."""
+    """Return the repositories that a source row, or its metadata, names; sorted, each once."""
     named = {row.get(column) for column in REPOSITORY_COLUMNS}
     return sorted(name for name in named if isinstance(name, str))
 
 
 def detail_of(entry: str) -> str:
-    """Give the `detail` of a row that was rejected because of an entry."""
+    """Return the `detail` of a row that was rejected because of an entry."""
     return LEAD + entry
 
 
 def touches(entries: OptOut, kept: Path, rejected: Path) -> bool:
-    """Tell whether the corpus files of a batch would be others with this list than they are.
+    """Return whether the corpus files of a batch would be others with this list than they are.
 
     That is so when a kept or otherwise rejected row matches an entry, or when a row that was opted
     out matches no entry, or another one, now. Only names and hashes are read. Files that are missing

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 
 def _event_columns(event: str) -> list[tuple[str, pa.DataType]]:
-    """Give the eight columns that The Stack keeps of a repository's stars, issues or forks."""
+    """Return the eight columns that The Stack keeps of a repository's stars, issues or forks."""
     prefix = f"max_{event}"
     return [
         (f"{prefix}_repo_path", pa.string()),

@@ -30,14 +30,14 @@ FORMATS = (".parquet", *(f"{lines}{packed}" for lines in LINES for packed in (""
 
 
 def format_of(path: Path) -> str:
-    """Give the table format that a file name ends in; raises InputError for any other name."""
+    """Return the table format that a file name ends in; raises InputError for any other name."""
     if suffix := next(filter(path.name.endswith, FORMATS), None):
         return suffix
     raise InputError("not a table", where=str(path), remedy=f"name it with one of {', '.join(FORMATS)}")
 
 
 def table_name(path: Path) -> str:
-    """Give a table's name: its file name without the format."""
+    """Return a table's name: its file name without the format."""
     return path.name.removesuffix(format_of(path))
 
 
@@ -113,7 +113,7 @@ def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[Row]:
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema, path: Path, remedy: str = STAGE_BEFORE) -> pa.RecordBatch:
-    """Give a batch the types of `schema`; raises InputError for a column that cannot have its type."""
+    """Return a batch the types of `schema`; raises InputError for a column that cannot have its type."""
     columns = []
     for field in schema:
         column = batch.column(field.name)
@@ -187,7 +187,7 @@ def count_rows(path: Path) -> int:
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Give what the job that wrote a Parquet table noted in its footer (see `TableWriter.note`)."""
+    """Return what the job that wrote a Parquet table noted in its footer (see `TableWriter.note`)."""
     with open_parquet(path) as file:
         metadata = file.metadata.metadata or {}
     notes: dict[str, Any] = json.loads(metadata.get(b"d3", b"{}"))
@@ -221,7 +221,7 @@ class HashingFile(io.RawIOBase):
         return len(view)
 
     def tell(self) -> int:
-        """Give the number of bytes written."""
+        """Return the number of bytes written."""
         return self.size
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class HashingFile(io.RawIOBase):
             self._file.close()
 
     def hexdigest(self) -> str:
-        """Give the SHA-256 of what was written."""
+        """Return the SHA-256 of what was written."""
         return self._sha256.hexdigest()
 
 
@@ -292,7 +292,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; it becomes `path` only if the block ends without an error."""
+    """Return a temporary path to write; it becomes `path` only if the block ends without an error."""
     with file_named(path):
         part = part_name(path)
         remove(part)
@@ -373,7 +373,7 @@ class TableWriter:
         return self._file.hexdigest()
 
     def publish(self) -> None:
-        """Give the finished file its real name."""
+        """Return the finished file its real name."""
         publish(self._part, self.path)
 
     def discard(self) -> None:
@@ -389,7 +389,7 @@ class TableWriter:
 
 @contextmanager
 def scratch_folder(output: Path, name: str) -> Iterator[Path]:
-    """Give an empty folder beside an output, removed at the end or, after a kill, by the next run."""
+    """Return an empty folder beside an output, removed at the end or, after a kill, by the next run."""
     remove_parts(output.with_suffix(f".{name}"))
     folder = part_name(output.with_suffix(f".{name}"))
     remove(folder)

@@ -73,7 +73,7 @@ class Vocabulary:
 
     @property
     def dtype(self) -> str:
-        """Give the smallest numpy type that holds every id; the Dolma toolkit allows no other."""
+        """Return the smallest numpy type that holds every id; the Dolma toolkit allows no other."""
         return "uint8" if self.size <= 2**8 else "uint16" if self.size <= 2**16 else "uint32"
 
     def legacy(self) -> dict[str, Any]:

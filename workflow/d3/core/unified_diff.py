@@ -23,12 +23,12 @@ class DiffError(D3Error):
 
 
 def split_lines(program: str) -> list[str]:
-    """Give a program's lines; the empty program has none."""
+    """Return a program's lines; the empty program has none."""
     return program.split("\n") if program else []
 
 
 def make_diff(old: str, new: str) -> str:
-    """Give the hunks that turn `old` into `new`, without context; empty if they are equal."""
+    """Return the hunks that turn `old` into `new`, without context; empty if they are equal."""
     lines = difflib.unified_diff(split_lines(old), split_lines(new), n=0, lineterm="")
     return "\n".join(line for number, line in enumerate(lines) if number >= 2)
 
@@ -82,7 +82,7 @@ def apply_diffs(program: str, diffs: Iterable[str]) -> str:
 
 
 def programs_of(diffs: Sequence[str]) -> list[str]:
-    """Give all the programs of a sequence, from the empty one to the last: len(diffs) + 1 of them."""
+    """Return all the programs of a sequence, from the empty one to the last: len(diffs) + 1 of them."""
     programs = [""]
     for diff in diffs:
         programs.append(apply_diff(programs[-1], diff))

@@ -123,7 +123,7 @@ def limits_of(config: Config) -> sandbox.Limits:
 
 
 def _needed(row: Row, by_id: dict[str, Task], samples: Path) -> Row:
-    """Give the columns of a sample that are used here; raises InputError for an unknown task."""
+    """Return the columns of a sample that are used here; raises InputError for an unknown task."""
     if row["task_id"] not in by_id:
         raise InputError(
             f"sample {row['sample']} is of task {row['task_id']!r}, which the benchmark does not have",
@@ -134,7 +134,7 @@ def _needed(row: Row, by_id: dict[str, Task], samples: Path) -> Row:
 
 
 def package_folders(names: Iterable[str]) -> list[Path]:
-    """Give the folders of installed packages and of the shared libraries that their wheels bring along."""
+    """Return the folders of installed packages and of the shared libraries that their wheels bring along."""
     folders: list[Path] = []
     for name in names:
         spec = find_spec(name)

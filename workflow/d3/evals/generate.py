@@ -114,7 +114,7 @@ def question(
 
 
 def sample_row(outcome: Outcome[Sample], form: Format) -> Row:
-    """Give the row of one sample."""
+    """Return the row of one sample."""
     sample, answer = outcome.row, outcome.answer
     if answer is None:
         built = Built(outcome.status, outcome.detail, None)

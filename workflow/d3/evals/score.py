@@ -159,12 +159,12 @@ def tokens_used(tokens: int, samples: int, passed: int) -> dict[str, float | Non
 
 
 def built(statuses: Counter[str]) -> dict[str, Any]:
-    """Give the share of samples that became a program, and the counts of all statuses."""
+    """Return the share of samples that became a program, and the counts of all statuses."""
     return {"share": statuses["ok"] / statuses.total(), "statuses": {name: statuses[name] for name in statuses}}
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Give the unbiased estimate for one task; raises ValueError for fewer samples than k."""
+    """Return the unbiased estimate for one task; raises ValueError for fewer samples than k."""
     if not 0 <= passed <= samples or not 0 < k <= samples:
         raise ValueError(f"pass@{k} of {passed} passes in {samples} samples")
     return 1 - comb(samples - passed, k) / comb(samples, k)

@@ -61,7 +61,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _basic_call(checker: Any) -> Callback:
-    """Give `BasicChecker.visit_call` without unreachable code, `eval` and `exec`."""
+    """Return `BasicChecker.visit_call` without unreachable code, `eval` and `exec`."""
 
     def visit_call(node: nodes.Call) -> None:
         checker._check_misplaced_format_function(node)
@@ -74,7 +74,7 @@ def _basic_call(checker: Any) -> Callback:
 
 
 def _stdlib_call(checker: Any) -> Callback:
-    """Give `StdlibChecker.visit_call` with the names of environment variables only."""
+    """Return `StdlibChecker.visit_call` with the names of environment variables only."""
     from pylint.checkers.stdlib import ENV_GETTERS
 
     def visit_call(node: nodes.Call) -> None:
@@ -86,7 +86,7 @@ def _stdlib_call(checker: Any) -> Callback:
 
 
 def _special_function(checker: Any) -> Callback:
-    """Give `SpecialMethodsChecker.visit_functiondef` without what any other method may return."""
+    """Return `SpecialMethodsChecker.visit_functiondef` without what any other method may return."""
 
     def visit_functiondef(node: nodes.FunctionDef) -> None:
         if node.name in checker._protocol_map or node.name in utils.PYMETHODS:
@@ -112,7 +112,7 @@ def _hashable(node: Any) -> bool:
 
 
 def events(linter: Any, checkers: Iterable[Any]) -> Events:
-    """Give the callbacks of every node class on the way down and up; raises ToolError for a pylint
+    """Return the callbacks of every node class on the way down and up; raises ToolError for a pylint
     that does not have what the tables name.
     """
     typecheck.is_hashable = _hashable

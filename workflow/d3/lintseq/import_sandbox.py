@@ -23,7 +23,7 @@ TOOLS = ("pylint", "astroid", "numpy")
 
 
 def standard_library() -> list[str]:
-    """Give the folders of the running interpreter's standard library and its extension modules."""
+    """Return the folders of the running interpreter's standard library and its extension modules."""
     library = sysconfig.get_path("stdlib")
     return [library, f"{library}/lib-dynload"]
 
@@ -64,7 +64,7 @@ def sealed(search_path: Sequence[str]) -> Iterator[None]:
 
 
 def environment_key(packages: Sequence[str]) -> str:
-    """Give a digest of everything outside the file and the settings that decides its diffs."""
+    """Return a digest of everything outside the file and the settings that decides its diffs."""
     versions = {name: importlib.metadata.version(name) for name in [*TOOLS, *packages]}
     python = [platform.python_implementation(), platform.python_version(), sys.platform, platform.machine()]
     return digest_of({"python": python, "packages": versions})

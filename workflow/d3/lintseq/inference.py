@@ -130,7 +130,7 @@ class _Transforms:
 
 
 def _builtin(wanted: Any) -> str | None:
-    """Give the name of the builtin whose calls are wanted, if that is all that is asked for."""
+    """Return the name of the builtin whose calls are wanted, if that is all that is asked for."""
     if isinstance(wanted, partial) and wanted.func is _builtin_filter_predicate:
         return str(wanted.keywords["builtin_name"])
     return None
@@ -146,7 +146,7 @@ _statement = NodeNG.statement
 
 
 def statement(self: Any) -> Any:
-    """Give what `NodeNG.statement` gives."""
+    """Return what `NodeNG.statement` gives."""
     node = self
     for _ in range(FAR):
         if node.is_statement:
@@ -179,7 +179,7 @@ def _climbing(name: str) -> Callable[[Any], Any]:
 
 
 def first_ancestor(node: Any, kinds: Any) -> Any:
-    """Give what pylint's `get_node_first_ancestor_of_type` gives."""
+    """Return what pylint's `get_node_first_ancestor_of_type` gives."""
     above = node.parent
     while above is not None:
         if isinstance(above, kinds):
@@ -305,7 +305,7 @@ _get_constraints = constraint.get_constraints
 
 
 def get_constraints(expr: Any, frame: Any) -> dict[Any, set[Any]]:
-    """Give what `constraint.get_constraints` gives: nothing below a frame without conditions."""
+    """Return what `constraint.get_constraints` gives: nothing below a frame without conditions."""
     node = expr
     while node is not None and node is not frame:
         node = node.parent

@@ -75,7 +75,7 @@ CODING = re.compile(r"coding[:=]")
 
 
 def _is_rare(text: str) -> bool:
-    """Tell whether the unabridged linter must answer."""
+    """Return whether the unabridged linter must answer."""
     if "pylint:" in text or any(map(CODING.search, text.split("\n", 2)[:2])):
         return True
     plain = text.replace("\n", "").replace("\t", "").isprintable()  # no rare character is printable
@@ -95,7 +95,7 @@ class _Silent(BaseReporter):  # type: ignore[misc]
 
 
 def _new_linter(kind: type[PyLinter]) -> PyLinter:
-    """Give a linter with pylintseq's options, ready for its first check."""
+    """Return a linter with pylintseq's options, ready for its first check."""
     made: list[PyLinter] = []
 
     class Build(Run):  # type: ignore[misc]
@@ -171,12 +171,12 @@ def _traces(msg_id: str, line: int, column: int, text: str) -> list[Trace]:
 
 
 def _unresolved(trace: Trace) -> bool:
-    """Tell whether a message is about an import that does not resolve, `from . import name` included."""
+    """Return whether a message is about an import that does not resolve, `from . import name` included."""
     return trace.msg_id in UNRESOLVED or (trace.msg_id == "E0611" and trace.msg.endswith("in module ''"))
 
 
 def _parses_with_more_memory(text: str) -> bool:
-    """Tell whether the limit on memory is why a text did not parse; nesting can be a reason, too."""
+    """Return whether the limit on memory is why a text did not parse; nesting can be a reason, too."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limits[1], limits[1]))
     try:
@@ -195,7 +195,7 @@ ODD_INDENT = re.compile(r"^ *\t|^[ \t]*\\$", re.MULTILINE)
 
 
 def _indented_by_fours(tree: ast.Module, text: str) -> bool:
-    """Tell whether W0311 is ruled out: every statement begins a multiple of four spaces deep, the
+    """Return whether W0311 is ruled out: every statement begins a multiple of four spaces deep, the
     right one. Then the tokens of the text, which are slow to get, are not needed. No other token
     checker gives a kept message, and a text that parses has sound tokens unless it ends in a
     continuation mark.
@@ -273,7 +273,7 @@ class Linter:
         ]
 
     def __call__(self, text: str) -> list[Trace]:
-        """Give the kept messages of a program, in the order in which pylint gives them."""
+        """Return the kept messages of a program, in the order in which pylint gives them."""
         self._read += len(text)
         if self._read > COLLECT_CHARACTERS:
             self._read = 0
@@ -294,7 +294,7 @@ class Linter:
         self._library.end_session()
 
     def modules(self) -> list[str]:
-        """Give the names of the modules whose trees are there."""
+        """Return the names of the modules whose trees are there."""
         return self._library.names()
 
     def warm(self, modules: Iterable[str]) -> None:

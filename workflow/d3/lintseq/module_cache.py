@@ -96,7 +96,7 @@ class _Shape:
         return list(chain.from_iterable(map(dict.values, self.dicts)))
 
     def is_as_it_was(self) -> bool:
-        """Tell whether nothing was written."""
+        """Return whether nothing was written."""
         return (
             list(map(len, self.dicts)) == self.sizes
             and self._values() == self.values
@@ -323,12 +323,12 @@ class Library:
             del inferred[key]
 
     def names(self) -> list[str]:
-        """Give the names of the modules that have been built."""
+        """Return the names of the modules that have been built."""
         return sorted(self._books)
 
 
 def _belongs(node: Any, name: str) -> bool:
-    """Tell whether a node lies in a module of this name."""
+    """Return whether a node lies in a module of this name."""
     try:
         return node is not None and node.root().name == name
     except AttributeError:
@@ -337,5 +337,5 @@ def _belongs(node: Any, name: str) -> bool:
 
 @cache
 def the_library() -> Library:
-    """Give the library of this process; the first call must come before anything is linted."""
+    """Return the library of this process; the first call must come before anything is linted."""
     return Library()

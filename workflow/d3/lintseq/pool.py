@@ -43,7 +43,7 @@ class Task:
 
 
 def unfit(text: str, settings: Diffs) -> Answer | None:
-    """Give the answer of a text that is not worth a linter, or None."""
+    """Return the answer of a text that is not worth a linter, or None."""
     lines = text.count("\n") + 1
     status, detail = "", ""
     if not text.strip():
@@ -82,7 +82,7 @@ class _Link:
         self.start()
 
     def start(self, *, again: bool = False) -> None:
-        """Give the worker the file's next sample, or the same one again."""
+        """Return the worker the file's next sample, or the same one again."""
         self.again = again
         self.number += 1
         self.began = time.monotonic()
@@ -266,13 +266,13 @@ TIMERS = {-signal.SIGPROF: "CPU", -signal.SIGXCPU: "CPU", -signal.SIGALRM: "wall
 
 
 def _timeout(what: str, settings: Diffs) -> Answer:
-    """Give the answer of a task whose file has used up its time."""
+    """Return the answer of a task whose file has used up its time."""
     most = settings.max_cpu_seconds if what == "CPU" else settings.max_wall_seconds
     return worker.refusal("timeout", f"{what} time: the samples of a file may take {most:g} s together")
 
 
 def _epitaph(code: int, settings: Diffs) -> Answer:
-    """Give the answer of a task whose worker died, alone with it."""
+    """Return the answer of a task whose worker died, alone with it."""
     if code in TIMERS:
         return _timeout(TIMERS[code], settings)
     if code == -signal.SIGKILL:

@@ -55,7 +55,7 @@ def seal(check: Check) -> Check:
 
 
 def private_environment(folder: Path) -> dict[str, str]:
-    """Give the environment of an oracle process: nothing that changes what pylint does."""
+    """Return the environment of an oracle process: nothing that changes what pylint does."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     places = {name: str(folder) for name in ("HOME", "TMPDIR", "PYLINTHOME", "XDG_CACHE_HOME")}
     return {**kept, **places, "PYTHONPATH": str(IMPORT_ROOT), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}

@@ -27,7 +27,7 @@ class Trace(NamedTuple):
 
 
 Lint = Callable[[str], Sequence[Trace]]
-"""Gives the messages of a program; empty when it has no errors."""
+"""Return the messages of a program; empty when it has no errors."""
 
 
 class SampleError(Exception):
@@ -42,7 +42,7 @@ NO_LINE = "the file has no line that may be drawn"
 
 
 def sample_edits(text: str, lint: Lint | None, seed: int, *, max_depth: int) -> list[list[int]]:
-    """Give the line numbers, from 0, that each backward step deletes, sorted.
+    """Return the line numbers, from 0, that each backward step deletes, sorted.
 
     A step also names dependants that an earlier step has deleted, as pylintseq's do.
     `seed` has 32 bits. `lint` None is the linter-free ablation: the same draws, no induced deletions.
@@ -77,7 +77,7 @@ def sample_edits(text: str, lint: Lint | None, seed: int, *, max_depth: int) -> 
 
 
 def _candidates(lines: Sequence[str]) -> list[int]:
-    """Give the lines that may be drawn: no blank line, no comment, none inside an upper-case constant.
+    """Return the lines that may be drawn: no blank line, no comment, none inside an upper-case constant.
 
     A constant `NAME = (` or `NAME = [` that goes on over more lines can only be deleted by its first
     line; it ends with the line that ends in the closing bracket.
@@ -102,7 +102,7 @@ def _candidates(lines: Sequence[str]) -> list[int]:
 def _weights(
     lines: Sequence[str], candidates: Sequence[int]
 ) -> tuple["np.ndarray[tuple[int], np.dtype[np.float64]]", list[int]]:
-    """Give the weight of every line in a draw, and its indentation in characters.
+    """Return the weight of every line in a draw, and its indentation in characters.
 
     A line's weight is its depth in units of the first indentation of the file, at least 1 if it has
     none. Lines of at most one character take the indentation of the line above.
@@ -126,7 +126,7 @@ def _weights(
 
 
 def _dependants(line: int, indents: Sequence[int]) -> range:
-    """Give the lines right after a line that are indented deeper than it."""
+    """Return the lines right after a line that are indented deeper than it."""
     end = line + 1
     while end < len(indents) and indents[end] > indents[line]:
         end += 1
@@ -136,7 +136,7 @@ def _dependants(line: int, indents: Sequence[int]) -> range:
 def _induced(
     lines: Sequence[str], drawn: int, deleted: Sequence[int], indents: Sequence[int], lint: Lint | None
 ) -> list[int]:
-    """Give all lines that go with `drawn`, possibly twice: its dependants, and what then has errors."""
+    """Return all lines that go with `drawn`, possibly twice: its dependants, and what then has errors."""
     edit: list[int] = []
     affected = [drawn]
     gone = set(deleted)
@@ -158,7 +158,7 @@ def _induced(
 
 
 def programs_backward(text: str, edits: Sequence[Sequence[int]]) -> list[str]:
-    """Give the programs after no step, after the first step and so on, ending with the empty one."""
+    """Return the programs after no step, after the first step and so on, ending with the empty one."""
     lines = text.split("\n")
     programs = [text]
     gone: set[int] = set()
@@ -171,7 +171,7 @@ def programs_backward(text: str, edits: Sequence[Sequence[int]]) -> list[str]:
 
 
 def forward_diffs(text: str, edits: Sequence[Sequence[int]]) -> list[str]:
-    """Give the diffs that write `text` from the empty program, in order; steps that change nothing
+    """Return the diffs that write `text` from the empty program, in order; steps that change nothing
     but surrounding blank lines have none.
 
     Raises SampleError `round_trip` when applying them does not give `text` back exactly: a text with

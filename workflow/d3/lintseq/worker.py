@@ -62,7 +62,7 @@ def _sample_with_pylintseq(task: Mapping[str, Any], max_depth: int) -> tuple[lis
 
 
 def refusal(status: str, detail: str = "") -> Answer:
-    """Give the answer of a file without a sequence."""
+    """Return the answer of a file without a sequence."""
     return {"status": status, "detail": detail or None, "edits": None, "diffs": None}
 
 
@@ -196,7 +196,7 @@ class _Server:
 
 
 def _linter(settings: Mapping[str, Any], folder: Path) -> "Linter | None":
-    """Give the linter that the settings ask for; None is the linter-free ablation, or pylintseq with its own."""
+    """Return the linter that the settings ask for; None is the linter-free ablation, or pylintseq with its own."""
     if settings["sampler"] == "pylintseq":
         from d3.lintseq import reference
 

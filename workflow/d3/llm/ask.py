@@ -67,7 +67,7 @@ class Outcome(Generic[T]):
     """Digest of the accepted engine that the answer is from; None for the job's own engine."""
 
     def columns(self) -> dict[str, Any]:
-        """Give the columns of `d3.core.schemas.ANSWER`."""
+        """Return the columns of `d3.core.schemas.ANSWER`."""
         answer = self.answer
         return {
             "status": self.status,
@@ -203,7 +203,7 @@ class _Desk(Generic[T]):
         )
 
     def has_room(self) -> bool:
-        """Tell whether another question may be read."""
+        """Return whether another question may be read."""
         return len(self.flight) < self.engine.chunk and len(self.held) < HELD_CHUNKS * self.engine.chunk
 
     def accept(self, question: Question[T]) -> None:

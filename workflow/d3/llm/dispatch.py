@@ -117,7 +117,7 @@ def _patiently(engine: Engine, request: Request, reply: Reply, empty_again: bool
 
 
 def _again(engine: Engine, request: Request, reply: Reply, attempt: int, empty_again: bool) -> Request | None:
-    """Give what to ask after so many attempts, or None when the reply stands."""
+    """Return what to ask after so many attempts, or None when the reply stands."""
     if isinstance(reply, str):
         return request if attempt < engine.tries else None
     if empty_again and _is_empty(reply, request) and attempt < ATTEMPTS:
@@ -146,5 +146,5 @@ def _reason(error: Exception) -> str:
 
 
 def _is_empty(answer: Answer, request: Request) -> bool:
-    """Tell whether an answer is empty although another draw could be better."""
+    """Return whether an answer is empty although another draw could be better."""
     return request.max_tokens > 0 and request.temperature > 0 and not answer.text.strip()

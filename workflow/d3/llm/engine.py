@@ -169,14 +169,14 @@ class ReplayingEngine(Engine, Protocol):
 
 
 def room_needed(tokenizer: Any, request: Request) -> int:
-    """Give the tokens that a request takes at most: prompt, answer, lead and longest choice."""
+    """Return the tokens that a request takes at most: prompt, answer, lead and longest choice."""
     longest = max((len(choice_ids(tokenizer, choice)) for choice in request.choices or ()), default=0)
     return len(request.ids) + request.max_tokens + len(request.lead) + longest
 
 
 @lru_cache(maxsize=1024)
 def choice_ids(tokenizer: Any, choice: str) -> tuple[int, ...]:
-    """Give the token ids of a choice."""
+    """Return the token ids of a choice."""
     return tuple(tokenizer.encode(choice, add_special_tokens=False))
 
 
@@ -188,7 +188,7 @@ def shares(sums: Sequence[float]) -> tuple[float, ...]:
 
 
 def answer_key(identity: dict[str, Any], request: Request, empty_again: bool = True) -> str:
-    """Give the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
+    """Return the digest of everything that decides an answer: engine and model, prompt, sampling, seed.
 
     Options of the engine that are null are left out, since they have no effect. At temperature 0 the
     seed decides nothing and is left out, as is top-p.

@@ -28,7 +28,7 @@ would be found again tomorrow; Qwen's ask for a chain of thought that no short a
 
 
 def find_template(name: str) -> Path:
-    """Give the file of a template: a path that exists, else one in `config/prompts`; raises ConfigError."""
+    """Return the file of a template: a path that exists, else one in `config/prompts`; raises ConfigError."""
     path = prompt_path(name)
     if not path.is_file():
         raise ConfigError("no such prompt template", where=name, remedy=f"give a path, or a name in {PROMPTS}")
@@ -43,7 +43,7 @@ class Encoder:
         raise NotImplementedError
 
     def cut_at_line(self, text: str, tokens: int) -> str:
-        """Give the longest beginning of whole lines that takes at most `tokens` tokens; may be empty."""
+        """Return the longest beginning of whole lines that takes at most `tokens` tokens; may be empty."""
         lines = text.split("\n")
         low, high = 0, len(lines)
         while low < high:
@@ -76,7 +76,7 @@ def backend_settings(tokenizer: Any) -> dict[str, Any]:
 
 
 def encoder_of(tokenizer: Any) -> Encoder:
-    """Give the tokenizer's plain encoder, made once."""
+    """Return the tokenizer's plain encoder, made once."""
     encoder: Encoder | None = getattr(tokenizer, "_d3_plain", None)
     if encoder is None:
         encoder = tokenizer._d3_plain = PlainEncoder(tokenizer)
@@ -130,7 +130,7 @@ class Prompt:
         self._frames: dict[frozenset[str], _Frame] = {}
 
     def render(self, texts: Mapping[str, str]) -> Rendered:
-        """Give the prompt for some code variables.
+        """Return the prompt for some code variables.
 
         Raises ConfigError when the template shows none of the variables, or changes one.
         """
@@ -170,7 +170,7 @@ class Prompt:
         return replace(self.render(cut), truncated=True)
 
     def setting(self, name: str) -> str | None:
-        """Give what the template sets `name` to, stripped at its ends, or None."""
+        """Return what the template sets `name` to, stripped at its ends, or None."""
         value = getattr(self._module(frozenset(self.variables)), name, None)
         return None if value is None else str(value).strip()
 
@@ -189,7 +189,7 @@ class Prompt:
             ) from None
 
     def _frame(self, texts: Mapping[str, str]) -> _Frame:
-        """Give the frame for texts of which these are not empty."""
+        """Return the frame for texts of which these are not empty."""
         filled = frozenset(name for name, text in texts.items() if text)
         if filled not in self._frames:
             self._frames[filled] = self._render(filled)
@@ -223,7 +223,7 @@ class Prompt:
 
 
 def join_choices(tokenizer: Any, lead: str, choices: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Give the ids of `lead` and the choices after it, cut where the tokenizer itself cuts.
+    """Return the ids of `lead` and the choices after it, cut where the tokenizer itself cuts.
 
     A model expects `: 4` either as `:` + ` 4` or as `: ` + `4`; asked for the other, its
     probabilities mean little.

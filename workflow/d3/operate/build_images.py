@@ -59,7 +59,7 @@ class State(NamedTuple):
 
 
 def apptainer() -> str:
-    """Give the path of Apptainer; raises ToolError when it is missing."""
+    """Return the path of Apptainer; raises ToolError when it is missing."""
     found = shutil.which("apptainer")
     if found is None:
         raise ToolError(
@@ -89,7 +89,7 @@ def check_builder() -> None:
 
 
 def pip_configuration() -> dict[str, str]:
-    """Give what pip is configured with here: names without their section, the environment winning."""
+    """Return what pip is configured with here: names without their section, the environment winning."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found: dict[str, str] = {}
@@ -101,7 +101,7 @@ def pip_configuration() -> dict[str, str]:
 
 @contextmanager
 def pip_folder() -> Iterator[list[str]]:
-    """Give the binds by which %post finds pip's configuration in /mnt; nothing of it stays in the image.
+    """Return the binds by which %post finds pip's configuration in /mnt; nothing of it stays in the image.
 
     Folders of wheels and the machine's certificates go along; indexes on the machine's disk do not.
     """
@@ -130,7 +130,7 @@ def pip_folder() -> Iterator[list[str]]:
 
 
 def local_base(folder: Path) -> Path:
-    """Give the base image made of this machine's Debian packages and Python, in `folder`; make it if it is missing.
+    """Return the base image made of this machine's Debian packages and Python, in `folder`; make it if it is missing.
 
     Raises ToolError when that fails.
     """
@@ -147,7 +147,7 @@ def local_base(folder: Path) -> Path:
 
 
 def base_arguments(base: str | None) -> list[str]:
-    """Give the build arguments for a base: an image of a registry, or a folder or .sif on this disk."""
+    """Return the build arguments for a base: an image of a registry, or a folder or .sif on this disk."""
     if not base:
         return []
     local = Path(base).exists()
@@ -198,7 +198,7 @@ def build(name: str, *, variant: str, base: str | None, compression: str, say: A
 
 
 def revision() -> str:
-    """Give the commit of this checkout, for a label."""
+    """Return the commit of this checkout, for a label."""
     command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -300,6 +300,6 @@ def _state(image: Path) -> tuple[str, str]:
 
 
 def leftovers() -> list[str]:
-    """Give the names of image files that no definition and lock name any more."""
+    """Return the names of image files that no definition and lock name any more."""
     current = {built_path(name, variant).name for name in RECIPES for variant in VARIANTS}
     return [path.name for path in sorted(IMAGES.glob("*.sif")) if path.name not in current]

@@ -36,7 +36,7 @@ def check_checkout(*, images: bool, checkout: Path = REPOSITORY) -> None:
 
 
 def binds(chain: Chain, folder: Path) -> list[str]:
-    """Give Apptainer's binds for a run in the working folder `folder`, which comes first.
+    """Return Apptainer's binds for a run in the working folder `folder`, which comes first.
 
     Snakemake makes it the home, but a home below /tmp would vanish under the scratch disk. Raises
     ConfigError for a path that cannot be named in a bind.
@@ -73,7 +73,7 @@ def inputs(chain: Chain) -> Iterable[Path]:
 
 
 def folders(paths: Iterable[Path]) -> list[Path]:
-    """Give the folders to bind so that the paths can be read by their names, links followed to their ends."""
+    """Return the folders to bind so that the paths can be read by their names, links followed to their ends."""
     found: dict[Path, None] = {}
     for path in paths:
         for place in (Path(os.path.abspath(path)), path.resolve()):
@@ -87,7 +87,7 @@ def _below(path: Path, places: Iterable[Path]) -> bool:
 
 
 def variables(chain: Chain, environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables that reach jobs in images, under the names that Apptainer wants."""
+    """Return the variables that reach jobs in images, under the names that Apptainer wants."""
     names = {name for name in environment if name.startswith(PASSED)}
     for stage in STAGES.values():
         if stage.asks:

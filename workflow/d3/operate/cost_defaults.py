@@ -49,12 +49,12 @@ def share_scored(threshold: float) -> float:
 
 
 def file_tokens(chain: Chain) -> float:
-    """Give the tokens of a file that goes to mid-training."""
+    """Return the tokens of a file that goes to mid-training."""
     return min(SMALL_FILES * chain.config.corpus.max_bytes, FILE_BYTES) / BYTES_PER_TOKEN
 
 
 def example_tokens(chain: Chain) -> float:
-    """Give the tokens of a dataset row."""
+    """Return the tokens of a dataset row."""
     return TOKENS_PER_EXAMPLE * file_tokens(chain) * BYTES_PER_TOKEN / FILE_BYTES
 
 

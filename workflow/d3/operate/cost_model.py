@@ -58,7 +58,7 @@ class Seconds(NamedTuple):
     per_unit: float
 
     def of(self, jobs: float, units: float) -> float:
-        """Give the seconds of some jobs together."""
+        """Return the seconds of some jobs together."""
         return self.start * jobs + self.per_unit * units
 
 
@@ -71,20 +71,20 @@ class StageRates:
     """Whether they come from this configuration's own folder."""
 
     def total(self, name: str) -> float:
-        """Give the sum of a figure over all jobs."""
+        """Return the sum of a figure over all jobs."""
         return float(sum(getattr(one.figures, name) for one in self.observations))
 
     def ratio(self, of: str, to: str = "read") -> float | None:
-        """Give one figure as a share of another, or None if nothing was seen."""
+        """Return one figure as a share of another, or None if nothing was seen."""
         below = self.total(to)
         return self.total(of) / below if below else None
 
     def dropped(self, *reasons: str) -> float:
-        """Give the number of rows that were dropped for these reasons."""
+        """Return the number of rows that were dropped for these reasons."""
         return float(sum(one.figures.dropped.get(reason, 0) for one in self.observations for reason in reasons))
 
     def timed(self) -> list[Observation]:
-        """Give the observations whose times count."""
+        """Return the observations whose times count."""
         return [one for one in self.observations if one.whole]
 
 
@@ -173,7 +173,7 @@ def fit(points: Sequence[tuple[float, float]], start: float) -> Seconds:
 
 
 def costs(rates: StageRates, start: float) -> tuple[Seconds, Seconds] | None:
-    """Give the (CPU, wall) cost of a stage's jobs, or None if no job's times count."""
+    """Return the (CPU, wall) cost of a stage's jobs, or None if no job's times count."""
     timed = rates.timed()
     if not timed:
         return None

@@ -34,12 +34,12 @@ class Progress(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Give how much of the job is done, 0 where its size is unknown."""
+        """Return how much of the job is done, 0 where its size is unknown."""
         return self.done / self.total if self.total else 0.0
 
 
 def tail(path: Path, most: int = TAIL) -> list[str]:
-    """Give the last lines of a log, none if there is no log; of a line that was rewritten, the last text."""
+    """Return the last lines of a log, none if there is no log; of a line that was rewritten, the last text."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -51,7 +51,7 @@ def tail(path: Path, most: int = TAIL) -> list[str]:
 
 
 def last_progress(lines: list[str]) -> Progress | None:
-    """Give the newest progress line."""
+    """Return the newest progress line."""
     for line in reversed(lines):
         found = LINE.match(line.replace("\x1b[K", ""))
         if found:
@@ -68,7 +68,7 @@ def last_progress(lines: list[str]) -> Progress | None:
 
 
 def reason_of(lines: list[str]) -> str:
-    """Give the line that says why a job failed: ours first, then Python's, then the system's; else nothing."""
+    """Return the line that says why a job failed: ours first, then Python's, then the system's; else nothing."""
     for line in reversed(lines):
         found = OURS.match(line)
         if found:

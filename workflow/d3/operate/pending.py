@@ -54,7 +54,7 @@ def pending(states: Iterable[JobState]) -> list[Pending]:
 
 
 def general(reason: str, state: JobState) -> str:
-    """Give a reason without the names of a job's own files, so that equal ones can be counted."""
+    """Return a reason without the names of a job's own files, so that equal ones can be counted."""
     if UNMADE.match(reason):
         return NEVER
     if LOST.match(reason):

@@ -79,11 +79,11 @@ class Plan:
     """What the evaluation can show."""
 
     def total(self, name: str) -> float:
-        """Give the sum of a figure over all stages."""
+        """Return the sum of a figure over all stages."""
         return float(sum(getattr(stage, name) for stage in self.stages))
 
     def plain(self) -> dict[str, Any]:
-        """Give the plan as JSON values."""
+        """Return the plan as JSON values."""
         names = ("jobs", "done", "gpu_hours", "cpu_hours", "bytes", "files")
         trainings = [training.plain() for training in self.trainings]
         return {**asdict(self), "trainings": trainings, "total": {name: self.total(name) for name in names}}
@@ -96,7 +96,7 @@ def plan(chain: Chain, rates: Mapping[str, StageRates] | None = None, *, topics:
 
 
 def expected_room(chain: Chain) -> tuple[float, int] | None:
-    """Give bytes and files that a run makes, the state of its training included; None for an unknown source."""
+    """Return bytes and files that a run makes, the state of its training included; None for an unknown source."""
     found = plan(chain)
     if not found.source_known:
         return None
@@ -157,7 +157,7 @@ class _Planner:
     # --- rows --------------------------------------------------------------------------------------
 
     def share(self, stage: str, default: float) -> float:
-        """Give the rows that a stage's first output has for each row that it reads."""
+        """Return the rows that a stage's first output has for each row that it reads."""
         seen = self.rates.get(stage)
         found = seen.ratio("rows") if seen else None
         return default if found is None else found
@@ -176,7 +176,7 @@ class _Planner:
         self.add("corpus", rows, graded + self.held_out)
 
     def held_share(self, fitting: float, seen: StageRates) -> float:
-        """Give the share of files that are held out: whole repositories are, so few large ones move it."""
+        """Return the share of files that are held out: whole repositories are, so few large ones move it."""
         wanted, grades = self.config.corpus.held_out, self.rates.get("grades")
         before = [one.figures.config.get("corpus", {}).get("held_out") for one in seen.observations]
         if not grades or not fitting or not before or not before[0]:
@@ -307,7 +307,7 @@ class _Planner:
         self.stages[stage] = planned
 
     def request(self, stage: str) -> tuple[float, float]:
-        """Give the mean tokens of a prompt and of its answer."""
+        """Return the mean tokens of a prompt and of its answer."""
         seen, most = self.rates.get(stage), float(self.limit(stage))
         asked = sum(one.figures.usage.get("asked", 0) for one in seen.observations) if seen else 0
         if not seen or not asked:
@@ -403,6 +403,6 @@ def _model(work: Work) -> tuple[str, str | None]:
 
 
 def _limit(config: Mapping[str, Any], stage: str) -> int:
-    """Give the most tokens of an answer under the settings of an earlier run."""
+    """Return the most tokens of an answer under the settings of an earlier run."""
     section = config.get(STAGES[stage].section) or {}
     return int(section.get("max_tokens") or (section.get("sampling") or {}).get("max_tokens") or 0)

@@ -47,7 +47,7 @@ DONE, FAILED, NOT_STARTED, OTHER_HEAD, SILENT, FORGETFUL, INTERRUPTED = 0, 1, 2,
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of the driver's own options; all others go to Snakemake."""
+    """Return the parser of the driver's own options; all others go to Snakemake."""
     options = argparse.ArgumentParser(
         prog="d3 run",
         allow_abbrev=False,

@@ -20,7 +20,7 @@ class SourceRows(NamedTuple):
 
 
 def source_rows(chain: Chain) -> SourceRows:
-    """Give rows by batch, from the shards' footers; `MOST` of them, spread over the list, are opened.
+    """Return rows by batch, from the shards' footers; `MOST` of them, spread over the list, are opened.
 
     Shards that cannot be opened, and JSON lines, which tell their number only when they are read whole,
     count as the mean of the others by their size; if there are no others, nothing is known.

@@ -90,16 +90,16 @@ class Survey:
 
     @property
     def jobs(self) -> int:
-        """Give the number of all jobs."""
+        """Return the number of all jobs."""
         return sum(stage.jobs for stage in self.stages)
 
     @property
     def done(self) -> int:
-        """Give the number of finished jobs."""
+        """Return the number of finished jobs."""
         return sum(stage.done for stage in self.stages)
 
     def plain(self) -> dict[str, Any]:
-        """Give the survey as JSON values."""
+        """Return the survey as JSON values."""
         return {"jobs": self.jobs, "done": self.done, **asdict(self)}
 
 

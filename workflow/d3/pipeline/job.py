@@ -136,7 +136,7 @@ class Job:
         return writer
 
     def file(self, path: Path) -> Path:
-        """Give the temporary path of an output file or folder that the stage writes itself."""
+        """Return the temporary path of an output file or folder that the stage writes itself."""
         remove_parts(path)
         part = part_name(path)
         remove(part)
@@ -145,7 +145,7 @@ class Job:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """Give rows read, kept and dropped by reason."""
+        """Return rows read, kept and dropped by reason."""
         return {
             "stage": self.stage,
             "read": self.read,

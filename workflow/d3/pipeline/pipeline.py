@@ -136,7 +136,7 @@ class Chain:
 
     @cached_property
     def unread(self) -> set[str]:
-        """Give the settings that no stage reads in this configuration.
+        """Return the settings that no stage reads in this configuration.
 
         The list of shards is among them: a shard more leaves the others where they are. So are the opt-out
         list and the files to decontaminate against: one more leaves the batches alone that it does not touch.
@@ -150,7 +150,7 @@ class Chain:
         return deciding(self.settings(stage, *more))
 
     def key(self, stage: str) -> str:
-        """Give 12 hexadecimal digits for everything in the configuration that decides a stage."""
+        """Return 12 hexadecimal digits for everything in the configuration that decides a stage."""
         upstream = {name: self.key(name) for name in STAGES[stage].upstream if STAGES[name].when(self.config)}
         if stage == "contamination" and self.embedded_source:
             upstream["source"] = self.key("source")
@@ -191,7 +191,7 @@ class Chain:
         return digest_of_modules(code_of(stage, self.settings(stage, *more)))
 
     def folder(self, stage: str) -> str:
-        """Give the folder of a stage's files."""
+        """Return the folder of a stage's files."""
         record = STAGES[stage]
         return record.within.format(
             results=self.results,
@@ -218,7 +218,7 @@ class Chain:
 
     @cached_property
     def shards(self) -> dict[str, str]:
-        """Give the path of every source shard by its name; raises ConfigError for none or for twins."""
+        """Return the path of every source shard by its name; raises ConfigError for none or for twins."""
         if self.embedded_source:
             count = self.config.source.embedded_shards
             names = [f"stdlib-{number:05d}-of-{count:05d}" for number in range(count)]
@@ -230,7 +230,7 @@ class Chain:
 
     @cached_property
     def batches(self) -> dict[str, list[str]]:
-        """Give the paths of the source shards of every batch by its name, see `d3.pipeline.batches`."""
+        """Return the paths of the source shards of every batch by its name, see `d3.pipeline.batches`."""
         return {
             name: [self.shards[shard] for shard in members]
             for name, members in batches_of(list(self.shards), self.config.source.shards_per_job).items()
@@ -238,7 +238,7 @@ class Chain:
 
     @property
     def opt_out(self) -> str | None:
-        """Give the opt-out list; raises ConfigError for one that is named and not there."""
+        """Return the opt-out list; raises ConfigError for one that is named and not there."""
         path = self.config.source.opt_out
         if path is not None and not Path(path).is_file():
             if Path(path).exists():
@@ -262,7 +262,7 @@ class Chain:
 
     @property
     def opted_out(self) -> str | None:
-        """Give the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
+        """Return the digest of the opt-out list: what reruns corpus jobs where nobody looks into statements."""
         return file_digest(Path(self.opt_out)) if self.opt_out else None
 
     @cached_property
@@ -287,7 +287,7 @@ class Chain:
 
     @cached_property
     def arms(self) -> dict[str, tuple[str, Arm]]:
-        """Give (name, arm) by a name that also carries what the arm was trained on."""
+        """Return (name, arm) by a name that also carries what the arm was trained on."""
         arms = {}
         for name, arm in self.config.arms.items():
             history = self.key("midtrain") if arm.midtrain or arm.same_tokens else ""
@@ -318,12 +318,12 @@ class Chain:
 
     @cached_property
     def benchmarks(self) -> dict[str, tuple[str, Benchmark]]:
-        """Give (name, benchmark) by a name that also carries the benchmark's settings."""
+        """Return (name, benchmark) by a name that also carries the benchmark's settings."""
         items = self.config.benchmarks.items()
         return {f"{name}-{digest_of(deciding_part(item))[:8]}": (name, item) for name, item in items}
 
     def model_path(self, name: str, revision: str | None) -> str:
-        """Give the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
+        """Return the folder of a model; raises ConfigError for what is neither a folder nor a pinned hub id.
 
         The embedded model and hub models get a folder that carries their version, made by a rule.
         """
@@ -374,7 +374,7 @@ class Chain:
 
     @property
     def models(self) -> str:
-        """Give the folder of the models that rules make or fetch."""
+        """Return the folder of the models that rules make or fetch."""
         return self.folder("model")
 
     @property
@@ -421,7 +421,7 @@ def _rule_of(stage: str) -> dict[str, str]:
 
 
 def key_of(stage: str, settings: dict[str, Any], prompts: dict[str, str], upstream: dict[str, str]) -> str:
-    """Give the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
+    """Return the key of a stage's folder: a hash of its settings, its prompts and the keys before it."""
     return digest_of([stage, settings, prompts, upstream])[:12]
 
 

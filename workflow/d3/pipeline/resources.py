@@ -71,7 +71,7 @@ def model_mb(chain: Chain, stage: str) -> int:
 
 
 def weights_mb(chain: Chain, name: str, revision: str | None) -> int:
-    """Give the size of a model's weights in MB: from its folder, from its name (`...-70B-...`), or a guess."""
+    """Return the size of a model's weights in MB: from its folder, from its name (`...-70B-...`), or a guess."""
     folder = Path(chain.model_path(name, revision))
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
     if not size and name == EMBEDDED:

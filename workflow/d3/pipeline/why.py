@@ -45,7 +45,7 @@ class JobState(NamedTuple):
 def job_states(
     targets: Sequence[str] = (), config: Config | None = None, *, folder: Path | None = None, more: Sequence[str] = ()
 ) -> list[JobState]:
-    """Give the state of every job that leads to some targets (files or rules; none: the report).
+    """Return the state of every job that leads to some targets (files or rules; none: the report).
 
     `config` None takes the workflow's own; `folder` is the working folder, `more` further options of
     Snakemake. Raises ToolError with what Snakemake says when there is no way to a target.
@@ -104,7 +104,7 @@ def _verdict(state: JobState) -> str:
 
 
 def _causes(state: JobState, by_output: dict[str, JobState]) -> list[JobState]:
-    """Give the jobs with reasons of their own that a job follows, the nearest first."""
+    """Return the jobs with reasons of their own that a job follows, the nearest first."""
     found: list[JobState] = []
     seen: set[str] = set()
     waiting = list(state.after)

@@ -52,7 +52,7 @@ def read_attempts(output: Path) -> list[dict[str, Any]]:
 
 
 def count_attempts(output: Path) -> int:
-    """Give the number of attempts since the last one that ended well, the running one included; at least 1."""
+    """Return the number of attempts since the last one that ended well, the running one included; at least 1."""
     number = 0
     for line in read_attempts(output):
         if line["event"] == "start":
@@ -88,7 +88,7 @@ def _note(path: Path, line: dict[str, Any]) -> None:
 
 
 def now() -> str:
-    """Give the time as RFC 3339 in UTC."""
+    """Return the time as RFC 3339 in UTC."""
     return moment(time.time())
 
 

@@ -40,13 +40,13 @@ class Environment(NamedTuple):
     """Of an image's file."""
 
     def told(self) -> dict[str, Any]:
-        """Give what a statement says about it."""
+        """Return what a statement says about it."""
         values = {"kind": self.kind, "name": self.name, "identity": self.identity}
         return values | ({"path": self.path, "sha256": self.sha256} if self.kind == "image" else {})
 
 
 def plain(name: str) -> str:
-    """Give a package's name as package indexes compare it."""
+    """Return a package's name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -54,7 +54,7 @@ def plain(name: str) -> str:
 
 
 def venv_folder(name: str) -> Path:
-    """Give the folder of an environment of this checkout, as `workflow/bin/d3` does."""
+    """Return the folder of an environment of this checkout, as `workflow/bin/d3` does."""
     return REPOSITORY / (images.RECIPES[name].venv if name in images.RECIPES else ".venv")
 
 
@@ -100,7 +100,7 @@ def venv(name: str, folder: Path | None = None, also: tuple[str, ...] = ()) -> E
 
 
 def of_manifest(manifest: dict[str, Any], name: str, path: str | None, sha256: str | None) -> Environment:
-    """Give the environment that an image's manifest describes: `{python, packages: {name: version}, ...}`."""
+    """Return the environment that an image's manifest describes: `{python, packages: {name: version}, ...}`."""
     packages = {plain(package): str(version) for package, version in manifest.get("packages", {}).items()}
     packages |= {f"{name} (system)": str(version) for name, version in manifest.get("system", {}).items()}
     packages["python"] = str(manifest.get("python", "unknown"))
@@ -108,7 +108,7 @@ def of_manifest(manifest: dict[str, Any], name: str, path: str | None, sha256: s
 
 
 def image(path: Path) -> Environment:
-    """Give the environment in an image file; a file that is missing has no identity.
+    """Return the environment in an image file; a file that is missing has no identity.
 
     What was recorded when it was built holds while the file has the SHA-256 recorded.
     """
@@ -132,7 +132,7 @@ def image_packages(path: Path) -> dict[str, str]:
 
 
 def image_name(path: Path) -> str:
-    """Give the name of an image out of `NAME-KEY.sif`."""
+    """Return the name of an image out of `NAME-KEY.sif`."""
     return IMAGE_FILE.sub("", path.stem).removesuffix("-cpu")
 
 

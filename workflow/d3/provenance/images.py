@@ -46,27 +46,27 @@ RECIPES = {
 
 
 def recipe(name: str) -> Recipe:
-    """Give the recipe of an environment; raises ConfigError for one that there is not."""
+    """Return the recipe of an environment; raises ConfigError for one that there is not."""
     if name not in RECIPES:
         raise ConfigError(f"no image {name!r}", remedy=f"one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def lock_path(name: str, variant: str = "gpu") -> Path:
-    """Give the lock of an environment; with the variant `cpu` that for machines without a GPU, if it has one."""
+    """Return the lock of an environment; with the variant `cpu` that for machines without a GPU, if it has one."""
     found = recipe(name)
     return REPOSITORY / "envs" / f"{found.cpu_lock if variant == 'cpu' and found.cpu_lock else found.lock}.lock"
 
 
 def definition(name: str) -> Path:
-    """Give the definition file of an image."""
+    """Return the definition file of an image."""
     recipe(name)
     return IMAGES / f"{name}.def"
 
 
 @cache
 def image_key(name: str, variant: str = "gpu") -> str:
-    """Give 12 hexadecimal digits for an image's definition and all that it copies in."""
+    """Return 12 hexadecimal digits for an image's definition and all that it copies in."""
     text = definition(name).read_text(encoding="utf-8")
     lines = "".join(COPIED.findall(text)).splitlines()
     sources = [line.split()[0] for line in lines if not line.split()[0].startswith("{{")]
@@ -79,13 +79,13 @@ def image_key(name: str, variant: str = "gpu") -> str:
 
 
 def built_path(name: str, variant: str) -> Path:
-    """Give the file that a variant of an image is built into."""
+    """Return the file that a variant of an image is built into."""
     suffix = "-cpu" if variant == "cpu" and recipe(name).cpu_lock else ""
     return IMAGES / f"{name}{suffix}-{image_key(name, variant)}.sif"
 
 
 def image_path(name: str) -> Path:
-    """Give the file of an image, whether it is there or not: the CPU build only where it alone was built."""
+    """Return the file of an image, whether it is there or not: the CPU build only where it alone was built."""
     found = [built_path(name, variant) for variant in VARIANTS]
     return next((path for path in found if path.exists()), found[0])
 
@@ -94,7 +94,7 @@ def image_path(name: str) -> Path:
 
 
 def record_path(image: Path) -> Path:
-    """Give the file that holds what an image was when it was built."""
+    """Return the file that holds what an image was when it was built."""
     return image.with_name(image.name + ".json")
 
 
@@ -108,7 +108,7 @@ def record(image: Path) -> dict[str, Any] | None:
 
 
 def file_sha256(path: Path) -> str:
-    """Give the SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

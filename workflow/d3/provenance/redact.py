@@ -29,7 +29,7 @@ SHORTEST = 6
 
 
 def scrub(value: Any) -> Any:
-    """Give a JSON value without secrets; what holds none comes back equal."""
+    """Return a JSON value without secrets; what holds none comes back equal."""
     return _scrub(value, _known())
 
 
@@ -56,6 +56,6 @@ def _text(text: str, known: list[str]) -> str:
 
 
 def _known() -> list[str]:
-    """Give the values of secret environment variables, the longest first."""
+    """Return the values of secret environment variables, the longest first."""
     found = {value for name, value in os.environ.items() if len(value) >= SHORTEST and SECRET_NAME.match(name)}
     return sorted(found, key=len, reverse=True)

@@ -33,7 +33,7 @@ def count_rule(name: str, seconds: float, *, rejected: bool) -> None:
 
 
 def used() -> dict[str, Any]:
-    """Give CPU seconds and peak memory of this process with its ended children, and all counts.
+    """Return CPU seconds and peak memory of this process with its ended children, and all counts.
 
     The peak is that of the largest process, in MB. `rules` holds rows judged, rows rejected and CPU seconds by rule.
     """

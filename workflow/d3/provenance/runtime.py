@@ -23,7 +23,7 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 
 @cache
 def run_facts() -> dict[str, Any]:
-    """Give what the workflow told its jobs; empty outside of a workflow."""
+    """Return what the workflow told its jobs; empty outside of a workflow."""
     try:
         facts = json.loads(os.environ.get(RUN, "{}"))
     except json.JSONDecodeError:
@@ -38,7 +38,7 @@ def environment(also: tuple[str, ...] = ()) -> environments.Environment:
 
 
 def interpreter() -> dict[str, str]:
-    """Give the interpreter and the platform."""
+    """Return the interpreter and the platform."""
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -48,7 +48,7 @@ def interpreter() -> dict[str, str]:
 
 
 def slurm() -> dict[str, str] | None:
-    """Give job, task of an array, node and partition of the SLURM job, or None outside of one."""
+    """Return job, task of an array, node and partition of the SLURM job, or None outside of one."""
     names = {
         "job": "SLURM_JOB_ID",
         "array_task": "SLURM_ARRAY_TASK_ID",
@@ -61,7 +61,7 @@ def slurm() -> dict[str, str] | None:
 
 
 def gpu() -> dict[str, Any] | None:
-    """Give the NVIDIA GPUs of this machine and those that the job was given, or None without any."""
+    """Return the NVIDIA GPUs of this machine and those that the job was given, or None without any."""
     models = []
     for path in sorted(GPUS.glob("*/information")) if GPUS.is_dir() else []:
         found = re.search(r"^Model:\s*(.+)$", path.read_text(), re.MULTILINE)
@@ -71,12 +71,12 @@ def gpu() -> dict[str, Any] | None:
 
 
 def host() -> str:
-    """Give the name of this machine."""
+    """Return the name of this machine."""
     return socket.gethostname()
 
 
 def git(root: Path) -> dict[str, Any]:
-    """Give `{commit, dirty}` of a checkout, both None when it is none or git is missing.
+    """Return `{commit, dirty}` of a checkout, both None when it is none or git is missing.
 
     Dirty: a tracked file below workflow/, config/, envs/ or containers/ differs from the commit.
     """

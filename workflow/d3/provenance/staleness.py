@@ -82,7 +82,7 @@ class Judge:
             self._sound.pop(output, None)
 
     def reasons(self, wanted: Wanted) -> list[str]:
-        """Give every reason why a job must run again; an empty list when it need not."""
+        """Return every reason why a job must run again; an empty list when it need not."""
         missing = [name for name in wanted.outputs if self._stamp(name) is None]
         statement = self.statement(wanted.outputs)
         if missing:
@@ -103,7 +103,7 @@ class Judge:
         ]
 
     def statement(self, outputs: Sequence[str]) -> dict[str, Any] | InputError | None:
-        """Give the statement about some outputs, what is wrong with it, or None if there is none."""
+        """Return the statement about some outputs, what is wrong with it, or None if there is none."""
         for output in outputs:
             if output not in self._statements:
                 path = statement_path(Path(output))
@@ -335,7 +335,7 @@ def _kind(name: str) -> str:
 
 
 def statement_holds(folder: Path, name: str) -> bool:
-    """Tell whether a file is finished: a statement names it with the digest that it has, read again.
+    """Return whether a file is finished: a statement names it with the digest that it has, read again.
 
     `name` is relative to the working folder `folder`, or absolute.
     """

@@ -35,12 +35,12 @@ FACTS = Path("results/lineage/facts")
 
 
 def statement_path(output: Path) -> Path:
-    """Give the path of the statement of the job whose first output this is."""
+    """Return the path of the statement of the job whose first output this is."""
     return output.parent / f"{output.name}{SUFFIX}"
 
 
 def descriptor(path: Path, sha256: str, **annotations: Any) -> dict[str, Any]:
-    """Give an in-toto resource descriptor; annotations that are None are left out."""
+    """Return an in-toto resource descriptor; annotations that are None are left out."""
     kept = {name: value for name, value in annotations.items() if value is not None}
     return {"name": canonical_path(path), "digest": {"sha256": sha256}, "annotations": kept}
 
@@ -74,7 +74,7 @@ def more_packages(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def settings_digest(scrubbed: Any) -> str:
-    """Give the digest by which a statement names the settings of its job, which are free of secrets."""
+    """Return the digest by which a statement names the settings of its job, which are free of secrets."""
     return digest_of(scrubbed)[:SHORT]
 
 
@@ -163,7 +163,7 @@ def read_statement(path: Path) -> dict[str, Any]:
 
 
 def shared_facts(statement: Mapping[str, Any], root: Path = Path()) -> dict[str, Any]:
-    """Give the facts that a statement names, or an empty dict when their file is lost.
+    """Return the facts that a statement names, or an empty dict when their file is lost.
 
     `root` is the working folder.
     """
@@ -171,7 +171,7 @@ def shared_facts(statement: Mapping[str, Any], root: Path = Path()) -> dict[str,
 
 
 def facts_of(internal: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Give the facts that the internal parameters of a job name; an empty dict when their file is lost."""
+    """Return the facts that the internal parameters of a job name; an empty dict when their file is lost."""
     if "shared" in internal:
         shared = internal["shared"]
         return shared if isinstance(shared, dict) else {}

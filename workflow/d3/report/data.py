@@ -92,7 +92,7 @@ def count_rejected(job: Job, files: Files) -> dict[str, int]:
 
 
 def _spread(values: Counter[int]) -> Row:
-    """Give the counts of some whole numbers with their smallest, median, mean and largest."""
+    """Return the counts of some whole numbers with their smallest, median, mean and largest."""
     ordered = sorted(values.elements())
     return {
         "counts": {str(value): values[value] for value in sorted(values)},

@@ -40,7 +40,7 @@ UNITS = {
 
 
 def collect(config: Config, job: Job, files: Files) -> Numbers:
-    """Give all numbers of a run as JSON values; raises InputError for a file that is not what it must be."""
+    """Return all numbers of a run as JSON values; raises InputError for a file that is not what it must be."""
     numbers: Numbers = {"run": config.run, "seed": config.seed}
     numbers["training"] = list(training(job, files.midtrain, files.sft))
     numbers["attrition"] = list(_attrition(job, files, numbers["training"]))
@@ -231,7 +231,7 @@ def read_numbers(path: Path) -> Numbers:
 
 
 def key_numbers(numbers: Path) -> str:
-    """Give the key numbers of a `numbers.json` as an aligned table of plain text."""
+    """Return the key numbers of a `numbers.json` as an aligned table of plain text."""
     import pandas
 
     values = read_numbers(numbers)
@@ -244,7 +244,7 @@ def key_numbers(numbers: Path) -> str:
 
 
 def said(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Give a key number and what is to be known about it as text."""
+    """Return a key number and what is to be known about it as text."""
     if "documents" in row:  # a loss in nats a token
         interval = "" if row["low"] is None else f"95 % interval {row['low']:.3f} to {row['high']:.3f}, "
         return f"{row['value']:.3f} nats", f"{interval}{row['documents']:,} document{'s' * (row['documents'] != 1)}"

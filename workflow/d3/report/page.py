@@ -136,7 +136,7 @@ def run(
 
 
 def attrition_table(numbers: Numbers) -> str:
-    """Give the attrition of all stages as tab-separated text: one row for each reason of a stage.
+    """Return the attrition of all stages as tab-separated text: one row for each reason of a stage.
 
     A stage that dropped nothing has one row with an empty reason and 0 rows, so that the rows of a
     stage always add up to read - kept.
@@ -323,7 +323,7 @@ def _visible(value: Any) -> Any:
 
 
 def _data(value: float | None, write: Callable[[float], str]) -> str:
-    """Give a number as an element that also carries its exact value."""
+    """Return a number as an element that also carries its exact value."""
     from markupsafe import Markup
 
     return "–" if value is None else Markup('<data value="{}">{}</data>').format(value, write(value))

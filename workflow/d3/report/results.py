@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """Give a JSON value with null in place of floats that JSON has no way to write."""
+    """Return a JSON value with null in place of floats that JSON has no way to write."""
     if isinstance(value, dict):
         return {str(name): finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -164,7 +164,7 @@ def _scored(job: Job, scores: Sequence[Path]) -> dict[tuple[str, str], Row]:
 
 
 def _column(job: Job, path: Path | None, schema: pa.Schema, column: str) -> list[tuple[str, str]]:
-    """Give (task, value of a column) for every row of a table."""
+    """Return (task, value of a column) for every row of a table."""
     if path is None:
         return []
     part = pa.schema([schema.field("task_id"), schema.field(column)])
@@ -184,7 +184,7 @@ def _passes(score: Row) -> list[Row]:
 
 
 def solve_rates(judged: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Give the share of passed samples of every task."""
+    """Return the share of passed samples of every task."""
     import pandas
 
     table = pandas.DataFrame(judged, columns=["task", "verdict"])

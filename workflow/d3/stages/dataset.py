@@ -94,7 +94,7 @@ def _made_rows(
 
 
 def build_row(config: Config, label: Row, file: Row, diffs: list[str]) -> Row | str:
-    """Give the `schemas.DATASET` row of a label, or the reason why there is none."""
+    """Return the `schemas.DATASET` row of a label, or the reason why there is none."""
     if label["status"] != "ok":
         return f"label_{label['status']}"
     if holds_marker(label["label"]):

@@ -126,7 +126,7 @@ def _write_sequences(
 def sample_all(
     config: Config, texts: dict[str, str], *, workers: int, journal: Path | None
 ) -> dict[tuple[str, int], Answer]:
-    """Give the answer of every (id, sample), out of the journal or freshly sampled."""
+    """Return the answer of every (id, sample), out of the journal or freshly sampled."""
     tasks = [
         Task(
             id=identifier,
@@ -174,7 +174,7 @@ def sample_all(
 
 
 def imported_modules(texts: Iterable[str]) -> set[str]:
-    """Give the modules of the standard library that programs import, as far as a glance can tell."""
+    """Return the modules of the standard library that programs import, as far as a glance can tell."""
     names = {name for text in texts for name in IMPORT.findall(text)}
     return {name for name in names if name.split(".")[0] in sys.stdlib_module_names}
 

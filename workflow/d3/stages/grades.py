@@ -172,7 +172,7 @@ EXPECTED_DIGITS = 6
 
 
 def grade_row(outcome: Outcome[str], read_out: str) -> Row:
-    """Give the row of `d3.core.schemas.GRADES` for an answer.
+    """Return the row of `d3.core.schemas.GRADES` for an answer.
 
     `constrained`: the score is the likeliest of the five digits, the lower one of two equal ones, or the one that
     was named where the engine has no probabilities; there is no expected score then.

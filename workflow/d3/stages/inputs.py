@@ -43,7 +43,7 @@ def standard_library() -> Iterator[tuple[str, bytes]]:
 
 
 def stack_row(path: str, content: str, *, repository: str, revision: str, licences: list[str]) -> Row:
-    """Give a file as a row of The Stack; its own columns are computed, event columns are null."""
+    """Return a file as a row of The Stack; its own columns are computed, event columns are null."""
     lines = content.split("\n")
     data = content.encode("utf-8")
     row: dict[str, Any] = dict.fromkeys(schemas.STACK.names)

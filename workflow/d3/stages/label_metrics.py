@@ -59,7 +59,7 @@ PREFIX = re.compile(r"(?:re|un|de|dis|pre|over|auto)-?(?=[a-z]{3})")
 
 
 def verb_first(sentence: str) -> bool:
-    """Tell whether a sentence begins with a verb in its base form, as commands do.
+    """Return whether a sentence begins with a verb in its base form, as commands do.
 
     The rule: the first word, after adverbs such as "also" and "please", is in `VERBS`, or is one of
     them after `re`, `un`, `de`, `dis`, `pre`, `over` or `auto` (`reimplement`). Some verbs are also
@@ -75,13 +75,13 @@ def verb_first(sentence: str) -> bool:
 
 
 def duplicate_key(sentence: str) -> int:
-    """Give 64 bits that are equal for sentences of the same words, whatever their case and punctuation."""
+    """Return 64 bits that are equal for sentences of the same words, whatever their case and punctuation."""
     words = " ".join(re.findall(r"\w+", sentence.lower()))
     return int.from_bytes(blake2b(words.encode(), digest_size=8).digest(), "big")
 
 
 def duplicate_share(keys: "array[int]") -> float | None:
-    """Give the share of sentences that say again what another one says, out of their 64-bit keys; None for none.
+    """Return the share of sentences that say again what another one says, out of their 64-bit keys; None for none.
 
     Of five equal sentences four are duplicates. Takes 8 bytes a sentence while it counts, and as much to sort.
     """

@@ -148,7 +148,7 @@ def _adopted_row(config: Config, piece: Piece, label: str | None) -> Row:
 
 
 def _files(job: Job, corpus: Path) -> set[str]:
-    """Give the ids of the files that may be used for mid-training."""
+    """Return the ids of the files that may be used for mid-training."""
     columns = pa.schema([schemas.CORPUS.field(name) for name in ("id", "split")])
     return {row["id"] for row in job.side_rows(corpus, columns) if row["split"] == "midtrain"}
 
@@ -202,7 +202,7 @@ def _parts(config: Config, job: Job, diffs: Path, files: set[str]) -> Iterator[t
 
 
 def parts_of(config: Config, row: Row) -> list[Part]:
-    """Give the parts of a sequence that become examples: the whole program, then sub-trajectories."""
+    """Return the parts of a sequence that become examples: the whole program, then sub-trajectories."""
     length = len(row["diffs"])
     whole = [Part(0, 0, length)] if config.labels.whole_program else []
     programs = programs_of(row["diffs"]) if config.labels.trivial == "redraw" else []
@@ -238,7 +238,7 @@ def _question(config: Config, engine: Engine, piece: Piece, prompt: Prompt, text
 
 
 def label_row(outcome: Outcome[Piece], echo: str, checks: LabelChecks = NO_CHECKS) -> Row:
-    """Give the row of `d3.core.schemas.LABELS` for an answer; `echo` is the template as `_words` gives it.
+    """Return the row of `d3.core.schemas.LABELS` for an answer; `echo` is the template as `_words` gives it.
 
     A label with a fault that `checks` drops has the fault as its status.
     """
@@ -274,7 +274,7 @@ def _begins_as(label: str, begun: str) -> bool:
 
 
 def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str]:
-    """Give (the one sentence that was asked for, "") or ("", why there is none).
+    """Return (the one sentence that was asked for, "") or ("", why there is none).
 
     What stands around the sentence is cut away: a frame such as `Instruction:`, quotes, a preface
     such as `Sure, here is ...:`, code fences and every sentence after the first one. `begun` is how
@@ -322,7 +322,7 @@ def clean(raw: str, begun: str, finish_reason: str, echo: str) -> tuple[str, str
 
 
 def _bare(line: str) -> str:
-    """Give a line without bullets at its begin, and without quotes around it or left over from there."""
+    """Return a line without bullets at its begin, and without quotes around it or left over from there."""
     line = line.strip().lstrip("#>-–—• ").removeprefix("**").removesuffix("**").strip()
     if len(line) > 1 and line[-1] == QUOTES.get(line[0]) and line[0] not in line[1:-1]:
         line = line[1:-1].strip()
@@ -334,7 +334,7 @@ def _bare(line: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Give a text's words in small letters with one space before and after each."""
+    """Return a text's words in small letters with one space before and after each."""
     return f" {' '.join(re.findall(r'[a-z0-9]+', text.lower()))} "
 
 

@@ -82,7 +82,7 @@ def run(config: Config, corpus: Path, out: Path, *, duplicates: Path | None = No
 
 
 def _smaller(pair: Row, known: Row | None) -> Row:
-    """Give which of two pairs with the same id stays; inside a file that is the first one."""
+    """Return which of two pairs with the same id stays; inside a file that is the first one."""
     return pair if known is None or pair["file_id"] < known["file_id"] else known
 
 
@@ -125,7 +125,7 @@ def pairs_of(text: str, identifier: str, settings: Pairs) -> Iterator[Row]:
 
 
 def compiles(program: str) -> bool:
-    """Tell whether Python compiles a program: the parser alone lets `def f(a, a)` and `break` anywhere pass."""
+    """Return whether Python compiles a program: the parser alone lets `def f(a, a)` and `break` anywhere pass."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -136,7 +136,7 @@ def compiles(program: str) -> bool:
 
 
 def imported_names(node: ast.stmt) -> list[str]:
-    """Give the names that a top-level import binds; star imports bind none that can be known."""
+    """Return the names that a top-level import binds; star imports bind none that can be known."""
     if isinstance(node, ast.Import):
         return [alias.asname or alias.name.split(".")[0] for alias in node.names]
     if isinstance(node, ast.ImportFrom) and not node.level:
@@ -145,7 +145,7 @@ def imported_names(node: ast.stmt) -> list[str]:
 
 
 def outside_names(node: ast.FunctionDef, tables: dict[int, symtable.SymbolTable]) -> set[str]:
-    """Give the global names that a function uses, in itself, its decorators, defaults and inner scopes."""
+    """Return the global names that a function uses, in itself, its decorators, defaults and inner scopes."""
     names = {name.id for part in surroundings(node) for name in ast.walk(part) if isinstance(name, ast.Name)}
     first = min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]])
     waiting = [tables[line] for line in {first, node.lineno} if line in tables]
@@ -168,7 +168,7 @@ def surroundings(node: ast.FunctionDef) -> Iterator[ast.AST]:
 
 
 def without_docstring(node: ast.FunctionDef, lines: list[str]) -> list[str] | None:
-    """Give a function's lines without its docstring, or None if nothing else would be left."""
+    """Return a function's lines without its docstring, or None if nothing else would be left."""
     doc = node.body[0]
     first = min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]])
     if len(node.body) < 2 or doc.end_lineno is None or node.body[1].lineno <= doc.end_lineno:
@@ -179,7 +179,7 @@ def without_docstring(node: ast.FunctionDef, lines: list[str]) -> list[str] | No
 
 
 def instruction_of(docstring: str | None, min_words: int) -> str | None:
-    """Give the first paragraph of a docstring on one line.
+    """Return the first paragraph of a docstring on one line.
 
     None if it says too little or holds what cannot be printed, such as half a character.
     """

@@ -234,7 +234,7 @@ def _wait(process: "subprocess.Popen[bytes]", log: Path, limit: float) -> int | 
 
 
 def _tail(log: Path) -> str:
-    """Give the last lines of a log as one line."""
+    """Return the last lines of a log as one line."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace"))]
     return " | ".join([line for line in lines if line.strip("^~")][-TAIL_LINES:])
 

@@ -129,7 +129,7 @@ class Estimate:
     """Money for a million tokens of prompts and of answers."""
 
     def text(self) -> str:
-        """Give the estimate as one line."""
+        """Return the estimate as one line."""
         line = (
             f"topics: {self.instructions:,} instructions need {self.requests:,} requests ({self.journal:,} more lie in "
             f"the journal): {self.prompt_tokens:,} prompt tokens, at most {self.answer_tokens:,} answer tokens"
@@ -188,7 +188,7 @@ class Asker:
                 )
 
     def estimate(self, labels: Sequence[Path], journal: Journal | None) -> Estimate:
-        """Give what the requests of some label tables cost at most; no weights are loaded."""
+        """Return what the requests of some label tables cost at most; no weights are loaded."""
         counted = dict.fromkeys(("questions", "journal", "requests", "prompt_tokens", "answer_tokens"), 0)
         seen: set[str] = set()
         with_text = (
@@ -215,7 +215,7 @@ class Asker:
 
 
 def estimate(config: Config, labels: Sequence[Path], *, model: str | None, journal: Path | None = None) -> Estimate:
-    """Give what the topics of some label tables cost at most, without asking anything."""
+    """Return what the topics of some label tables cost at most, without asking anything."""
     engine = _open(config, model)
     asker = Asker(config, engine, find_template(config.topics.prompt))
     return asker.estimate(labels, Journal(journal) if journal is not None and journal.exists() else None)
@@ -225,7 +225,7 @@ def estimate(config: Config, labels: Sequence[Path], *, model: str | None, journ
 
 
 def topics_row(outcomes: Sequence[Outcome[Instruction]]) -> Row:
-    """Give the row of `d3.core.schemas.TOPICS` for the outcomes of one instruction's questions.
+    """Return the row of `d3.core.schemas.TOPICS` for the outcomes of one instruction's questions.
 
     The columns of `d3.core.schemas.ANSWER` are those of the JSON. A choice that was read off stays in the
     row when the JSON is no use; a choice that has no answer makes the row its status.
@@ -248,7 +248,7 @@ def topics_row(outcomes: Sequence[Outcome[Instruction]]) -> Row:
 
 
 def read_answer(raw: str, begun: str, finish_reason: str, choices: Sequence[str]) -> Row | str:
-    """Give the columns of `LISTS` and of `choices` that an answer names, or why it names none.
+    """Return the columns of `LISTS` and of `choices` that an answer names, or why it names none.
 
     `begun` is how the answer was begun for the model; a model that begins again is understood too.
     """
@@ -275,7 +275,7 @@ def read_answer(raw: str, begun: str, finish_reason: str, choices: Sequence[str]
 
 
 def _object(text: str) -> Row | None:
-    """Give the first JSON object of a text that has topics, its keys in small letters."""
+    """Return the first JSON object of a text that has topics, its keys in small letters."""
     decoder = json.JSONDecoder(strict=False, parse_int=float)  # of any length; no number is wanted
     for start in islice((match.start() for match in re.finditer(r"\{", text)), OBJECTS_TRIED):
         mended = re.sub(r",\s*(?=[\]}])", "", text[start:])
@@ -293,7 +293,7 @@ def _object(text: str) -> Row | None:
 
 
 def _items(value: Any) -> list[str] | str:
-    """Give the words of a list in small letters, each once, or why it is none."""
+    """Return the words of a list in small letters, each once, or why it is none."""
     if isinstance(value, str) or value is None:
         value = [value or ""]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

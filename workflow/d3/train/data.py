@@ -37,13 +37,13 @@ class Source(Protocol):
     """Examples by epoch and place; every epoch holds the same number of them."""
 
     def __len__(self) -> int:
-        """Give the number of examples of an epoch."""
+        """Return the number of examples of an epoch."""
 
     def example(self, epoch: int, at: int) -> Example:
-        """Give the example at a place of an epoch's order."""
+        """Return the example at a place of an epoch's order."""
 
     def length(self, epoch: int, at: int) -> int:
-        """Give its number of tokens."""
+        """Return its number of tokens."""
 
 
 class Stream:
@@ -59,17 +59,17 @@ class Stream:
         self.steps = min(steps, settings.max_steps) if settings.max_steps else steps
 
     def __len__(self) -> int:
-        """Give the number of items, fillers of the last step included."""
+        """Return the number of items, fillers of the last step included."""
         return self.steps * self.batch
 
     def __getitem__(self, at: int) -> Example:
-        """Give an item; beyond the last example, a filler without a loss."""
+        """Return an item; beyond the last example, a filler without a loss."""
         if at >= self.examples:
             return Example(tokens=np.zeros(1, np.int64), labels=np.full(1, IGNORED, np.int64))
         return self.source.example(*divmod(at, len(self.source)))
 
     def step_tokens(self, step: int) -> int:
-        """Give the number of tokens that step `step` (from 0) reads, padding left out."""
+        """Return the number of tokens that step `step` (from 0) reads, padding left out."""
         items = range(step * self.batch, min((step + 1) * self.batch, self.examples))
         return sum(self.source.length(*divmod(at, len(self.source))) for at in items)
 

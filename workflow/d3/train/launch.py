@@ -59,7 +59,7 @@ class Nodes:
             ) from None
 
     def local_processes(self, processes: int, stage: str) -> int:
-        """Give the processes of one node; raises ConfigError when the nodes cannot share them evenly."""
+        """Return the processes of one node; raises ConfigError when the nodes cannot share them evenly."""
         if processes % self.count:
             raise ConfigError(
                 f"{stage}.processes {processes} is no multiple of {self.count} nodes",
@@ -68,7 +68,7 @@ class Nodes:
         return processes // self.count
 
     def launcher(self, processes: int, stage: str) -> list[str]:
-        """Give the arguments of Python that start this node's processes."""
+        """Return the arguments of Python that start this node's processes."""
         local = self.local_processes(processes, stage)
         line = ["-m", "torch.distributed.run", f"--nnodes={self.count}", f"--nproc-per-node={local}"]
         line += ["--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
@@ -128,7 +128,7 @@ def join(nodes: Nodes, work: Path, processes: int, stage: str, *, poll: float = 
 
 
 def _launch_of(path: Path) -> str | None:
-    """Give the launch that a plan belongs to, or None while there is none."""
+    """Return the launch that a plan belongs to, or None while there is none."""
     try:
         plan: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):

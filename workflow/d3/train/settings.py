@@ -19,12 +19,12 @@ def sharding(settings: Training) -> int:
 
 
 def warmup_steps(optimizer: Optimizer, steps: int) -> int:
-    """Give the steps of linear warm-up in a run of `steps`: whole ones, so a very short run has none."""
+    """Return the steps of linear warm-up in a run of `steps`: whole ones, so a very short run has none."""
     return optimizer.warmup_steps or math.floor(optimizer.warmup_ratio * steps)
 
 
 def schedule(optimizer: Optimizer, steps: int) -> dict[str, Any]:
-    """Give the Trainer's settings for the learning rate.
+    """Return the Trainer's settings for the learning rate.
 
     After the warm-up it falls along half a cosine or a line, and would reach the final ratio one
     step after the last.
@@ -49,7 +49,7 @@ def schedule(optimizer: Optimizer, steps: int) -> dict[str, Any]:
 
 
 def deepspeed_settings(settings: Training, accumulation: int) -> dict[str, Any]:
-    """Give DeepSpeed's settings. The optimizer is torch's AdamW, made by the Trainer with its groups
+    """Return DeepSpeed's settings. The optimizer is torch's AdamW, made by the Trainer with its groups
     of weight decay, so nothing is compiled at run time.
     """
     zero: dict[str, Any] = {
@@ -80,7 +80,7 @@ def deepspeed_settings(settings: Training, accumulation: int) -> dict[str, Any]:
 def trainer_settings(
     settings: Training, *, accumulation: int, steps: int, seed: int, folder: str, gpu: bool
 ) -> dict[str, Any]:
-    """Give the keyword arguments of `TrainingArguments`; checkpoints go to `folder`."""
+    """Return the keyword arguments of `TrainingArguments`; checkpoints go to `folder`."""
     optimizer = settings.optimizer
     return {
         "output_dir": folder,

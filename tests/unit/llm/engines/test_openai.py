@@ -65,7 +65,7 @@ def expected(request: Request) -> str:
 
 
 def first_time(*fault: Any) -> Callable[[dict[str, Any], int], Any]:
-    """Give a plan in which every prompt meets a fault once."""
+    """Return a plan in which every prompt meets a fault once."""
     return lambda body, before: fault if before == 0 else None
 
 

@@ -104,7 +104,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 def peak(model: Path, folder: Path, count: int) -> int:
-    """Give the peak memory of a process that grades `count` files out of a journal, in MB."""
+    """Return the peak memory of a process that grades `count` files out of a journal, in MB."""
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     for what in ("fill", "grade"):

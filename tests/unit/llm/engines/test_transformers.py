@@ -40,7 +40,7 @@ def requests(**options: Any) -> list[Request]:
 
 
 def reference(engine: Any, ids: Sequence[int]) -> Any:
-    """Give the log-probabilities of the next token, from one plain pass over all ids."""
+    """Return the log-probabilities of the next token, from one plain pass over all ids."""
     import torch
 
     with torch.inference_mode():

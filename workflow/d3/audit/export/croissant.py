@@ -91,7 +91,7 @@ class _File(NamedTuple):
 def describe(
     side: Side, licences: Mapping[str, int], folder: Path, files: Sequence[ReleasedFile] | None = None
 ) -> dict[str, Any]:
-    """Give the description of a run's dataset, or of the files of its release; paths are relative to `folder`."""
+    """Return the description of a run's dataset, or of the files of its release; paths are relative to `folder`."""
     statements = side.stages.get("dataset") or []
     described = list(_files_of_run(side, folder) if files is None else _released(files, folder))
     return {
@@ -159,7 +159,7 @@ def _made_rows(stage: str) -> bool:
 
 
 def _sources(side: Side) -> list[Any]:
-    """Give what the corpus was made of."""
+    """Return what the corpus was made of."""
     read = {item.path: item for statement in side.stages.get("corpus") or [] for item in statement.inputs}
     return [read[path] for path in sorted(read)]
 
@@ -169,7 +169,7 @@ def _entity(path: str, sha256: str) -> dict[str, Any]:
 
 
 def _activity(side: Side, stage: str) -> dict[str, Any]:
-    """Give one stage as an activity: its settings, prompts, models and code."""
+    """Return one stage as an activity: its settings, prompts, models and code."""
     statements: list[Statement] = side.stages[stage]
     first = statements[0]
     git = first.facts.get("git") or {}
@@ -188,7 +188,7 @@ def _activity(side: Side, stage: str) -> dict[str, Any]:
 
 
 def _field(rows: str, source: str, column: pa.Field) -> dict[str, Any]:
-    """Give one column; The Stack's metadata is one field of text."""
+    """Return one column; The Stack's metadata is one field of text."""
     kind = "sc:Integer" if pa.types.is_integer(column.type) else "sc:Text"
     return {
         "@type": "cr:Field",

@@ -37,7 +37,7 @@ def events(side: Side) -> Iterator[dict[str, Any]]:
 
 
 def _run_facets(statement: Statement) -> dict[str, Any]:
-    """Give what decided the job, as a facet of our own."""
+    """Return what decided the job, as a facet of our own."""
     return {
         "processing_engine": _facet("1-1-1/ProcessingEngineRunFacet", name="d3", version=statement.code[:12]),
         "d3_statement": {
@@ -55,7 +55,7 @@ def _run_facets(statement: Statement) -> dict[str, Any]:
 
 
 def _dataset(space: str, item: Artefact, place: str, name: str) -> dict[str, Any]:
-    """Give an input or output with its rows and bytes, and its digest as the version."""
+    """Return an input or output with its rows and bytes, and its digest as the version."""
     statistics = {key: value for key, value in (("rowCount", item.rows), ("size", item.bytes)) if value is not None}
     kind = "InputStatisticsInputDatasetFacet" if place == "inputFacets" else "OutputStatisticsOutputDatasetFacet"
     facets = {name: _facet(f"1-0-0/{kind}" if place == "inputFacets" else f"1-0-2/{kind}", **statistics)}

@@ -74,7 +74,7 @@ class Crate:
         return {"@id": identifier}
 
     def format(self, name: str) -> list[Any]:
-        """Give the media type of a file, and the entity of its format."""
+        """Return the media type of a file, and the entity of its format."""
         media, page = FORMATS.get(Path(name).suffix, FORMATS[""])
         self.add(page, "WebSite", name=media)
         return [media, {"@id": page}]
@@ -119,13 +119,13 @@ class Crate:
         return [{"@id": identifier}]
 
     def tool(self, stage: str) -> str:
-        """Give the identifier of a stage's tool."""
+        """Return the identifier of a stage's tool."""
         return f"{self.code}#{stage}" if self.code else f"urn:d3:stage:{stage}"
 
     # --- the run ------------------------------------------------------------------------------------
 
     def build(self) -> Entity:
-        """Give the whole metadata file."""
+        """Return the whole metadata file."""
         stages = sorted(self.side.stages, key=position)
         self._copied_files()
         actions = [self._stage(place, stage) for place, stage in enumerate(stages, start=1)]
@@ -337,7 +337,7 @@ class Crate:
 
 
 def _single(value: Any) -> Any:
-    """Give the only member of a list alone, as JSON-LD recommends."""
+    """Return the only member of a list alone, as JSON-LD recommends."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 

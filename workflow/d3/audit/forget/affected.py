@@ -213,7 +213,7 @@ def _columns(path: Path, *names: str) -> Iterator[dict[str, Any]]:
 
 
 def _functions(ids: set[str]) -> set[str]:
-    """Give the ids of functions that come out of these files and of no others."""
+    """Return the ids of functions that come out of these files and of no others."""
     found: set[str] = set()
     staying: set[str] = set()
     for path in RESULTS.glob("pairs/*/*.parquet"):

@@ -50,7 +50,7 @@ HEADER = "# Rows of these repositories, users and files are in no artefact; see 
 
 
 def entry_of(name: str) -> str:
-    """Give the entry that a name on the command line means: OWNER/NAME, an id or hexsha, or a user.
+    """Return the entry that a name on the command line means: OWNER/NAME, an id or hexsha, or a user.
 
     Raises InputError for a name that is none of these.
     """
@@ -91,7 +91,7 @@ class Now:
         self.run = RESULTS / "runs" / chain.config.run
 
     def makes(self, path: Path) -> bool:
-        """Tell whether a run of the configuration makes a file again."""
+        """Return whether a run of the configuration makes a file again."""
         if self.run in path.parents:
             return True
         folder = Path(*path.parts[:3])
@@ -142,7 +142,7 @@ def _inside_model(path: Path) -> bool:
 
 
 def _siblings(path: Path) -> list[Path]:
-    """Give all outputs of the job that wrote a file, with its statement."""
+    """Return all outputs of the job that wrote a file, with its statement."""
     for candidate in [statement_path(path), *sorted(_job_folder(path).rglob(f"*{SUFFIX}"))]:
         try:
             outputs = [Path(item.path) for item in read_statement(Path(), candidate).outputs]
@@ -154,7 +154,7 @@ def _siblings(path: Path) -> list[Path]:
 
 
 def _job_folder(path: Path) -> Path:
-    """Give the folder of the stage and key that a file lies in."""
+    """Return the folder of the stage and key that a file lies in."""
     return Path(*path.parts[:3]) if len(path.parts) > 3 else path.parent
 
 
@@ -184,11 +184,11 @@ class Report:
 
     @property
     def left(self) -> list[Path]:
-        """Give the files that still hold text or rows, and those that nobody could look into."""
+        """Return the files that still hold text or rows, and those that nobody could look into."""
         return sorted({*self.found.hits, *self.found.unread, *self.after.rows})
 
     def text(self) -> str:
-        """Give the report as text."""
+        """Return the report as text."""
         return "\n".join(map(printable, _lines(self)))
 
 

@@ -34,7 +34,7 @@ ESCAPED = re.compile(r"\\[nrt]")
 
 
 def bare(line: str) -> str:
-    """Give a line as it is compared."""
+    """Return a line as it is compared."""
     return line.lstrip(MARGIN).rstrip()
 
 
@@ -65,12 +65,12 @@ class Probes:
             self._begins.setdefault(line[:SHORTEST], []).append(line)
 
     def in_lines(self, text: str) -> set[str]:
-        """Give the files of which a text holds whole lines."""
+        """Return the files of which a text holds whole lines."""
         found = (self.lines.get(bare(line)) for line in text.split("\n"))
         return {identifier for identifier in found if identifier is not None}
 
     def anywhere(self, text: str) -> set[str]:
-        """Give the files of which a text holds a line, wherever it stands."""
+        """Return the files of which a text holds a line, wherever it stands."""
         found = set()
         for place in range(len(text) - SHORTEST + 1):
             for line in self._begins.get(text[place : place + SHORTEST], ()):
@@ -124,7 +124,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def holds(path: Path, probes: Probes, decode: Callable[[list[int]], str] | None = None) -> set[str]:
-    """Give the ids of the files whose lines a file holds; raises what decoding raises."""
+    """Return the ids of the files whose lines a file holds; raises what decoding raises."""
     name = path.name.removesuffix(".part")
     if _begins_with(path, b"PAR1"):
         return _in_table(path, probes)

@@ -96,7 +96,7 @@ def _nearest(found: dict[str, Group], parents: Iterable[str]) -> list[str]:
 
 
 def ancestors(found: dict[str, Group], folder: str) -> set[str]:
-    """Give all folders above one."""
+    """Return all folders above one."""
     seen: set[str] = set()
     waiting = list(found[folder].parents)
     while waiting:

@@ -31,7 +31,7 @@ class RowTracer:
     # --- targets ------------------------------------------------------------------------------------
 
     def row(self, path: str, row: int) -> Node:
-        """Give the tree of a row: the rows before it, up to the Stack."""
+        """Return the tree of a row: the rows before it, up to the Stack."""
         artefact = self.connection.execute("select id from artefacts where path = ?", [path]).fetchall()[0][0]
         values = read_row(self.root, path, row)
         found = self.connection.execute(
@@ -56,7 +56,7 @@ class RowTracer:
         return node
 
     def content(self, prefix: str) -> Node:
-        """Give the tree of a file: its Stack row, and every row that is about it.
+        """Return the tree of a file: its Stack row, and every row that is about it.
 
         It is named by its id, the id that it had before redaction, or its Stack hexsha.
         """
@@ -80,7 +80,7 @@ class RowTracer:
         return node
 
     def _without_file(self, prefix: str, low: int, high: int) -> Node:
-        """Give the tree of an id that is no corpus file's: a pair's, or the hexsha of a rejected row."""
+        """Return the tree of an id that is no corpus file's: a pair's, or the hexsha of a rejected row."""
         keys = self.connection.execute(
             "select distinct key from rows where key between ? and ? limit 2", [low, high]
         ).fetchall()
@@ -94,7 +94,7 @@ class RowTracer:
     # --- rows of the same thing ---------------------------------------------------------------------
 
     def _upstream_rows(self, artefact: int, key: int, sample: int | None, part: int | None) -> list[tuple[str, int]]:
-        """Give the rows about the same file, sequence and part in the tables that a table was made of."""
+        """Return the rows about the same file, sequence and part in the tables that a table was made of."""
         graph.reach(self.connection, [artefact])
         rows = self.connection.execute(
             """
@@ -108,7 +108,7 @@ class RowTracer:
         return sorted(rows, key=lambda found: (_order(found[0]), found))
 
     def _appearances(self, key: int, but: str = "") -> list[Node]:
-        """Give every row about a content id, in the order of the stages."""
+        """Return every row about a content id, in the order of the stages."""
         rows = self.connection.execute(
             'select a.path, r."row" from rows r join artefacts a on a.id = r.artefact where r.key = ?', [key]
         ).fetchall()
@@ -122,7 +122,7 @@ class RowTracer:
         return nodes
 
     def _through_pairs(self, artefact: int, keys: list[int]) -> list[Node]:
-        """Give the corpus rows of the files that fine-tuning pairs were taken from."""
+        """Return the corpus rows of the files that fine-tuning pairs were taken from."""
         graph.reach(self.connection, [artefact])
         owners = self.connection.execute(
             """
@@ -135,7 +135,7 @@ class RowTracer:
         return [node for (key,) in owners for node in self._stack_rows(key, artefact)]
 
     def _stack_rows(self, key: int, artefact: int | None = None) -> list[Node]:
-        """Give the Stack rows of a file: where it lay, and under which licence."""
+        """Return the Stack rows of a file: where it lay, and under which licence."""
         reached = "" if artefact is None else "join reached on reached.id = f.artefact"
         rows = self.connection.execute(
             f"""
@@ -159,7 +159,7 @@ class RowTracer:
         ]  # fmt: skip
 
     def _trained_on(self, key: int) -> list[Node]:
-        """Give the models that were trained on dataset rows or pairs of a file."""
+        """Return the models that were trained on dataset rows or pairs of a file."""
         tables = self.connection.execute(
             """
             select distinct r.artefact from rows r join artefacts a on a.id = r.artefact where r.key = ?

@@ -58,7 +58,7 @@ class Tracer:
         self.root, self.connection, self.limit = root, connection, limit
 
     def trace(self, target: str) -> Node:
-        """Give the tree of a target; raises InputError for what the lineage does not know."""
+        """Return the tree of a target; raises InputError for what the lineage does not know."""
         path, _, name = target.partition("#")
         if Path(path).name == NUMBERS and name:
             return self._number(self._relative(path), name)
@@ -267,7 +267,7 @@ class Tracer:
 
 
 def _frontier(found: dict[str, Group]) -> list[str]:
-    """Give the folders of row tables from which no other reached table of rows was made."""
+    """Return the folders of row tables from which no other reached table of rows was made."""
     bearing = [name for name, group in found.items() if has_rows(stage_of(group.path))]
     above: set[str] = set()
     for name in bearing:

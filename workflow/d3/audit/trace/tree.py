@@ -28,7 +28,7 @@ class Node:
 
 
 def as_text(root: Node, depth: int | None = None, *, short: bool = False) -> str:
-    """Give a tree of lines; a node that stands above already is only named, with its children left out.
+    """Return a tree of lines; a node that stands above already is only named, with its children left out.
 
     Below `depth` levels the tree says how much it leaves out; `short` leaves out the first
     note of every node below the root.
@@ -64,7 +64,7 @@ def _all(node: Node) -> Iterator[tuple[str, Node]]:
 
 
 def as_json(root: Node) -> str:
-    """Give `{root, nodes: {name: {text, notes, data, children: [name]}}}` as JSON."""
+    """Return `{root, nodes: {name: {text, notes, data, children: [name]}}}` as JSON."""
     nodes = {
         name: {"text": node.text, "notes": node.notes, **node.data, "children": [child.name for child in node.children]}
         for name, node in _all(root)

@@ -27,7 +27,7 @@ ALLOWED = "allowed_signers"
 
 
 def listing(run: Run) -> str:
-    """Give the text that is signed: digest and path of every statement and every file of facts, sorted."""
+    """Return the text that is signed: digest and path of every statement and every file of facts, sorted."""
     facts = {path.relative_to(run.root).as_posix(): file_digest(path) for path in (run.root / FACTS).glob("*.json")}
     digests = {path: statement.digest for path, statement in run.statements.items()} | facts
     return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
@@ -56,7 +56,7 @@ def sign(root: Path, key: Path, name: str) -> Path:
 
 
 def check_signatures(run: Run, allowed: Path | None = None) -> tuple[list[str], list[Finding]]:
-    """Give who signed, and what does not fit: a broken signature, or statements that it does not cover."""
+    """Return who signed, and what does not fit: a broken signature, or statements that it does not cover."""
     signers: list[str] = []
     findings: list[Finding] = []
     folder = run.root / FOLDER

@@ -77,7 +77,7 @@ def _facts_differ(statement: Statement) -> Iterator[str]:
 
 
 def _is_short_of(said: object, digest: str) -> bool:
-    """Tell whether a statement's short digest is the beginning of a whole one."""
+    """Return whether a statement's short digest is the beginning of a whole one."""
     return said == digest[:SHORT]
 
 

@@ -35,7 +35,7 @@ class Verified:
 
     @property
     def wrong(self) -> list[Finding]:
-        """Give the findings that say that something is wrong."""
+        """Return the findings that say that something is wrong."""
         return [finding for finding in self.findings if not finding.note]
 
 

@@ -27,7 +27,7 @@ class Servers:
 
     @contextmanager
     def one(self, avoid: str | None = None) -> Iterator[str]:
-        """Give the address for a request, which counts as open there; another than `avoid` if there is one."""
+        """Return the address for a request, which counts as open there; another than `avoid` if there is one."""
         now = time.monotonic()
         with self._lock:
             count = len(self.urls)

@@ -57,7 +57,7 @@ class TransformersEngine(BaseEngine):
 
     @cached_property
     def _ends(self) -> frozenset[int]:
-        """Give the tokens that end an answer."""
+        """Return the tokens that end an answer."""
         ends: set[int] = set()
         for holder in (self._model.generation_config, self.tokenizer):
             value = holder.eos_token_id
@@ -228,7 +228,7 @@ def _sample(logits: torch.Tensor, request: Request, generator: torch.Generator) 
 
 
 def _beginning(cache: DynamicCache, length: int) -> DynamicCache:
-    """Give a cache of the first `length` tokens; the other cache stays as it is."""
+    """Return a cache of the first `length` tokens; the other cache stays as it is."""
     result = DynamicCache()
     for number, layer in enumerate(cache.layers):
         result.update(layer.keys[:, :, :length], layer.values[:, :, :length], number)
@@ -275,7 +275,7 @@ class _BatchCache(Cache):  # type: ignore[misc]
             mine.filled = end
 
     def single(self, row: int, begin: int, end: int) -> DynamicCache:
-        """Give the cache of one row's tokens from `begin` to at most `end`."""
+        """Return the cache of one row's tokens from `begin` to at most `end`."""
         result = DynamicCache()
         for number, layer in enumerate(self.layers):
             stop = min(end, layer.filled)

@@ -184,7 +184,7 @@ class VllmEngine(RollingBase):
         )
 
     def _written(self, request: Request, output: Any) -> "_Written":
-        """Give the free text, cut before a stop text or an end token; vLLM's own text leaves out bytes
+        """Return the free text, cut before a stop text or an end token; vLLM's own text leaves out bytes
         that are no UTF-8, which would be kept in the journal as if nothing had been written.
         """
         tokens = list(output.token_ids)

@@ -28,12 +28,12 @@ class Place(NamedTuple):
 
     @property
     def slurm(self) -> bool:
-        """Tell whether jobs go to SLURM."""
+        """Return whether jobs go to SLURM."""
         return self.profile.get("executor") == "slurm"
 
     @property
     def images(self) -> bool:
-        """Tell whether rules run in their images."""
+        """Return whether rules run in their images."""
         for key in ("software-deployment-method", "sdm", "deployment-method"):
             methods = self.profile.get(key, [])
             if "apptainer" in ([methods] if isinstance(methods, str) else methods):
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 def owner() -> tuple[str, str]:
-    """Give the name, where there is one, and the number of this user."""
+    """Return the name, where there is one, and the number of this user."""
     import pwd
 
     number = os.getuid()

@@ -152,7 +152,7 @@ def wants_gpus(chain: Chain) -> bool:
 
 
 def gpu_memory(chain: Chain) -> tuple[int, int]:
-    """Give the memory in MB that the largest language model wants of each of its GPUs, and their number."""
+    """Return the memory in MB that the largest language model wants of each of its GPUs, and their number."""
     found = [(0, 1)]
     for stage in filter(chain.asks, STAGES):
         engine = chain.engine(stage)
@@ -206,7 +206,7 @@ def _token_file() -> Path:
 
 
 def hub_models(chain: Chain) -> list[str]:
-    """Give the models and data sets of a configuration that still have to come from the hub."""
+    """Return the models and data sets of a configuration that still have to come from the hub."""
     missing = [Path(path).name for path in _models(chain) if "--" in Path(path).name and not Path(path).is_dir()]
     files = Path(chain.folder("hub_dataset"))
     paths = [*chain.shards.values(), *map(chain.tasks_path, chain.config.benchmarks.values())]

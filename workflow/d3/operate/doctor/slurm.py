@@ -82,7 +82,7 @@ def partitions(place: Place) -> Finding:
 
 
 def wanted_names(place: Place) -> set[str]:
-    """Give the partitions that a profile names, itself or in its table."""
+    """Return the partitions that a profile names, itself or in its table."""
     names = {resources.get("slurm_partition") for resources in _resources(place.profile)}
     table = place.profile.get("slurm-partition-config")
     if table and place.folder:
@@ -120,6 +120,6 @@ def misfit(stage: Stage, need: Resources, profile: dict[str, Any], there: list[P
 
 
 def _value(given: Any, else_: float) -> float:
-    """Give a number of the profile; an expression in `attempt` counts for the first attempt."""
+    """Return a number of the profile; an expression in `attempt` counts for the first attempt."""
     found = re.match(r"\s*(\d+)", str(given)) if given is not None else None
     return float(found[1]) if found else float(else_)

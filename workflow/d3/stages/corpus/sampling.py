@@ -24,7 +24,7 @@ KEPT, NOT_SAMPLED, DUPLICATE = 0, 1, 2
 
 
 def order_key(row: Row) -> Key:
-    """Give what decides between corpus rows with the same id: the one with the smallest key stays.
+    """Return what decides between corpus rows with the same id: the one with the smallest key stays.
 
     Repository, path, revision and file hash come first (a missing one is empty, the smallest), so the
     winner is the same however files are spread over shards; shard and row number only decide between

@@ -109,7 +109,7 @@ def _keys(candidates: RowSpool, some: Mask) -> Iterator[Key]:
 
 
 def placed(shard: str, number: int, row: Row | Broken, *, redact: bool = True) -> Row:
-    """Give the columns of `schemas.REJECTED` that say which row this is."""
+    """Return the columns of `schemas.REJECTED` that say which row this is."""
     if isinstance(row, Broken):
         ids, hexsha, repositories = _ids_of(None, redact), row.hexsha, list(row.repositories)
     else:
