@@ -35,6 +35,8 @@ PER_BATCH = (
 )
 ONCE = {
     "hub_model": 2,
+    "grade_repeats": 1,
+    "judge_health": 1,
     "duplicates": 1,
     "near_duplicates": 1,
     "file_counts": 1,

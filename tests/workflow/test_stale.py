@@ -19,7 +19,7 @@ from d3.core.tables import read_rows
 from d3.provenance.images import built_path, record_path
 from helpers.corpus_tables import MANY, stack_rows, write_shard, write_small_shards
 from helpers.paths import ROOT
-from helpers.run_folder import Place, copy_checkout
+from helpers.run_folder import CERTIFICATE, Place, copy_checkout
 from helpers.tiny_models import chat_model
 from helpers.workflow_run import d3, digests, small_config
 
@@ -199,6 +199,16 @@ def test_case_07_a_touched_shard_reruns_nothing(finished: Place) -> None:
         path.touch()
     assert not finished.run("dataset")
     assert "Nothing to be done" in finished.output
+
+
+def test_the_certificate_of_the_judge_is_renewed_with_the_grades_and_not_without(finished: Place) -> None:
+    before = finished.attempts()
+    finished.config["labels"]["sub_trajectories"] = 0
+    assert finished.run("dataset")
+    assert not (finished.attempts() - before).keys() & set(CERTIFICATE)
+    finished.edit("config/prompts/grade.jinja", "", "Be strict. ")
+    assert finished.run("dataset")
+    assert (finished.attempts() - before).keys() >= set(CERTIFICATE)
 
 
 def test_case_15_tampering_is_found_and_rebuilt(finished: Place) -> None:
