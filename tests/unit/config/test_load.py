@@ -259,5 +259,5 @@ def test_a_whole_threshold_has_one_spelling() -> None:
         assert repr(parse_config({"grades": {"threshold": written}}).grades.threshold) == "2"
     assert parse_config({"grades": {"threshold": 2.5}}).grades.threshold == 2.5
     for wrong in (float("nan"), float("inf"), 4.5, True):
-        with pytest.raises(ConfigError, match="grades.threshold"):
+        with pytest.raises(ConfigError, match=r"grades\.threshold"):
             parse_config({"grades": {"threshold": wrong}})
