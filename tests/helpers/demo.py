@@ -13,9 +13,6 @@ DEMO = load_config(DEMO_FILE)
 OPTIONS = (
     ("tokens", "held_out"),
     ("midtrain", "held_out_steps"),
-    ("midtrain", "optimizer"),
-    ("sft", "optimizer"),
-    ("diffs", "unresolved_imports"),
     ("labels", "trivial"),
     ("pairs", "instructions"),
 )
@@ -24,7 +21,7 @@ OPTIONS = (
 def over_demo(values: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration with the demo's values for the keys that are absent; benchmarks keep their names.
 
-    Its options that change which rows there are or what is learned of them stay out: the runs of tests are smaller.
+    Its options that change which rows there are stay out: the runs of tests have too few.
     """
     demo = yaml.safe_load(DEMO_FILE.read_text())
     for section, key in OPTIONS:
