@@ -123,7 +123,7 @@ def test_one_run_predicts_another_of_other_sizes(runs: dict[str, Run], of: str, 
     expected, seen = really(runs[of]), foreseen(found)
     wrong = {name: (seen[name], expected[name]) for name in expected if off(seen[name], expected[name]) > FACTOR}
     assert not wrong
-    assert seen["jobs"] == expected["jobs"]
+    assert seen["jobs"] == expected["jobs"] + 2  # the recorded runs had no grade_repeats and judge_health yet
     used = {stage.stage: stage.rates for stage in found.stages if stage.stage not in LATER}
     assert {stage for stage, kind in used.items() if kind == "default"} == {"benchmark"}
 
