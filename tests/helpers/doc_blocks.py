@@ -17,7 +17,7 @@ from helpers.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md")])
 BLOCK = re.compile(r"(?:^<!-- needs: (?P<needs>[^>]+) -->\n)?^```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDS = {"a cluster", "a GPU", "the network", "minutes"}
+NEEDS = {"a cluster", "a GPU", "the network", "minutes", "files of SWE-bench"}
 """What a block may say that it needs."""
 READS_A_RUN = frozenset(
     ("why", "status", "trace", "verify", "numbers", "diff", "where", "forget", "export", "release", "journal", "sign")

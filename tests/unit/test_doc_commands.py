@@ -17,6 +17,7 @@ from helpers.paths import ROOT
 
 RUN = [block for block in blocks() if not block.needs and not all(map(reads_a_run, block.commands))]
 MINE = {"run": "mine", "source": {"shards": ["shard.jsonl"], "name": "mine"}}
+PROGRAM = "import os\n\n" + "".join(f"def name_{n}(value):\n    return os.name * {n} + value\n\n\n" for n in range(5))
 YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -25,12 +26,16 @@ def checkout(tmp_path: Path) -> Path:
     """Return a folder like a checkout, with the files that the blocks name."""
     for name in ("workflow", "config", "profiles", "envs", "containers", "Makefile", ".venv", ".venv-dolma"):
         (tmp_path / name).symlink_to(ROOT / name)
-    row = {"id": "a", "text": "def f(x):\n    y = x\n    return y\n", "content": "import os\n\nprint(os.name)\n"}
+    row = {"id": "a", "text": "def f(x):\n    y = x\n    return y\n", "content": PROGRAM}
     (tmp_path / "files.jsonl").write_text(json.dumps({name: row[name] for name in ("id", "text")}) + "\n")
     (tmp_path / "shard.jsonl").write_text(json.dumps(row) + "\n")
     pq.write_table(
         pa.table({"content": [row["content"]], "max_stars_repo_licenses": [["MIT"]]}), tmp_path / "shard.parquet"
     )
+    task = {"task_id": "add", "entry_point": "add", "test": "assert add(1, 2) == 3"}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    sample = {"task_id": "add", "solution": "def add(a, b):\n    return a + b\n"}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     for name in ("mine", "other"):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(MINE | {"run": name}))
     return tmp_path

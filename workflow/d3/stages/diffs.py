@@ -180,7 +180,8 @@ def imported_modules(texts: Iterable[str]) -> set[str]:
 
 
 def _grades(job: Job, grades: Path) -> Iterator[tuple[str, Row]]:
-    columns = [field for field in GRADE_COLUMNS if field.name != "expected_score" or _has_column(grades, field.name)]
+    needed = ("id", "score")
+    columns = [field for field in GRADE_COLUMNS if field.name in needed or _has_column(grades, field.name)]
     for row in job.side_rows(grades, pa.schema(columns)):
         yield row["id"], row
 

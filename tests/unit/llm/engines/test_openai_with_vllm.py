@@ -13,7 +13,7 @@ import pytest
 from d3.config.engine import Engine
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
-from d3.llm.engines import openai as openai_engine
+from d3.llm.engines import server_client
 from d3.llm.open_engine import open_engine
 from helpers.engine_requests import requests
 from helpers.openai_server import Proxy
@@ -89,7 +89,7 @@ def test_a_real_server_behind_faults_gives_the_same_answers(
 ) -> None:
     """Rate limits, errors, timeouts, torn answers, lost connections, and a server that is gone for a while."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(openai_engine, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.05)
     asked = requests(21, temperature=1.0, choices=("0", "x"))
     faults: list[Any] = [("status", (429, {"Retry_After": "0.1"})), ("status", (500, {})), ("status", (503, {}))]
     faults += [("sleep", 3.0), ("torn", None), ("half", None), ("drop", None), None]
