@@ -28,7 +28,7 @@ from d3.evals.answer import build
 from d3.evals.tasks import load_tasks
 from d3.provenance.code_digest import digest_of_modules
 from d3.provenance.statement import FACTS, SHORT, settings_digest
-from d3.report.page import attrition_table, count_again, render
+from d3.report.page import PARTS, attrition_table, count_again, render
 from helpers.paths import ROOT
 
 Tamper = Callable[[Path], None]
@@ -331,10 +331,11 @@ def write_report(root: Path, path: Path, numbers: Any) -> None:
         "numbers.json": json.dumps(numbers, indent=1, ensure_ascii=False) + "\n",
         "report.html": render(numbers),
         "attrition.tsv": attrition_table(numbers),
+        **{f"figures/{part}.html": render(numbers, part) for part in PARTS},
     }
     for name, text in texts.items():
-        path.with_name(name).write_text(text, encoding="utf-8")
-        cover_up(root, path.with_name(name))
+        (path.parent / name).write_text(text, encoding="utf-8")
+        cover_up(root, path.parent / name)
 
 
 def edit_page(root: Path) -> None:
