@@ -1,11 +1,12 @@
 """Profiles for SLURM: example sites differ from the profile where sites differ, and fit their own partitions."""
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from helpers.paths import PROFILES
+from helpers.paths import PROFILES, ROOT
 
 ON_SLURM = sorted(path.parent.name for path in PROFILES.glob("*/partitions.yaml"))
 
@@ -65,3 +66,11 @@ def test_jobs_fit_the_partitions(name: str) -> None:
 def test_no_profile_knows_what_decides_a_result() -> None:
     for path in PROFILES.glob("*/config.yaml"):
         assert not {"config", "configfile", "configfiles"} & set(yaml.safe_load(path.read_text())), path
+
+
+def test_rules_that_take_all_cores_have_a_number_of_threads_on_a_cluster() -> None:
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    rules = re.split(r"^ *rule (\w+):\n", text, flags=re.MULTILINE)
+    taking = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "threads: ALL_CORES" in body}
+    assert len(taking) > 8
+    assert read("slurm")["set-threads"].keys() == taking
