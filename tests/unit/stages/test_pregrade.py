@@ -1,7 +1,6 @@
 """The pre-grader: spares the judge hopeless files, within the bound that the configuration states."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -21,9 +20,6 @@ from d3.llm.ask import Outcome
 from d3.pipeline.pipeline import Chain
 from d3.stages import grades, linear_judge, pregrade
 from helpers.corpus_tables import corpus_row, write_rows
-
-if "D3_CI" not in os.environ:
-    pytest.importorskip("sklearn")
 
 GOOD = 'def times_{n}(value):\n    """Multiply a value by {n}."""\n    return value * {n}\n'
 BAD = "x{n} = {n}\ny{n} = x{n} + 1\nprint(x{n}, y{n})\n"

@@ -4,7 +4,7 @@ References are measured where it matters: when a program of their task has timed
 `sandbox.LATE` times its limit is judged again while nothing else runs here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 
@@ -28,29 +28,32 @@ class Turns:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Judge beside others, when nobody waits to be alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
-            self._judging += 1
-        try:
+        with self._turn(lambda: not self._alone):
             yield
-        finally:
-            with self._changed:
-                self._judging -= 1
-                self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Judge when nobody else does."""
         with self._changed:
             self._alone += 1
-            self._changed.wait_for(lambda: not self._judging)
+        try:
+            with self._turn(lambda: not self._judging):
+                yield
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def _turn(self, free: Callable[[], bool]) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(free)
             self._judging += 1
         try:
             yield
         finally:
             with self._changed:
                 self._judging -= 1
-                self._alone -= 1
                 self._changed.notify_all()
 
 

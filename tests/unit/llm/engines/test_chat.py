@@ -19,7 +19,6 @@ from d3.errors import ConfigError
 from d3.llm.ask import Question, ask_all
 from d3.llm.chat_text import ChatTokenizer, messages_of
 from d3.llm.engine import Engine, EngineError, Request
-from d3.llm.engines import server_client
 from d3.llm.open_engine import open_engine
 from d3.llm.prompt import Prompt, find_template, join_choices
 from d3.pipeline.pipeline import Chain
@@ -27,6 +26,7 @@ from d3.provenance.statement import read_statement, statement_path
 from d3.stages import grades
 from helpers.corpus_tables import write_rows
 from helpers.openai_server import Server, chat_reply, text_of
+from helpers.short_waits import short_waits
 
 POINTS = ("0", "1", "2", "3", "4")
 TOKENIZER = ChatTokenizer()
@@ -41,10 +41,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.3)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    short_waits(monkeypatch)
 
 
 def engine_for(server: Server, **options: Any) -> Engine:

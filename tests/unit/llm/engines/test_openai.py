@@ -19,6 +19,7 @@ from d3.llm.engines import server_client
 from d3.llm.engines.completions_api import chance
 from d3.llm.open_engine import open_engine
 from helpers.openai_server import Server, text_of
+from helpers.short_waits import short_waits
 from helpers.tiny_models import chat_model
 
 pytestmark = pytest.mark.model
@@ -40,11 +41,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.3)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    short_waits(monkeypatch)
 
 
 def engine_for(server: Server, model: Path, **options: Any) -> Engine:

@@ -11,11 +11,11 @@ from d3.config.engine import Engine as EngineSettings
 from d3.core.journal import Journal
 from d3.llm.ask import Question, ask_all
 from d3.llm.engine import Engine, EngineError, Request
-from d3.llm.engines import server_client
 from d3.llm.engines.servers import Servers
 from d3.llm.open_engine import open_engine
 from helpers.fault_drill import drill
 from helpers.openai_server import Server
+from helpers.short_waits import short_waits
 from helpers.tiny_models import chat_model
 
 pytestmark = pytest.mark.model
@@ -36,9 +36,7 @@ def servers() -> Iterator[list[Server]]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_client, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.3)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    short_waits(monkeypatch)
 
 
 def engine_for(model: Path, servers: list[Server], **options: Any) -> Engine:
